@@ -1,0 +1,115 @@
+"""A user's distance against finite differences."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastcos.distances import Distance
+
+
+def check_distance(
+    distance: Distance,
+    *,
+    features: int = 7,
+    samples: int = 8,
+    low: float = -1.0,
+    high: float = 1.0,
+    rtol: float = 1e-6,
+    seed: int = 0,
+) -> None:
+    r"""Checks the gradient of a distance against finite differences of its value.
+
+    .. math:: \frac{\partial d}{\partial x_k} \approx \frac{8 (d_{+h} - d_{-h}) - (d_{+2h} - d_{-2h})}{12 h}
+
+    Draws rows, measures them with the functions as plain Python, differentiates, and then runs
+    the compiled kernel on the same rows, which must give the same values and gradients.
+
+    Args:
+        distance: What to check.
+        features: The length of a row.
+        samples: How many pairs of rows.
+        low: Components are drawn uniformly from [low, high); choose a range inside the domain.
+        high: See ``low``.
+        rtol: Largest error allowed, relative to the largest component of the sample's gradient.
+        seed: Of the random numbers.
+
+    Raises:
+        ValueError: a gradient is off, or the compiled kernel disagrees with the Python functions;
+            the message shows the worst component.
+        TypeError: not a Distance.
+
+    Example:
+        >>> import fastcos
+        >>> fastcos.check_distance(fastcos.distances.canberra(), low=0.1)
+        >>> wrong = fastcos.distances.sqeuclidean()._replace(
+        ...     gradient=lambda state, d, x, y: (x - y, y - x)
+        ... )
+        >>> fastcos.check_distance(wrong)
+        Traceback (most recent call last):
+            ...
+        ValueError: gradient of sqeuclidean is wrong: ... d/dx[...] is ..., finite differences give ...
+    """
+    if not isinstance(distance, Distance):
+        raise TypeError(f"distance must be a fastcos.Distance, got {type(distance).__name__}")
+    from fastcos.api import paired_distance, value_and_grad
+
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(low, high, (2, samples, features))
+    given = np.empty((2, samples, features))
+    expected = np.empty_like(given)
+    values = np.empty(samples)
+    step = 1e-3 * (high - low)
+    for i in range(samples):
+        values[i], given[:, i] = _evaluate(distance, x[i], y[i])
+        for side, row in enumerate((x[i], y[i])):
+            for k in range(features):
+                at = row[k]
+                ahead = []
+                for multiple in (1, -1, 2, -2):
+                    row[k] = at + multiple * step
+                    ahead.append(_evaluate(distance, x[i], y[i])[0])
+                row[k] = at
+                one, two = ahead[0] - ahead[1], ahead[2] - ahead[3]
+                expected[side, i, k] = (8 * one - two) / (12 * step)
+    _compare(distance, "gradient", given, expected, rtol, "finite differences give")
+
+    compiled, grads = value_and_grad(paired_distance)(x, y, distance)
+    if not np.allclose(compiled, values, rtol=1e-12, atol=0):
+        worst = int(np.argmax(np.abs(compiled - values)))
+        raise ValueError(
+            f"value of {distance.name} is {compiled[worst]!r} compiled and {values[worst]!r} as"
+            f" plain Python, sample {worst}"
+        )
+    _compare(distance, "compiled gradient", np.array(grads), given, 1e-10, "plain Python gives")
+
+
+def _evaluate(distance: Distance, x: Any, y: Any) -> tuple[float, Any]:
+    """Value and gradient by the definition, as plain Python in float64."""
+    state = distance.init(0.0, *distance.parameters)
+    for xk, yk in zip(x.tolist(), y.tolist(), strict=True):
+        state = distance.accumulate(state, xk, yk)
+    again, state = distance.revisit(state) if distance.revisit else (False, state)
+    while again and distance.revisit and distance.reaccumulate:
+        for xk, yk in zip(x.tolist(), y.tolist(), strict=True):
+            state = distance.reaccumulate(state, xk, yk)
+        again, state = distance.revisit(state)
+    d = distance.finalize(state)
+    pairs = [distance.gradient(state, d, a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    return d, np.array(pairs, dtype=np.float64).T
+
+
+def _compare(
+    distance: Distance, what: str, given: Any, expected: Any, rtol: float, source: str
+) -> None:
+    scale = np.abs(expected).max(axis=(0, 2), keepdims=True)
+    error = np.abs(given - expected) / np.where(scale > 0, scale, 1)
+    error = np.where(np.isnan(error), math.inf, error)
+    side, i, k = np.unravel_index(np.argmax(error), error.shape)
+    if error[side, i, k] > rtol:
+        raise ValueError(
+            f"{what} of {distance.name} is wrong: in sample {i}, d/d{'xy'[side]}[{k}] is"
+            f" {float(given[side, i, k])!r}, {source} {float(expected[side, i, k])!r}"
+        )

@@ -1,0 +1,231 @@
+"""What is checked once, and the order in which samples are visited: no arrays, only their layout.
+
+A *sample* is one position of the leading axes, broadcast over the operands. A *pass* is one run of
+a kernel over all samples. An operand that has a row of its own for every sample gets its gradient
+written as the samples go by. One that is broadcast gets it added up over the samples that share a
+row, so those are made neighbours: the axes that the operand does not have become the inner ones.
+Operands that are broadcast over different axes take a pass each; all others ride on the first.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Shape = tuple[int, ...]
+Strides = tuple[int, ...]
+
+REDUCTIONS = ("none", "sum", "mean", "sum_over_batch_size", "sum_by_nonzero_weights")
+
+#: What a pass does with an operand's gradient; the kernels know the same numbers.
+SKIP, WRITE, ADD = 0, 1, 2
+
+# Below this many components a call is one task on the calling thread.
+_SHARE_FROM = 1 << 15
+# Tasks of a pass that is shared out; a constant, so that sums do not depend on the threads.
+_TASKS = 256
+# Float64 sums held at a time, in components (32 MiB), unless one per row of the operand is more.
+_SUMS = 1 << 22
+
+
+class Pass(NamedTuple):
+    """One run of a kernel over all samples, which are numbered ``outer * inner``."""
+
+    geometry: npt.NDArray[np.int64]
+    outer: int
+    inner: int
+    segments: int
+    modes: tuple[int, ...]
+
+    @property
+    def tasks(self) -> int:
+        """How many pieces the pass comes in."""
+        return self.outer * self.segments
+
+
+class Plan(NamedTuple):
+    """The passes of one call, and whether they are worth sharing out to threads."""
+
+    passes: tuple[Pass, ...]
+    parallel: bool
+
+
+class Layout(NamedTuple):
+    """Where the rows of an operand lie: leading axes aligned to the samples', strides in bytes."""
+
+    shape: Shape
+    strides: Strides
+
+
+def check_reduction(reduction: object) -> str:
+    """Returns a known reduction or raises with the list of them."""
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}; got {reduction!r}")
+    return reduction
+
+
+def check_finite(name: str, value: object) -> float:
+    """Returns a finite float or raises."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a real number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return number
+
+
+@functools.lru_cache(maxsize=1024)
+def feature_axis(names: tuple[str, ...], shapes: tuple[Shape, ...], axis: int) -> int:
+    """The feature axis counted from the end, the same for all operands.
+
+    A positive ``axis`` counts along the broadcast shape, that is along the operand of highest rank.
+
+    Raises:
+        ValueError: an operand is 0-d or lacks the axis, or the axis is empty or of unequal length.
+    """
+    rank = max(map(len, shapes))
+    listing = _listing(names, shapes)
+    if min(map(len, shapes)) == 0:
+        raise ValueError(f"every operand needs a feature axis, got {listing}")
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} is out of range for {listing}")
+    from_end = axis if axis < 0 else axis - rank
+    lengths = {shape[from_end] for shape in shapes if len(shape) >= -from_end}
+    if any(len(shape) < -from_end for shape in shapes) or len(lengths) > 1:
+        raise ValueError(f"the feature axis ({axis}) must have one length, got {listing}")
+    if lengths == {0}:
+        raise ValueError(f"the feature axis ({axis}) must not be empty, got {listing}")
+    return from_end
+
+
+@functools.lru_cache(maxsize=1024)
+def sample_shape(names: tuple[str, ...], shapes: tuple[Shape, ...], axis: int) -> Shape:
+    """The broadcast leading shape: one loss per position.
+
+    Raises:
+        ValueError: the leading axes do not broadcast.
+    """
+    leading = [shape[: len(shape) + axis] + shape[len(shape) + axis + 1 :] for shape in shapes]
+    try:
+        return np.broadcast_shapes(*leading)
+    except ValueError:
+        raise ValueError(
+            f"leading axes must be equal or 1, got {_listing(names, shapes)}"
+            f" with feature axis {axis}"
+        ) from None
+
+
+def check_per_sample(name: str, shape: Shape, samples: Shape) -> None:
+    """Raises unless ``shape`` is () or has the rank of the samples with every axis equal or 1."""
+    fits = len(shape) == len(samples) and all(
+        n in (1, of) for n, of in zip(shape, samples, strict=True)
+    )
+    if shape and not fits:
+        raise ValueError(
+            f"{name} must be a scalar or have the shape of the per-sample loss, {samples}, with"
+            f" every axis equal or 1; got shape {shape}"
+        )
+
+
+@functools.lru_cache(maxsize=1024)
+def plan(
+    samples: Shape,
+    features: int,
+    operands: tuple[Layout, ...],
+    grads: tuple[Layout | None, ...],
+) -> Plan:
+    """The passes that visit all samples and give every gradient asked for.
+
+    Args:
+        samples: The shape of the per-sample loss; at least one sample.
+        features: The length of a row.
+        operands: Where each operand's rows lie.
+        grads: Where each gradient's rows lie, None where no gradient is wanted.
+    """
+    axes = tuple(range(len(samples)))
+    shared = [_broadcast_axes(op.shape, samples) for op in operands]
+    writes = [g is not None and not over for g, over in zip(grads, shared, strict=True)]
+    # Operands to be added up, grouped by the axes they are broadcast over.
+    groups = list(
+        dict.fromkeys(s for s, g in zip(shared, grads, strict=True) if s and g is not None)
+    )
+    parallel = math.prod(samples) > 1 and math.prod(samples) * features >= _SHARE_FROM
+    passes = []
+    for number, group in enumerate(groups or [axes]):
+        modes = tuple(
+            WRITE
+            if write and number == 0
+            else ADD
+            if grad is not None and over == group and groups
+            else SKIP
+            for write, grad, over in zip(writes, grads, shared, strict=True)
+        )
+        outside = tuple(a for a in axes if a not in group)
+        outer = math.prod(samples[a] for a in outside)
+        inner = math.prod(samples[a] for a in group)
+        segments = 1
+        if parallel:
+            segments = min(inner, max(1, _TASKS // outer))
+            if ADD in modes:
+                segments = max(1, min(segments, _SUMS // (outer * features)))
+        geometry = _geometry(samples, (outside, group), operands, grads, modes)
+        passes.append(Pass(geometry, outer, inner, segments, modes))
+    return Plan(tuple(passes), parallel)
+
+
+def _broadcast_axes(shape: Shape, samples: Shape) -> tuple[int, ...]:
+    """The axes of the samples along which an operand repeats its rows."""
+    padded = (1,) * (len(samples) - len(shape)) + shape
+    return tuple(a for a, n in enumerate(samples) if n > 1 and padded[a] == 1)
+
+
+def _geometry(
+    samples: Shape,
+    groups: Sequence[tuple[int, ...]],
+    operands: Sequence[Layout],
+    grads: Sequence[Layout | None],
+    modes: Sequence[int],
+) -> npt.NDArray[np.int64]:
+    """Row 0 the shape in visiting order, then the strides of operands, gradients and positions.
+
+    Neighbouring axes that every row walks as one are merged, so that most calls have one axis.
+    """
+    rows = [_aligned(op, samples) for op in operands]
+    rows += [
+        _aligned(grad, samples) if grad is not None and mode == WRITE else (0,) * len(samples)
+        for grad, mode in zip(grads, modes, strict=True)
+    ]
+    rows.append(tuple(math.prod(samples[a + 1 :]) for a in range(len(samples))))
+    columns: list[list[int]] = []
+    for axis in (a for group in groups for a in group if samples[a] != 1):
+        column = [samples[axis], *(row[axis] for row in rows)]
+        last = columns[-1] if columns else None
+        if last and all(
+            o == i * column[0] for o, i in zip(last[1:], column[1:], strict=True)
+        ):
+            column[0] *= last[0]
+            columns[-1] = column
+        else:
+            columns.append(column)
+    if not columns:
+        columns = [[1, *(0 for _ in rows)]]
+    return np.ascontiguousarray(np.array(columns, dtype=np.int64).T)
+
+
+def _aligned(layout: Layout, samples: Shape) -> Strides:
+    """Strides along the axes of the samples, 0 where the operand is broadcast."""
+    missing = len(samples) - len(layout.shape)
+    own = tuple(
+        0 if n == 1 else stride for n, stride in zip(layout.shape, layout.strides, strict=True)
+    )
+    return (0,) * missing + own
+
+
+def _listing(names: Sequence[str], shapes: Sequence[Shape]) -> str:
+    return ", ".join(f"{n} of shape {s}" for n, s in zip(names, shapes, strict=True))

@@ -1,0 +1,577 @@
+"""The public functions. Each states its problem in terms of the records; ``_dispatch`` solves it.
+
+All of them take any number of leading batch axes and broadcast them without copying; float16,
+bfloat16, float32, float64, integers and bool; sums are kept in float64. They return arrays of the
+kind and dtype that went in, a scalar where one number is left.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from fastcos import _dispatch, _plan, distances, losses
+from fastcos._dispatch import Problem
+from fastcos.distances import Distance
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PUBLIC: set[Any] = set()
+
+
+def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
+    """A function that states a problem, as one that returns its value."""
+
+    @functools.wraps(problem)
+    def function(*args: P.args, **kwargs: P.kwargs) -> Any:
+        return _dispatch.solve(problem(*args, **kwargs))[0]
+
+    function.__annotations__ = {**problem.__annotations__, "return": "Any"}
+    _PUBLIC.add(function)
+    return function
+
+
+@_public
+def cosine_similarity(x1: Any, x2: Any, *, axis: int = -1, eps: float = 0.0) -> Problem:
+    r"""The cosine of the angle between rows.
+
+    .. math:: c = \frac{x_1 \cdot x_2}{\sqrt{(x_1 \cdot x_1 + eps)(x_2 \cdot x_2 + eps)}}
+
+    Always within [-1, 1], exactly 1 for equal rows, and the same bits for rows multiplied by powers
+    of two (``eps=0``).
+
+    Args:
+        x1: Rows ``(..., D)``.
+        x2: Rows ``(..., D)``, leading axes broadcast with those of ``x1``.
+        axis: The feature axis.
+        eps: Added to both squared norms.
+
+    Returns:
+        The similarity of each sample, of the broadcast leading shape.
+
+    Raises:
+        ValueError: shapes that do not fit, an empty feature axis, a negative ``eps``.
+        TypeError: complex, object, string, masked or sparse input.
+
+    Singular points: with ``eps=0`` a zero row has similarity 0 with everything, and gradient 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> query = np.array([1.0, 0.0])
+        >>> gallery = np.array([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]])
+        >>> fastcos.cosine_similarity(query, gallery)
+        array([ 1.,  0., -1.])
+    """
+    return Problem(
+        losses.identity,
+        distances._SIMILARITY._replace(parameters=(distances._eps(eps),)),
+        (("x1", x1), ("x2", x2)),
+        axis=axis,
+        reduction="none",
+    )
+
+
+@_public
+def paired_distance(
+    x1: Any, x2: Any, distance: str | Distance = "euclidean", *, axis: int = -1
+) -> Problem:
+    r"""The distance between row i of one array and row i of another.
+
+    .. math:: d_i = d(x_{1,i}, x_{2,i})
+
+    Args:
+        x1: Rows ``(..., D)``.
+        x2: Rows ``(..., D)``, leading axes broadcast with those of ``x1``.
+        distance: A name (``fastcos.distances.DISTANCES``, with its default parameters) or a
+            :class:`Distance`.
+        axis: The feature axis.
+
+    Returns:
+        The distance of each sample, of the broadcast leading shape.
+
+    Raises:
+        ValueError: an unknown name, shapes that do not fit, an empty feature axis.
+        TypeError: complex, object, string, masked or sparse input.
+
+    Singular points: those of the distance.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x1, x2 = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[3.0, 4.0], [1.0, 3.0]])
+        >>> fastcos.paired_distance(x1, x2, "manhattan").round(5)
+        array([7., 2.])
+        >>> fastcos.paired_distance(x1, x2, fastcos.distances.lp(3, eps=0)).round(3)
+        array([4.498, 2.   ])
+    """
+    return Problem(
+        losses.identity,
+        _dispatch.resolve_distance("distance", distance),
+        (("x1", x1), ("x2", x2)),
+        axis=axis,
+        reduction="none",
+    )
+
+
+@_public
+def cosine_embedding_loss(
+    input1: Any,
+    input2: Any,
+    target: Any,
+    *,
+    margin: float = 0.0,
+    pos_margin: float = 1.0,
+    eps: float = 0.0,
+    axis: int = -1,
+    weight: Any = None,
+    reduction: str = "mean",
+    validate: bool | None = None,
+) -> Problem:
+    r"""Draws similar pairs together and pushes dissimilar ones beyond a margin, by their cosine.
+
+    .. math:: l = \begin{cases}
+        \max(0,\ pos\_margin - c) & y = +1 \\
+        \max(0,\ c - margin) & y = -1 \end{cases}
+
+    with :math:`c` as in :func:`cosine_similarity`. The default ``pos_margin=1`` gives ``1 - c``,
+    computed without cancellation: never negative, exactly 0 for equal rows.
+
+    Args:
+        input1: Rows ``(..., D)``.
+        input2: Rows ``(..., D)``, leading axes broadcast with those of ``input1``.
+        target: +1 (similar) or -1 (dissimilar) per sample, in any dtype, or bool (True is similar);
+            a scalar, or of the rank of the per-sample loss with every axis equal or 1.
+        margin: Cosine above which dissimilar pairs cost.
+        pos_margin: Cosine below which similar pairs cost. ``pos_margin=margin`` is the variant with
+            one margin for both.
+        eps: Added to both squared norms.
+        axis: The feature axis.
+        weight: Per-sample weight, shaped as ``target`` may be.
+        reduction: With l the loss and w the weight of a sample: ``"none"`` gives w·l for each,
+            ``"sum"`` their sum, ``"mean"`` that over Σw, ``"sum_over_batch_size"`` over the number
+            of samples, ``"sum_by_nonzero_weights"`` over the number of samples with w ≠ 0. Σw = 0
+            gives 0; an empty batch gives NaN for ``"mean"`` and 0 for the other sums.
+        validate: None checks the labels of host arrays, True always. An unchecked label other than
+            ±1 makes the sample's loss NaN.
+
+    Returns:
+        A scalar, or with ``reduction="none"`` one value per sample.
+
+    Raises:
+        ValueError: labels other than ±1, an unknown reduction, shapes that do not fit, an empty
+            feature axis, a margin or ``eps`` out of range.
+        TypeError: complex, object, string, masked or sparse input.
+
+    Singular points: at ``c = margin`` the gradient of max(0, ·) passes. With ``eps=0`` a zero row
+    has cosine 0 and gradient 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x1 = np.array([[1.0, 0.0], [1.0, 0.0]])
+        >>> x2 = np.array([[0.6, 0.8], [0.6, 0.8]])
+        >>> fastcos.cosine_embedding_loss(x1, x2, [1, -1], margin=0.5, reduction="none")
+        array([0.4, 0.1])
+        >>> loss, (g1, g2) = fastcos.value_and_grad(fastcos.cosine_embedding_loss)(x1, x2, [1, -1])
+        >>> float(loss)
+        0.5
+
+    References:
+        Payne et al., as ``torch.nn.CosineEmbeddingLoss``; seed documents 000 (``pos_margin``) and
+        003.
+    """
+    return Problem(
+        losses.cosine_embedding,
+        distances.cosine(eps),
+        (("input1", input1), ("input2", input2)),
+        (
+            _plan.check_finite("margin", margin),
+            _plan.check_finite("pos_margin", pos_margin),
+        ),
+        axis=axis,
+        target=target,
+        weight=("weight", weight),
+        reduction=reduction,
+        validate=validate,
+    )
+
+
+@_public
+def cosine_distance_loss(
+    labels: Any,
+    predictions: Any,
+    *,
+    axis: int = -1,
+    weights: Any = 1.0,
+    normalize: bool = True,
+    eps: float = 0.0,
+    reduction: str = "sum_by_nonzero_weights",
+) -> Problem:
+    r"""One minus the cosine, weighted: TensorFlow's ``cosine_distance``, with the cosine in it.
+
+    .. math:: l = 1 - \frac{x \cdot y}{\sqrt{(x \cdot x + eps)(y \cdot y + eps)}}
+        \quad\text{or, with normalize=False,}\quad l = 1 - x \cdot y
+
+    Args:
+        labels: Rows ``(..., D)``.
+        predictions: Rows ``(..., D)``, leading axes broadcast with those of ``labels``.
+        axis: The feature axis.
+        weights: A scalar, or of the rank of the per-sample loss with every axis equal or 1. A
+            gradient can be asked for by name (``argnums="weights"``).
+        normalize: False takes rows to be of unit length already and divides by nothing, as
+            ``tf.losses.cosine_distance`` does.
+        eps: Added to both squared norms; not used with ``normalize=False``.
+        reduction: As in :func:`cosine_embedding_loss`.
+
+    Returns:
+        A scalar, or with ``reduction="none"`` one value per sample.
+
+    Raises:
+        ValueError: an unknown reduction, shapes that do not fit, an empty feature axis, a negative
+            ``eps``.
+        TypeError: complex, object, string, masked or sparse input.
+
+    Singular points: with ``eps=0`` a zero row has distance 1 and gradient 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> labels, predictions = np.array([[1.0, 4, 5], [5, 5, 7]]), np.array([[3.0, 2, 5], [3, 2, 7]])
+        >>> round(float(fastcos.cosine_distance_loss(labels, predictions)), 8)
+        0.07716867
+
+    References:
+        TensorFlow 1, ``tf.losses.cosine_distance``; seed document 001.
+    """
+    return Problem(
+        losses.identity,
+        distances.cosine(eps) if normalize else distances.dot(),
+        (("labels", labels), ("predictions", predictions)),
+        axis=axis,
+        weight=("weights", weights),
+        reduction=reduction,
+    )
+
+
+@_public
+def triplet_margin_loss(
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    *,
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    swap: bool = False,
+    axis: int = -1,
+    weight: Any = None,
+    reduction: str = "mean",
+) -> Problem:
+    r"""Wants the negative farther from the anchor than the positive, by a margin, in a p-norm.
+
+    .. math:: l = \max(0,\ \lVert a - p + eps\rVert_p - \lVert a - n + eps\rVert_p + margin)
+
+    Args:
+        anchor: Rows ``(..., D)``.
+        positive: Rows ``(..., D)``; leading axes of all three broadcast.
+        negative: Rows ``(..., D)``.
+        margin: By how much.
+        p: Which norm: any number > 0, or inf.
+        eps: Added to every difference, signed.
+        swap: Takes the smaller of d(a,n) and d(p,n) for the negative distance.
+        axis: The feature axis.
+        weight: A scalar, or of the rank of the per-sample loss with every axis equal or 1.
+        reduction: As in :func:`cosine_embedding_loss`.
+
+    Returns:
+        A scalar, or with ``reduction="none"`` one value per sample.
+
+    Raises:
+        ValueError: ``p <= 0``, an unknown reduction, shapes that do not fit, an empty feature axis,
+            a margin or ``eps`` out of range.
+        TypeError: complex, object, string, masked or sparse input.
+
+    Singular points: at l = 0 exactly the gradient of max(0, ·) passes; a tie of ``swap`` splits
+    half and half; the gradient of a norm at 0 is 0, and components that share the maximum norm
+    share its gradient.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> a, p, n = np.array([0.0, 0.0]), np.array([3.0, 4.0]), np.array([0.0, 5.5])
+        >>> round(float(fastcos.triplet_margin_loss(a, p, n, eps=0)), 6)
+        0.5
+
+    References:
+        Balntas et al., Learning shallow convolutional feature descriptors with triplet losses,
+        BMVC 2016.
+    """
+    return _triplet(
+        anchor,
+        positive,
+        negative,
+        distances.lp(p, eps),
+        margin,
+        swap,
+        axis,
+        weight,
+        reduction,
+    )
+
+
+@_public
+def triplet_margin_with_distance_loss(
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    *,
+    distance_function: str | Distance | Callable[[Any, Any], Any] = "euclidean",
+    margin: float = 1.0,
+    swap: bool = False,
+    axis: int = -1,
+    weight: Any = None,
+    reduction: str = "mean",
+) -> Problem:
+    r"""Wants the negative farther from the anchor than the positive, by a margin, in any distance.
+
+    .. math:: l = \max(0,\ d(a, p) - d(a, n) + margin)
+
+    Args:
+        anchor: Rows ``(..., D)``.
+        positive: Rows ``(..., D)``; leading axes of all three broadcast.
+        negative: Rows ``(..., D)``.
+        distance_function: A name (``fastcos.distances.DISTANCES``), a :class:`Distance`, or any
+            callable ``f(x1, x2) -> d`` on whole arrays. A callable is handed the arguments as they
+            are, ``axis`` being its own affair, and gives values only: for a gradient write a
+            :class:`Distance`.
+        margin: By how much.
+        swap: Takes the smaller of d(a,n) and d(p,n) for the negative distance.
+        axis: The feature axis.
+        weight: A scalar, or of the rank of the per-sample loss with every axis equal or 1.
+        reduction: As in :func:`cosine_embedding_loss`.
+
+    Returns:
+        A scalar, or with ``reduction="none"`` one value per sample.
+
+    Raises:
+        ValueError: an unknown distance or reduction, shapes that do not fit, an empty feature axis,
+            a margin that is not finite.
+        TypeError: complex, object, string, masked or sparse input; a gradient through a callable.
+
+    Singular points: at l = 0 exactly the gradient of max(0, ·) passes; a tie of ``swap`` splits
+    half and half; else those of the distance.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> a, p, n = np.array([[1.0, 0.0]]), np.array([[0.8, 0.6]]), np.array([[0.6, 0.8]])
+        >>> loss = fastcos.triplet_margin_with_distance_loss
+        >>> round(float(loss(a, p, n, distance_function="cosine")), 6)
+        0.8
+        >>> def l_infinity(x1, x2):
+        ...     return np.abs(x1 - x2).max(axis=1)
+        >>> round(float(loss(a, p, n, distance_function=l_infinity, margin=1.5)), 6)
+        1.3
+
+    References:
+        Balntas et al., BMVC 2016; seed document 002.
+    """
+    return _triplet(
+        anchor,
+        positive,
+        negative,
+        _dispatch.resolve_distance("distance_function", distance_function),
+        margin,
+        swap,
+        axis,
+        weight,
+        reduction,
+    )
+
+
+def _triplet(
+    anchor: Any,
+    positive: Any,
+    negative: Any,
+    distance: Distance | Callable[[Any, Any], Any],
+    margin: float,
+    swap: bool,
+    axis: int,
+    weight: Any,
+    reduction: str,
+) -> Problem:
+    return Problem(
+        losses.triplet_swap if swap else losses.triplet,
+        distance,
+        (("anchor", anchor), ("positive", positive), ("negative", negative)),
+        (_plan.check_finite("margin", margin),),
+        axis=axis,
+        weight=("weight", weight),
+        reduction=reduction,
+    )
+
+
+@_public
+def hinge_embedding_loss(
+    input: Any,
+    target: Any,
+    *,
+    margin: float = 1.0,
+    weight: Any = None,
+    reduction: str = "mean",
+    validate: bool | None = None,
+) -> Problem:
+    r"""Draws similar pairs together and pushes dissimilar ones apart, given their distances.
+
+    .. math:: l = \begin{cases} x & y = +1 \\ \max(0,\ margin - x) & y = -1 \end{cases}
+
+    Args:
+        input: Distances x, of any shape; each is a sample.
+        target: +1 (similar) or -1 (dissimilar) per sample, in any dtype, or bool (True is similar);
+            a scalar, or of the rank of ``input`` with every axis equal or 1.
+        margin: Distance below which dissimilar pairs cost.
+        weight: Per-sample weight, shaped as ``target`` may be.
+        reduction: As in :func:`cosine_embedding_loss`.
+        validate: As in :func:`cosine_embedding_loss`.
+
+    Returns:
+        A scalar, or with ``reduction="none"`` one value per sample.
+
+    Raises:
+        ValueError: labels other than ±1, an unknown reduction, shapes that do not fit, a margin
+            that is not finite.
+        TypeError: complex, object, string, masked or sparse input.
+
+    Singular points: at ``x = margin`` the gradient of max(0, ·) passes.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> fastcos.hinge_embedding_loss(np.array([0.25, 0.25]), [1, -1], reduction="none")
+        array([0.25, 0.75])
+
+    References:
+        ``torch.nn.HingeEmbeddingLoss``; seed document 003.
+    """
+    return Problem(
+        losses.hinge_embedding,
+        None,
+        (("input", input),),
+        (_plan.check_finite("margin", margin),),
+        target=target,
+        weight=("weight", weight),
+        reduction=reduction,
+        validate=validate,
+    )
+
+
+def value_and_grad(
+    loss: Callable[..., Any], argnums: int | str | Sequence[int | str] | None = None
+) -> Callable[..., tuple[Any, Any]]:
+    r"""A function that returns a loss and its gradients, from one pass over the data.
+
+    .. math:: f(\ldots) = \bigl(l,\ (\partial l / \partial x_1, \ldots) \cdot grad\_output\bigr)
+
+    Args:
+        loss: A function of this module.
+        argnums: With respect to what: positions or names of embedding arguments, or the name of the
+            per-sample weight. None stands for all embedding arguments. One position or name, not
+            in a sequence, gives one gradient, not in a tuple.
+
+    Returns:
+        ``f(*args, grad_output=None, out=None, **kwargs) -> (value, grads)``, which takes the
+        arguments of ``loss`` and two more. ``grad_output`` is the upstream gradient: a scalar, or
+        with ``reduction="none"`` one value per sample. ``out`` is the buffers to write the
+        gradients to, in the order of ``argnums``; they are what is returned then. A gradient has
+        the shape of its argument, summed over broadcast axes, and its dtype (that of the loss
+        where the argument is of integers).
+
+    Raises:
+        TypeError: ``loss`` is not a function of this module; ``argnums`` names something that has
+            no gradient, such as ``target``; a gradient through a callable distance.
+        ValueError: what the loss raises; ``out`` of the wrong shape, read-only, or sharing memory
+            with an argument. A failed call leaves ``out`` as it was.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> f = fastcos.value_and_grad(fastcos.cosine_embedding_loss, argnums="input1")
+        >>> loss, g1 = f(np.array([[1.0, 0.0]]), np.array([[0.6, 0.8]]), [1])
+        >>> g1
+        array([[ 0. , -0.8]])
+    """
+    if loss not in _PUBLIC:
+        raise TypeError(f"loss must be a function of fastcos, got {loss!r}")
+
+    @functools.wraps(loss)
+    def function(
+        *args: Any, grad_output: Any = None, out: Any = None, **kwargs: Any
+    ) -> tuple[Any, Any]:
+        problem = loss.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined]
+        wanted = _wanted(problem, argnums)
+        alone = isinstance(argnums, (int, str))
+        buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
+        if out is not None and (
+            not isinstance(buffers, (tuple, list)) or len(buffers) != len(wanted)
+        ):
+            raise TypeError(
+                f"out must hold one buffer for each of {', '.join(wanted)}, got {type(out).__name__}"
+                + (f" of length {len(out)}" if isinstance(out, (tuple, list)) else "")
+            )
+        value, grads = _dispatch.solve(
+            problem, wanted, grad_output, None if out is None else tuple(buffers)
+        )
+        return value, grads[0] if alone else grads
+
+    return function
+
+
+def grad(
+    loss: Callable[..., Any], argnums: int | str | Sequence[int | str] | None = None
+) -> Callable[..., Any]:
+    r"""A function that returns the gradients of a loss: :func:`value_and_grad` without the value.
+
+    .. math:: f(\ldots) = (\partial l / \partial x_1, \ldots) \cdot grad\_output
+
+    Args:
+        loss: As in :func:`value_and_grad`.
+        argnums: As in :func:`value_and_grad`.
+
+    Returns:
+        ``f(*args, grad_output=None, out=None, **kwargs) -> grads``.
+
+    Raises:
+        TypeError: as :func:`value_and_grad`.
+        ValueError: as :func:`value_and_grad`.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> fastcos.grad(fastcos.hinge_embedding_loss)(np.array([0.25, 2.0]), [-1, -1])
+        (array([-0.5,  0. ]),)
+    """
+    both = value_and_grad(loss, argnums)
+
+    @functools.wraps(loss)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return both(*args, **kwargs)[1]
+
+    return function
+
+
+def _wanted(problem: Problem, argnums: int | str | Sequence[int | str] | None) -> tuple[str, ...]:
+    """The names that ``argnums`` stands for."""
+    names = [name for name, _ in problem.operands]
+    if argnums is None:
+        return tuple(names)
+    weight_name, weight = problem.weight
+    wanted = []
+    for given in [argnums] if isinstance(argnums, (int, str)) else argnums:
+        if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(names):
+            wanted.append(names[given])
+        elif isinstance(given, str) and given in (*names, weight_name):
+            wanted.append(given)
+        else:
+            raise TypeError(
+                f"argnums must be among {', '.join(names)} (or their positions) and {weight_name};"
+                f" got {given!r}"
+            )
+    if len(set(wanted)) < len(wanted):
+        raise TypeError(f"argnums names an argument twice: {argnums!r}")
+    if weight_name in wanted and weight is None:
+        raise TypeError(f"the gradient of {weight_name} needs {weight_name} to be given")
+    return tuple(wanted)

@@ -1,0 +1,839 @@
+"""The distances: one scalar definition each, value and derivative side by side.
+
+A :class:`Distance` is a record of scalar functions. The loops in ``fastcos.kernels`` close over
+them and know nothing else, so one definition serves pairs and triplets, value and gradient, every
+dtype, and a user's own distances stand exactly where the built-in ones do.
+
+What the functions see: ``x`` and ``y`` are one component of each row, already widened to the
+accumulator type; ``zero`` is the accumulator's 0. They run compiled and as plain Python alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+State = tuple[Any, ...]
+
+
+class Distance(NamedTuple):
+    r"""A distance between two rows, as scalar functions that the loops are built around.
+
+    .. math:: d(x, y) = \mathrm{finalize}\Bigl(\mathrm{fold}_k\, \mathrm{accumulate}(\cdot, x_k, y_k)\Bigr)
+
+    Args:
+        name: What error messages call it.
+        init: ``(zero, *parameters) -> state``, a tuple of scalars to start from.
+        accumulate: ``(state, x, y) -> state``, one component taken in. Sums may be reordered by
+            the compiler, which is what lets it vectorise; everything else is strict IEEE.
+        finalize: ``(state) -> d``.
+        gradient: ``(state, d, x, y) -> (dd/dx, dd/dy)`` of one component. What depends on the
+            state alone is computed once per row. Give 0 where the distance has a kink.
+        revisit: Optional, ``(state) -> (again, state)``. For distances that one pass cannot always
+            settle (sums out of range, cancellation): says whether the row is to be read once more
+            and with which state. It must come to an end.
+        reaccumulate: ``(state, x, y) -> state`` of such a further pass; needed with ``revisit``.
+        parameters: Numbers handed to ``init``. They are arguments of the compiled kernel, so a new
+            value compiles nothing.
+
+    The functions may call plain Python functions of theirs and ``math``. They are compiled with
+    Numba when first used, so a typing error shows there; :func:`fastcos.check_distance` compiles
+    them and compares the gradient with finite differences.
+
+    Example:
+        The fourth power of the 4-norm, everywhere a built-in distance can be used:
+
+        >>> import numpy as np, fastcos
+        >>> quartic = fastcos.Distance(
+        ...     "quartic",
+        ...     init=lambda zero: (zero,),
+        ...     accumulate=lambda state, x, y: (state[0] + (x - y) ** 4,),
+        ...     finalize=lambda state: state[0],
+        ...     gradient=lambda state, d, x, y: (4 * (x - y) ** 3, -4 * (x - y) ** 3),
+        ... )
+        >>> fastcos.check_distance(quartic)
+        >>> fastcos.paired_distance(np.array([[1.0, 2.0]]), np.array([[0.0, 4.0]]), quartic)
+        array([17.])
+    """
+
+    name: str
+    init: Callable[..., State]
+    accumulate: Callable[[State, Any, Any], State]
+    finalize: Callable[[State], Any]
+    gradient: Callable[[State, Any, Any, Any], tuple[Any, Any]]
+    revisit: Callable[[State], tuple[bool, State]] | None = None
+    reaccumulate: Callable[[State, Any, Any], State] | None = None
+    parameters: tuple[float, ...] = ()
+
+
+# --------------------------------------------------------------------------------------------------
+# Range. Sums of squares leave float64 long before the distance does: (1e200)² is infinite. A sum
+# outside [2⁻⁵⁰⁰, 2⁵⁰⁰] (the square root of the range, so that products of two sums stay inside too)
+# sends the row through once more, multiplied by a power of two. Powers of two are exact: a row that
+# needs them and one that does not give the same bits. float32 rows never leave the window.
+# --------------------------------------------------------------------------------------------------
+
+_LOW, _HIGH = 2.0**-500, 2.0**500
+
+
+def _scale_for(total: float, scale: float) -> float:
+    """The power of two for the next pass, given a sum of squares found at ``scale``."""
+    if total == 0 or math.isinf(total):
+        # No exponent to read. One step reaches every finite row; a row of zeros or one with an
+        # infinity in it is the same after it, and is left at that.
+        if scale != 1:
+            return scale
+        return 2.0**600 if total == 0 else 2.0**-600
+    if _LOW <= total <= _HIGH or math.isnan(total):
+        return scale
+    return scale * math.ldexp(1.0, -(math.frexp(total)[1] // 2))
+
+
+# --------------------------------------------------------------------------------------------------
+# Cosine family. With s = x·y, P = x·x + eps, Q = y·y + eps, r = 1/√(PQ):
+#
+#     c = s r          dc/dx = y r - c x/P = (y - (s/P) x) r
+#
+# The last form is exactly 0 for x = y, where s/P = 1. Near c = ±1 the difference 1 - |c| loses its
+# digits; there the row is read again for the chord, which does not (x̂ = x/√P, ŷ = y/√Q):
+#
+#     1 - |c| = ½ Σ (x̂ - sign(c) ŷ)² + ½ (eps/P + eps/Q)
+#
+# The error of P and Q enters it squared. A sum over 10⁶ components is off by 4e-12 at worst, so a
+# threshold of 2⁻¹⁰ leaves the direct form at least 28 good bits.
+#
+# state = (s, x·x, y·y, ½Σ(x̂ ∓ ŷ)², scale of x, scale of y, side, eps); side is 0 on the plain
+# passes and the sign of c on the chord's.
+# --------------------------------------------------------------------------------------------------
+
+_NEAR = 2.0**-10
+
+
+def _squares(state: State) -> tuple[Any, Any]:
+    _, xx, yy, _, sx, sy, _, eps = state
+    return xx + eps * sx * sx, yy + eps * sy * sy
+
+
+def _cosine_of(state: State) -> Any:
+    p, q = _squares(state)
+    if p == 0 or q == 0:
+        return 0 * p * q  # a zero vector is at right angles to everything; NaN stays NaN
+    return state[0] / math.sqrt(p * q)
+
+
+def _gap(state: State) -> Any:
+    """1 - |c| from the chord."""
+    p, q = _squares(state)
+    _, _, _, half, sx, sy, _, eps = state
+    return half + 0.5 * (eps * sx * sx / p + eps * sy * sy / q)
+
+
+def _cosine_init(zero: Any, eps: Any) -> State:
+    one = zero + 1
+    return zero, zero, zero, zero, one, one, zero, zero + eps
+
+
+def _cosine_accumulate(state: State, x: Any, y: Any) -> State:
+    s, xx, yy, half, sx, sy, side, eps = state
+    return s + x * y, xx + x * x, yy + y * y, half, sx, sy, side, eps
+
+
+def _cosine_reaccumulate(state: State, x: Any, y: Any) -> State:
+    s, xx, yy, half, sx, sy, side, eps = state
+    x, y = x * sx, y * sy
+    if side == 0:
+        return s + x * y, xx + x * x, yy + y * y, half, sx, sy, side, eps
+    p, q = _squares(state)
+    chord = x * (1 / math.sqrt(p)) - side * (y * (1 / math.sqrt(q)))
+    return s, xx, yy, half + 0.5 * (chord * chord), sx, sy, side, eps
+
+
+def _in_range(state: State) -> tuple[bool, State]:
+    _, xx, yy, _, sx, sy, _, eps = state
+    p, q = _squares(state)
+    new_sx, new_sy = _scale_for(p, sx), _scale_for(q, sy)
+    if new_sx == sx and new_sy == sy:
+        return False, state
+    zero = 0 * sx
+    return True, (zero, zero, zero, zero, new_sx, new_sy, zero, eps)
+
+
+def _with_chord(state: State, side: float) -> tuple[bool, State]:
+    s, xx, yy, half, sx, sy, _, eps = state
+    return True, (s, xx, yy, half, sx, sy, 0 * sx + side, eps)
+
+
+def _cosine_gradient(state: State, x: Any, y: Any) -> tuple[Any, Any]:
+    """Minus dc/dx and minus dc/dy."""
+    s, _, _, _, sx, sy, _, _ = state
+    p, q = _squares(state)
+    if p == 0 or q == 0:
+        return 0 * x, 0 * y
+    r = 1 / math.sqrt(p * q)
+    x, y = x * sx, y * sy
+    return ((s / p) * x - y) * (r * sx), ((s / q) * y - x) * (r * sy)
+
+
+def _cosine() -> Distance:
+    def revisit(state: State) -> tuple[bool, State]:
+        if state[6] != 0:
+            return False, state
+        again, state = _in_range(state)
+        if not again and 1 - _cosine_of(state) < _NEAR:
+            return _with_chord(state, 1.0)
+        return again, state
+
+    def finalize(state: State) -> Any:
+        if state[6] != 0:
+            return _gap(state)
+        d = 1 - _cosine_of(state)
+        return 2 + 0 * d if d > 2 else d
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        return _cosine_gradient(state, x, y)
+
+    return Distance(
+        "cosine",
+        _cosine_init,
+        _cosine_accumulate,
+        finalize,
+        gradient,
+        revisit,
+        _cosine_reaccumulate,
+        (0.0,),
+    )
+
+
+def _similarity() -> Distance:
+    def finalize(state: State) -> Any:
+        c = _cosine_of(state)
+        if c > 1:
+            return 1 + 0 * c
+        return 0 * c - 1 if c < -1 else c
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        gx, gy = _cosine_gradient(state, x, y)
+        return -gx, -gy
+
+    return Distance(
+        "cosine_similarity",
+        _cosine_init,
+        _cosine_accumulate,
+        finalize,
+        gradient,
+        _in_range,
+        _cosine_reaccumulate,
+        (0.0,),
+    )
+
+
+def _angular() -> Distance:
+    # θ = arccos(c)/π. arccos is flat-footed at ±1, so with g = 1 - |c| there (from the chord):
+    #     θ π = 2 asin(√(g/2))  for c > 0,   π - 2 asin(√(g/2))  for c < 0
+    #     π dθ/dx = -1/√(1 - c²) dc/dx,      1 - c² = g (2 - g)
+    def revisit(state: State) -> tuple[bool, State]:
+        if state[6] != 0:
+            return False, state
+        again, state = _in_range(state)
+        if not again:
+            c = _cosine_of(state)
+            if 1 - abs(c) < _NEAR:
+                return _with_chord(state, math.copysign(1.0, c))
+        return again, state
+
+    def finalize(state: State) -> Any:
+        side = state[6]
+        if side == 0:
+            return math.acos(_cosine_of(state)) * (1 / math.pi)
+        angle = 2 * math.asin(math.sqrt(0.5 * _gap(state))) * (1 / math.pi)
+        return angle if side > 0 else 1 - angle
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        if state[6] == 0:
+            c = _cosine_of(state)
+            sine2 = (1 - c) * (1 + c)
+        else:
+            g = _gap(state)
+            sine2 = g * (2 - g)
+        slope = 0 * sine2 if sine2 == 0 else 1 / (math.pi * math.sqrt(sine2))
+        gx, gy = _cosine_gradient(state, x, y)
+        return slope * gx, slope * gy
+
+    return Distance(
+        "angular",
+        _cosine_init,
+        _cosine_accumulate,
+        finalize,
+        gradient,
+        revisit,
+        _cosine_reaccumulate,
+        (0.0,),
+    )
+
+
+def _dot() -> Distance:
+    # 1 - s: the cosine distance of rows that are taken as unit length already.
+    def init(zero: Any) -> State:
+        return (zero,)
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        return (state[0] + x * y,)
+
+    def finalize(state: State) -> Any:
+        return 1 - state[0]
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        return -y, -x
+
+    return Distance("dot", init, accumulate, finalize, gradient)
+
+
+# --------------------------------------------------------------------------------------------------
+# Norms of t = x - y + eps, with eps signed and inside as in torch. dd/dy = -dd/dx throughout, and
+# the gradient of a norm at 0 is 0.
+# --------------------------------------------------------------------------------------------------
+
+
+def _sign(t: Any) -> Any:
+    """-1, 0 or 1; NaN for NaN."""
+    if t == 0 or math.isnan(t):
+        return t
+    return math.copysign(1.0, t)
+
+
+def _euclidean() -> Distance:
+    # d = √S / a,  S = Σ (a t)²,  dd/dx = t/d = (a t)/√S       state = (S, a, eps)
+    def init(zero: Any, eps: Any) -> State:
+        return zero, zero + 1, zero + eps
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        total, scale, eps = state
+        t = x - y + eps
+        return total + t * t, scale, eps
+
+    def reaccumulate(state: State, x: Any, y: Any) -> State:
+        total, scale, eps = state
+        t = (x - y + eps) * scale
+        return total + t * t, scale, eps
+
+    def revisit(state: State) -> tuple[bool, State]:
+        total, scale, eps = state
+        new = _scale_for(total, scale)
+        return new != scale, (total if new == scale else 0 * scale, new, eps)
+
+    def finalize(state: State) -> Any:
+        return math.sqrt(state[0]) / state[1]
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        total, scale, eps = state
+        t = (x - y + eps) * scale
+        g = 0 * t if total == 0 else t / math.sqrt(total)
+        return g, -g
+
+    return Distance(
+        "euclidean", init, accumulate, finalize, gradient, revisit, reaccumulate, (1e-6,)
+    )
+
+
+def _sqeuclidean() -> Distance:
+    # d = Σ (x - y)²,  dd/dx = 2 (x - y)
+    def init(zero: Any) -> State:
+        return (zero,)
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        t = x - y
+        return (state[0] + t * t,)
+
+    def finalize(state: State) -> Any:
+        return state[0]
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        g = 2 * (x - y)
+        return g, -g
+
+    return Distance("sqeuclidean", init, accumulate, finalize, gradient)
+
+
+def _manhattan() -> Distance:
+    # d = Σ |t|,  dd/dx = sign(t)
+    def init(zero: Any, eps: Any) -> State:
+        return zero, zero + eps
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        total, eps = state
+        return total + abs(x - y + eps), eps
+
+    def finalize(state: State) -> Any:
+        return state[0]
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        g = _sign(x - y + state[1])
+        return g, -g
+
+    return Distance("manhattan", init, accumulate, finalize, gradient, parameters=(1e-6,))
+
+
+def _chebyshev() -> Distance:
+    # d = max |t|,  dd/dx = sign(t)/m on the m components that share the maximum, else 0
+    def init(zero: Any, eps: Any) -> State:
+        return zero, zero, zero + eps
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        largest, ties, eps = state
+        t = abs(x - y + eps)
+        if t > largest or math.isnan(t):
+            return t, 0 * eps + 1, eps
+        return largest, ties + 1 if t == largest else ties, eps
+
+    def finalize(state: State) -> Any:
+        return state[0]
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        t = x - y + state[2]
+        if math.isnan(d):
+            return d, d
+        g = _sign(t) / state[1] if abs(t) == d else 0 * d
+        return g, -g
+
+    return Distance("chebyshev", init, accumulate, finalize, gradient, parameters=(1e-6,))
+
+
+def _lp() -> Distance:
+    # d = (Σ |t|^p)^(1/p),  dd/dx = sign(t) (|t|/d)^(p-1)
+    # A power leaves the range at once (0.1^400 is 0), and a sum does not say how far it went: the
+    # largest |t| does, and as the unit of a second pass it puts the sum into [1, D]. |t| ≤ d, so
+    # the gradient needs no such care. A component at 0 has gradient 0 for every p, also for p < 1
+    # where the slope is infinite.                        state = (Σ (|t|/u)^p, max |t|, u, p, eps)
+    def init(zero: Any, p: Any, eps: Any) -> State:
+        return zero, zero, zero + 1, zero + p, zero + eps
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        total, largest, unit, p, eps = state
+        t = abs(x - y + eps)
+        return total + t**p, max(largest, t), unit, p, eps
+
+    def reaccumulate(state: State, x: Any, y: Any) -> State:
+        total, largest, unit, p, eps = state
+        return total + (abs(x - y + eps) / unit) ** p, largest, unit, p, eps
+
+    def revisit(state: State) -> tuple[bool, State]:
+        total, largest, unit, p, eps = state
+        if unit != 1 or _LOW <= total <= _HIGH or not 0 < largest < math.inf:
+            return False, state
+        return largest != 1, (0 * unit if largest != 1 else total, largest, largest, p, eps)
+
+    def finalize(state: State) -> Any:
+        total, _, unit, p, _ = state
+        return total ** (1 / p) * unit
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        t = x - y + state[4]
+        g = t if t == 0 else math.copysign((abs(t) / d) ** (state[3] - 1), t)
+        return g, -g
+
+    return Distance("lp", init, accumulate, finalize, gradient, revisit, reaccumulate, (3.0, 1e-6))
+
+
+# --------------------------------------------------------------------------------------------------
+# Ratios of sums
+# --------------------------------------------------------------------------------------------------
+
+
+def _canberra() -> Distance:
+    # d = Σ |x - y| / m,  m = |x| + |y|,  0/0 = 0.  Per component, n = x - y:
+    #     dd/dx = sign(n)/m - |n| sign(x)/m²
+    # which is sign(n) 2|y|/m² where x and y have one sign (no cancellation), and 0 where they have
+    # opposite signs, the term being 1 there. At x = 0 it is the mean of the two sides.
+    def slope(x: Any, y: Any) -> Any:
+        m = abs(x) + abs(y)
+        if x == y:
+            return 0 * m
+        if x == 0:
+            return _sign(x - y) / m
+        if (x > 0) == (y > 0) and y != 0:
+            return _sign(x - y) * 2 * (abs(y) / m) / m
+        return 0 * m  # NaN for NaN
+
+    def init(zero: Any) -> State:
+        return (zero,)
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        n = abs(x - y)
+        return (state[0] + (n if n == 0 else n / (abs(x) + abs(y))),)
+
+    def finalize(state: State) -> Any:
+        return state[0]
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        return slope(x, y), slope(y, x)
+
+    return Distance("canberra", init, accumulate, finalize, gradient)
+
+
+def _braycurtis() -> Distance:
+    # d = A/B,  A = Σ |x - y|,  B = Σ |x + y|,  0/0 = 0
+    #     dd/dx = (sign(x - y) - d sign(x + y)) / B,   dd/dy = (-sign(x - y) - d sign(x + y)) / B
+    def init(zero: Any) -> State:
+        return zero, zero
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        return state[0] + abs(x - y), state[1] + abs(x + y)
+
+    def finalize(state: State) -> Any:
+        return state[0] if state[0] == 0 else state[0] / state[1]
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        if state[1] == 0:
+            return 0 * x, 0 * y
+        difference, both = _sign(x - y), d * _sign(x + y)
+        return (difference - both) / state[1], (-difference - both) / state[1]
+
+    return Distance("braycurtis", init, accumulate, finalize, gradient)
+
+
+def _poincare() -> Distance:
+    # The hyperbolic distance in the unit ball: with n = ‖x-y‖, α = 1 - x·x, β = 1 - y·y and
+    # w = n/√(αβ),
+    #     d = arcosh(1 + 2w²) = 2 arsinh(w)          (the second form keeps its digits near 0)
+    #     dd/dx = 2 [(x - y)/n + x n/α] / √(αβ (1 + w²))
+    # NaN for a row on or outside the unit sphere.   state = (Σ (a (x-y))², a, x·x, y·y)
+    def init(zero: Any) -> State:
+        return zero, zero + 1, zero, zero
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        total, scale, xx, yy = state
+        t = x - y
+        return total + t * t, scale, xx + x * x, yy + y * y
+
+    def reaccumulate(state: State, x: Any, y: Any) -> State:
+        total, scale, xx, yy = state
+        t = (x - y) * scale
+        return total + t * t, scale, xx, yy
+
+    def revisit(state: State) -> tuple[bool, State]:
+        total, scale, xx, yy = state
+        new = _scale_for(total, scale)
+        return new != scale, (total if new == scale else 0 * scale, new, xx, yy)
+
+    def room(xx: Any) -> Any:
+        return 1 - xx if xx < 1 else math.nan
+
+    def finalize(state: State) -> Any:
+        total, scale, xx, yy = state
+        return 2 * math.asinh(math.sqrt(total) / scale / math.sqrt(room(xx) * room(yy)))
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        total, scale, xx, yy = state
+        alpha, beta = room(xx), room(yy)
+        if total == 0:
+            return 0 * alpha, 0 * beta
+        root = math.sqrt(total)
+        n = root / scale
+        # √(αβ(1 + w²)) = √(αβ + n²)
+        factor = 2 / math.sqrt(alpha * beta + n * n)
+        direction = (x - y) * scale / root
+        return factor * (direction + x * (n / alpha)), factor * (y * (n / beta) - direction)
+
+    return Distance("poincare", init, accumulate, finalize, gradient, revisit, reaccumulate)
+
+
+_COSINE, _SIMILARITY, _ANGULAR, _DOT = _cosine(), _similarity(), _angular(), _dot()
+_EUCLIDEAN, _SQEUCLIDEAN, _MANHATTAN = _euclidean(), _sqeuclidean(), _manhattan()
+_CHEBYSHEV, _LP = _chebyshev(), _lp()
+_CANBERRA, _BRAYCURTIS, _POINCARE = _canberra(), _braycurtis(), _poincare()
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a real number, got {value!r}") from None
+
+
+def _eps(value: Any) -> float:
+    eps = _number("eps", value)
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"eps must be finite and >= 0, got {value!r}")
+    return eps
+
+
+def cosine(eps: float = 0.0) -> Distance:
+    r"""The cosine distance, exact near 0 and at any scale.
+
+    .. math:: d = 1 - c, \quad c = \frac{x \cdot y}{\sqrt{(x \cdot x + eps)(y \cdot y + eps)}}
+
+    Never negative, exactly 0 for equal rows, and accurate relative to itself however small it is.
+
+    Args:
+        eps: Added to both squared norms; 0 gives the textbook definition.
+
+    Returns:
+        A :class:`Distance` with values in [0, 2].
+
+    Raises:
+        ValueError: ``eps`` is negative, infinite or NaN.
+
+    Singular points: with ``eps=0`` a zero row is at distance 1 from everything, with gradient 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([3.0, 4.0]), np.array([4.0, 3.0])
+        >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.cosine())), 6)
+        0.04
+    """
+    return _COSINE._replace(parameters=(_eps(eps),))
+
+
+def dot() -> Distance:
+    r"""One minus the inner product: the cosine distance of rows of unit length.
+
+    .. math:: d = 1 - x \cdot y
+
+    Nothing is normalised and nothing is checked: on rows of other lengths it is not a distance and
+    may be negative. It is what TensorFlow's ``tf.losses.cosine_distance`` computes.
+
+    Returns:
+        A :class:`Distance`.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([0.6, 0.8]), np.array([0.8, 0.6])
+        >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.dot())), 6)
+        0.04
+    """
+    return _DOT
+
+
+def angular() -> Distance:
+    r"""The angle between two rows, as a fraction of a half turn.
+
+    .. math:: d = \arccos(c) / \pi
+
+    A metric on directions, unlike ``1 - c``; accurate for nearly parallel and nearly opposite rows.
+
+    Returns:
+        A :class:`Distance` with values in [0, 1].
+
+    Singular points: a zero row is at 1/2 from everything, with gradient 0; the gradient at c = ±1
+    is 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([1.0, 0.0]), np.array([1.0, 1.0])
+        >>> float(fastcos.paired_distance(x, y, "angular"))
+        0.25
+
+    References:
+        Cer et al., Universal Sentence Encoder, 2018 (arXiv:1803.11175), section 5.
+    """
+    return _ANGULAR
+
+
+def euclidean(eps: float = 1e-6) -> Distance:
+    r"""The Euclidean distance.
+
+    .. math:: d = \sqrt{\textstyle\sum_k (x_k - y_k + eps)^2}
+
+    Args:
+        eps: Added to every difference, signed, as torch's ``pairwise_distance`` does; its default
+            too. ``eps=0`` makes it symmetric and 0 for equal rows.
+
+    Returns:
+        A :class:`Distance`.
+
+    Raises:
+        ValueError: ``eps`` is negative, infinite or NaN.
+
+    Singular points: where d = 0 the gradient is 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([0.0, 0.0]), np.array([3.0, 4.0])
+        >>> float(fastcos.paired_distance(x, y, fastcos.distances.euclidean(eps=0)))
+        5.0
+    """
+    return _EUCLIDEAN._replace(parameters=(_eps(eps),))
+
+
+def sqeuclidean() -> Distance:
+    r"""The squared Euclidean distance.
+
+    .. math:: d = \textstyle\sum_k (x_k - y_k)^2
+
+    Returns:
+        A :class:`Distance`; smooth everywhere.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> float(fastcos.paired_distance(np.array([0.0, 0.0]), np.array([3.0, 4.0]), "sqeuclidean"))
+        25.0
+    """
+    return _SQEUCLIDEAN
+
+
+def manhattan(eps: float = 1e-6) -> Distance:
+    r"""The Manhattan (city-block, L1) distance.
+
+    .. math:: d = \textstyle\sum_k |x_k - y_k + eps|
+
+    Args:
+        eps: Added to every difference, signed, as torch does.
+
+    Returns:
+        A :class:`Distance`.
+
+    Raises:
+        ValueError: ``eps`` is negative, infinite or NaN.
+
+    Singular points: the gradient of a component at 0 is 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([0.0, 0.0]), np.array([3.0, 4.0])
+        >>> float(fastcos.paired_distance(x, y, fastcos.distances.manhattan(eps=0)))
+        7.0
+    """
+    return _MANHATTAN._replace(parameters=(_eps(eps),))
+
+
+def chebyshev(eps: float = 1e-6) -> Distance:
+    r"""The Chebyshev (maximum, L∞) distance.
+
+    .. math:: d = \max_k |x_k - y_k + eps|
+
+    Args:
+        eps: Added to every difference, signed, as torch does.
+
+    Returns:
+        A :class:`Distance`.
+
+    Raises:
+        ValueError: ``eps`` is negative, infinite or NaN.
+
+    Singular points: components that share the maximum share the gradient equally; where d = 0 it
+    is 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([0.0, 0.0]), np.array([3.0, 4.0])
+        >>> float(fastcos.paired_distance(x, y, fastcos.distances.chebyshev(eps=0)))
+        4.0
+    """
+    return _CHEBYSHEV._replace(parameters=(_eps(eps),))
+
+
+def lp(p: float, eps: float = 1e-6) -> Distance:
+    r"""The p-norm of the difference.
+
+    .. math:: d = \bigl(\textstyle\sum_k |x_k - y_k + eps|^p\bigr)^{1/p}
+
+    Args:
+        p: Any number > 0; ``inf`` gives :func:`chebyshev`, 1 and 2 are :func:`manhattan` and
+            :func:`euclidean`. For p < 1 it is not a metric.
+        eps: Added to every difference, signed, as torch does.
+
+    Returns:
+        A :class:`Distance`.
+
+    Raises:
+        ValueError: ``p`` is not > 0, or ``eps`` is negative, infinite or NaN.
+
+    Singular points: the gradient of a component at 0 is 0, and so it is where d = 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([0.0, 0.0, 0.0]), np.array([3.0, 4.0, 5.0])
+        >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.lp(3, eps=0))), 6)
+        6.0
+    """
+    power = _number("p", p)
+    if not power > 0:
+        raise ValueError(f"p must be > 0 (inf for the maximum norm), got {p!r}")
+    special = {1.0: _MANHATTAN, 2.0: _EUCLIDEAN, math.inf: _CHEBYSHEV}.get(power)
+    if special is not None:
+        return special._replace(parameters=(_eps(eps),))
+    return _LP._replace(parameters=(power, _eps(eps)))
+
+
+def canberra() -> Distance:
+    r"""The Canberra distance.
+
+    .. math:: d = \sum_k \frac{|x_k - y_k|}{|x_k| + |y_k|}, \quad 0/0 = 0
+
+    Returns:
+        A :class:`Distance`.
+
+    Singular points: the gradient of a component with x = y is 0; at x = 0 it is the mean of its two
+    sides.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> float(fastcos.paired_distance(np.array([1.0, 3.0]), np.array([1.0, 1.0]), "canberra"))
+        0.5
+
+    References:
+        Lance and Williams, Mixed-data classificatory programs, 1967.
+    """
+    return _CANBERRA
+
+
+def braycurtis() -> Distance:
+    r"""The Bray-Curtis distance.
+
+    .. math:: d = \sum_k |x_k - y_k| \Big/ \sum_k |x_k + y_k|, \quad 0/0 = 0
+
+    Returns:
+        A :class:`Distance`.
+
+    Singular points: a component of either sum at 0 adds nothing to the gradient; where the lower
+    sum is 0 the gradient is 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> float(fastcos.paired_distance(np.array([1.0, 3.0]), np.array([1.0, 1.0]), "braycurtis"))
+        0.3333333333333333
+
+    References:
+        Bray and Curtis, An ordination of the upland forest communities, 1957.
+    """
+    return _BRAYCURTIS
+
+
+def poincare() -> Distance:
+    r"""The hyperbolic distance in the Poincaré ball.
+
+    .. math:: d = \operatorname{arcosh}\left(1 + 2\,
+        \frac{\lVert x - y\rVert^2}{(1 - \lVert x\rVert^2)(1 - \lVert y\rVert^2)}\right)
+
+    Returns:
+        A :class:`Distance`; NaN for a row on or outside the unit sphere.
+
+    Singular points: where x = y the gradient is 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([0.0, 0.0]), np.array([0.6, 0.0])
+        >>> bool(np.isclose(fastcos.paired_distance(x, y, "poincare"), 2 * np.arctanh(0.6)))
+        True
+
+    References:
+        Nickel and Kiela, Poincaré embeddings for learning hierarchical representations, 2017
+        (arXiv:1705.08039), equation 1.
+    """
+    return _POINCARE
+
+
+#: What a ``distance`` argument may be called by name; each with its default parameters.
+DISTANCES: dict[str, Callable[[], Distance]] = {
+    "cosine": cosine,
+    "dot": dot,
+    "angular": angular,
+    "euclidean": euclidean,
+    "sqeuclidean": sqeuclidean,
+    "manhattan": manhattan,
+    "chebyshev": chebyshev,
+    "canberra": canberra,
+    "braycurtis": braycurtis,
+    "poincare": poincare,
+}

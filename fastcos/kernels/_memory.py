@@ -1,0 +1,128 @@
+"""Addresses as rows, and 16-bit floats as words.
+
+Kernels take addresses and not arrays: one compiled kernel then serves every layout, read-only or
+not, and a row is contiguous to the compiler whatever the stride between rows, so it vectorises.
+NumPy has no bfloat16 and Numba no float16 on the CPU; as words both need neither.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic, register_jitable
+
+
+def _reinterpret(source: Any, target: Any) -> Any:
+    @intrinsic
+    def cast(typingctx: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(signature.return_type))
+
+        return target(source), codegen
+
+    return cast
+
+
+_float_of_bits = _reinterpret(types.uint32, types.float32)
+_bits_of_float = _reinterpret(types.float32, types.uint32)
+
+
+@intrinsic
+def _half_to_float(typingctx: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), codegen
+
+
+@intrinsic
+def _float_to_half(typingctx: Any, value: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(types.float32), codegen
+
+
+@register_jitable
+def _plain(value: Any) -> Any:
+    return value
+
+
+@register_jitable
+def _decode_half(word: Any) -> Any:
+    return _half_to_float(word)
+
+
+@register_jitable
+def _encode_half(value: Any) -> Any:
+    return _float_to_half(types.float32(value))
+
+
+@register_jitable
+def _decode_bfloat(word: Any) -> Any:
+    return _float_of_bits(types.uint32(word) << types.uint32(16))
+
+
+@register_jitable
+def _encode_bfloat(value: Any) -> Any:
+    # To nearest, ties to even; a NaN keeps its quiet bit, which the carry could clear.
+    narrow = types.float32(value)
+    bits = _bits_of_float(narrow)
+    odd = (bits >> types.uint32(16)) & types.uint32(1)
+    rounded = (bits + types.uint32(0x7FFF) + odd) >> types.uint32(16)
+    quiet = (bits >> types.uint32(16)) | types.uint32(0x40)
+    return types.uint16(rounded if narrow == narrow else quiet)
+
+
+def _pointer_to(word: Any) -> Any:
+    @intrinsic
+    def pointer(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(word)(types.intp), codegen
+
+    return pointer
+
+
+_words, _floats, _doubles = (_pointer_to(t) for t in (types.uint16, types.float32, types.float64))
+
+
+@register_jitable
+def words(address: Any, length: Any) -> Any:
+    """The 16-bit words at an address."""
+    return carray(_words(address), (length,))
+
+
+@register_jitable
+def floats(address: Any, length: Any) -> Any:
+    """The float32 numbers at an address."""
+    return carray(_floats(address), (length,))
+
+
+@register_jitable
+def doubles(address: Any, length: Any) -> Any:
+    """The float64 numbers at an address."""
+    return carray(_doubles(address), (length,))
+
+
+class Storage(NamedTuple):
+    """How a dtype lies in memory: a row of words, and the way from word to number and back.
+
+    All functions of this module: the disk cache's key then names them, and stays the same from
+    process to process (an intrinsic in a closure has a new identity in each).
+    """
+
+    row: Any
+    decode: Any
+    encode: Any
+
+
+STORAGE = {
+    "float16": Storage(words, _decode_half, _encode_half),
+    "bfloat16": Storage(words, _decode_bfloat, _encode_bfloat),
+    "float32": Storage(floats, _plain, _plain),
+    "float64": Storage(doubles, _plain, _plain),
+}

@@ -1,0 +1,555 @@
+"""Pair, triplet and pointwise loops for the CPU.
+
+Each is one function over *tasks* (runs of samples), compiled twice: with ``prange`` over the tasks
+and as a plain loop for calls too small to share out. A task's work does not depend on which thread
+does it, and nothing is added up across tasks in an order that threads could change: the results are
+the same bits for every thread count.
+
+Accumulators are float64 for every dtype. Only the accumulating pass may reorder its sums, which is
+what lets it vectorise; values, slopes and gradients are strict IEEE, so NaN goes where it should.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import pathlib
+import types as python_types
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba import float64, prange
+from numba.extending import register_jitable
+
+from fastcos.distances import Distance
+from fastcos.kernels._memory import STORAGE, doubles
+from fastcos.losses import Loss
+
+#: What a pass does with an operand's gradient: nothing, write it row by row, or add it up over the
+#: samples that share a row (the row of the ``sums`` buffer that belongs to the task).
+SKIP, WRITE, ADD = 0, 1, 2
+
+_REORDER = {"reassoc", "contract"}
+
+
+def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable[..., float]:
+    """The kernel of a loss of one distance between two operands.
+
+    Its arguments, in order; addresses are integers, strides bytes, all numbers of samples float64:
+
+    - ``rows``, ``grads``, ``sums``, ``modes``: per operand the address of the data, of the
+      gradient, of the float64 sums (one row per task), and SKIP, WRITE or ADD;
+    - ``geometry``: int64, one column per axis of the pass: row 0 the shape of the samples, then the strides of each operand, of each
+      gradient, and the position of the sample in C order;
+    - ``outer``, ``inner``, ``segments``: sample ``o * inner + i`` for task ``o * segments + s``,
+      where segment s is the s-th part of the inner range;
+    - ``features``: the length of a row;
+    - ``target``, ``weight``, ``scale``: (address, step) each, step 0 for one value for all; an
+      address of 0 means no target. ``scale`` is the upstream gradient over the reduction's
+      denominator;
+    - ``out``: address of the weighted loss per sample;
+    - ``distance_parameters``, ``loss_parameters``.
+
+    Returns:
+        The kernel; it returns the sum of ``out``.
+    """
+    return _compiled(_pair, loss.function, _functions(distance), dtype, parallel)
+
+
+def triplet(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable[..., float]:
+    """The kernel of a loss of the distances (a,p), (a,n) and, for a loss of three, (p,n).
+
+    Arguments as in :func:`pair`, with three operands.
+    """
+    body = _triplet_swap if loss.arity == 3 else _triplet
+    return _compiled(body, loss.function, _functions(distance), dtype, parallel)
+
+
+def pointwise(loss: Loss, dtype: str, parallel: bool) -> Callable[..., float]:
+    """The kernel of a loss of distances that were computed elsewhere.
+
+    Arguments as in :func:`pair`, with rows of length 1: the distances.
+    """
+    return _compiled(_POINTWISE[loss.arity], loss.function, (), dtype, parallel)
+
+
+# --------------------------------------------------------------------------------------------------
+# Compilation
+# --------------------------------------------------------------------------------------------------
+
+_Functions = tuple[Callable[..., Any] | None, ...]
+
+
+def _functions(distance: Distance) -> _Functions:
+    """The distance without its name and parameters: what a kernel is compiled for."""
+    return distance[1:-1]
+
+
+@functools.cache
+def _compiled(
+    body: Callable[..., Callable[..., None]],
+    function: Callable[..., Any],
+    distance: _Functions,
+    dtype: str,
+    parallel: bool,
+) -> Any:
+    ours = all(f is None or _is_ours(f) for f in (function, *distance))
+    task = body(_jitable(function), tuple(map(_jitable, distance)), STORAGE[dtype])
+    # A user's function may be redefined under its old name and place (a notebook cell), which the
+    # key of the disk cache does not see: only our own kernels go there.
+    return _loop(task, parallel, ours, (_source_digest(), parallel))
+
+
+def _loop(task: Any, parallel: bool, cache: bool, key: tuple[str, bool]) -> Any:
+    # Spelt out: prange takes tuples of scalars, but not *args.
+    @numba.njit(parallel=parallel, nogil=True, error_model="numpy", cache=cache)
+    def kernel(
+        tasks: int,
+        samples: int,
+        out: int,
+        rows: Any,
+        grads: Any,
+        sums: Any,
+        modes: Any,
+        geometry: Any,
+        outer: int,
+        inner: int,
+        segments: int,
+        features: int,
+        target: Any,
+        weight: Any,
+        scale: Any,
+        distance_parameters: Any,
+        loss_parameters: Any,
+    ) -> float:
+        key  # noqa: B018  what is captured is part of the key of the disk cache
+        for t in prange(tasks):
+            task(
+                t,
+                out,
+                rows,
+                grads,
+                sums,
+                modes,
+                geometry,
+                outer,
+                inner,
+                segments,
+                features,
+                target,
+                weight,
+                scale,
+                distance_parameters,
+                loss_parameters,
+            )
+        return _total(doubles(out, samples))
+
+    return kernel
+
+
+@register_jitable(fastmath=_REORDER)
+def _total(values: Any) -> float:
+    total = 0.0
+    for i in range(values.shape[0]):
+        total += values[i]
+    return total
+
+
+@functools.cache
+def _source_digest() -> str:
+    """A digest of the sources that end up in a compiled kernel.
+
+    Numba's disk cache looks at the file and the closure of the kernel alone, and would serve the
+    old result after an edit of a function that the kernel calls.
+    """
+    folder = pathlib.Path(__file__).parent
+    sources = [folder.parent / "distances.py", folder.parent / "losses.py", *folder.glob("*.py")]
+    digest = hashlib.sha256()
+    for path in sorted(sources):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def cache_directory() -> str:
+    """Where Numba keeps compiled kernels."""
+    kernel: Any = _loop(_same, False, True, ("", False))
+    return str(kernel.stats.cache_path)
+
+
+def _is_ours(function: Any) -> bool:
+    module = getattr(function, "__module__", None)
+    return module in ("fastcos.distances", "fastcos.losses")
+
+
+def _never(state: Any) -> Any:
+    return False, state
+
+
+def _same(state: Any, x: Any, y: Any) -> Any:
+    return state
+
+
+_registered: set[Any] = set()
+
+
+def _jitable(function: Any) -> Any:
+    """Makes a plain Python function, and those it calls, callable from compiled code."""
+    if isinstance(function, python_types.FunctionType) and function not in _registered:
+        _registered.add(function)
+        register_jitable(function)
+        names = inspect.getclosurevars(function)
+        for used in (*names.globals.values(), *names.nonlocals.values()):
+            _jitable(used)
+    return function
+
+
+# --------------------------------------------------------------------------------------------------
+# Bodies. Each returns the function of one task.
+# --------------------------------------------------------------------------------------------------
+
+
+@register_jitable
+def _offset(position: int, geometry: Any, operand: int) -> int:
+    """Byte offset of a sample's row, from its position in the order of the pass."""
+    last = geometry.shape[1] - 1
+    if last == 0:
+        return position * geometry[operand, 0]
+    offset = 0
+    for axis in range(last, -1, -1):
+        length = geometry[0, axis]
+        offset += (position % length) * geometry[operand, axis]
+        position //= length
+    return offset
+
+
+@register_jitable
+def _at(values: Any, i: int) -> float:
+    """Sample i of an (address, step) pair of float64 values."""
+    return doubles(values[0], (i + 1) * 8)[i * values[1]]
+
+
+def _measure(distance: _Functions, storage: Any) -> Any:
+    """``(x, y, features, parameters) -> (state, d)`` for two rows."""
+    init, accumulate, finalize, _, revisit, reaccumulate = distance
+    revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
+    decode = storage.decode
+
+    @register_jitable(fastmath=_REORDER)
+    def first_pass(state: Any, x: Any, y: Any, features: int) -> Any:
+        for k in range(features):
+            state = accumulate(state, float64(decode(x[k])), float64(decode(y[k])))
+        return state
+
+    @register_jitable(fastmath=_REORDER)
+    def further_pass(state: Any, x: Any, y: Any, features: int) -> Any:
+        for k in range(features):
+            state = reaccumulate(state, float64(decode(x[k])), float64(decode(y[k])))
+        return state
+
+    @register_jitable
+    def measure(x: Any, y: Any, features: int, parameters: Any) -> Any:
+        state = first_pass(init(0.0, *parameters), x, y, features)
+        again, state = revisit(state)
+        while again:
+            state = further_pass(state, x, y, features)
+            again, state = revisit(state)
+        return state, finalize(state)
+
+    return measure
+
+
+def _sweep(gradient: Any, storage: Any, side: int) -> Any:
+    """Puts ``c * dd/d(side)`` of one distance into the gradient of one operand."""
+    decode, encode = storage.decode, storage.encode
+
+    @register_jitable
+    def sweep(mode: int, g: Any, total: Any, c: float, s: Any, d: float, x: Any, y: Any) -> None:
+        features = x.shape[0]
+        if mode == WRITE:
+            if c == 0:
+                for k in range(features):
+                    g[k] = 0
+            else:
+                for k in range(features):
+                    xk, yk = float64(decode(x[k])), float64(decode(y[k]))
+                    g[k] = encode(c * gradient(s, d, xk, yk)[side])
+        elif mode == ADD and c != 0:
+            for k in range(features):
+                xk, yk = float64(decode(x[k])), float64(decode(y[k]))
+                total[k] += c * gradient(s, d, xk, yk)[side]
+
+    return sweep
+
+
+def _sweep_both(gradient: Any, storage: Any, side1: int, side2: int) -> Any:
+    """The same for an operand that takes part in two distances."""
+    decode, encode = storage.decode, storage.encode
+    sweep1, sweep2 = _sweep(gradient, storage, side1), _sweep(gradient, storage, side2)
+
+    @register_jitable
+    def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
+        c1, s1, d1, x1, y1 = first
+        c2, s2, d2, x2, y2 = second
+        features = x1.shape[0]
+        if mode == WRITE and c1 != 0 and c2 != 0:
+            for k in range(features):
+                xk, yk = float64(decode(x1[k])), float64(decode(y1[k]))
+                part = c1 * gradient(s1, d1, xk, yk)[side1]
+                xk, yk = float64(decode(x2[k])), float64(decode(y2[k]))
+                g[k] = encode(part + c2 * gradient(s2, d2, xk, yk)[side2])
+        elif mode == WRITE and c1 == 0:
+            sweep2(mode, g, total, c2, s2, d2, x2, y2)
+        elif mode == WRITE:
+            sweep1(mode, g, total, c1, s1, d1, x1, y1)
+        elif mode == ADD:
+            sweep1(mode, g, total, c1, s1, d1, x1, y1)
+            sweep2(mode, g, total, c2, s2, d2, x2, y2)
+
+    return sweep_both
+
+
+@register_jitable
+def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
+    for operand in range(len(modes)):
+        if modes[operand] == ADD:
+            total = doubles(sums[operand] + t * features * 8, features)
+            for k in range(features):
+                total[k] = 0
+
+
+def _pair(function: Any, distance: Any, storage: Any) -> Any:
+    measure, gradient, row = _measure(distance, storage), distance[3], storage.row
+    sweep_x, sweep_y = _sweep(gradient, storage, 0), _sweep(gradient, storage, 1)
+
+    @register_jitable
+    def task(
+        t: int,
+        out: int,
+        rows: Any,
+        grads: Any,
+        sums: Any,
+        modes: Any,
+        geometry: Any,
+        outer: int,
+        inner: int,
+        segments: int,
+        features: int,
+        target: Any,
+        weight: Any,
+        scale: Any,
+        distance_parameters: Any,
+        loss_parameters: Any,
+    ) -> None:
+        o, segment = t // segments, t % segments
+        _clear(sums, modes, t, features)
+        sum_x = doubles(sums[0] + t * features * 8, features)
+        sum_y = doubles(sums[1] + t * features * 8, features)
+        for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
+            position = o * inner + inside
+            x = row(rows[0] + _offset(position, geometry, 1), features)
+            y = row(rows[1] + _offset(position, geometry, 2), features)
+            i = _offset(position, geometry, 5)
+            state, d = measure(x, y, features, distance_parameters)
+            label = _at(target, i) if target[0] != 0 else 0.0
+            value, slopes = function((d,), label, *loss_parameters)
+            w = _at(weight, i)
+            doubles(out, i + 1)[i] = w * value
+            c = w * _at(scale, i) * slopes[0]
+            if modes[0] != SKIP:
+                gx = row(grads[0] + _offset(position, geometry, 3), features)
+                sweep_x(modes[0], gx, sum_x, c, state, d, x, y)
+            if modes[1] != SKIP:
+                gy = row(grads[1] + _offset(position, geometry, 4), features)
+                sweep_y(modes[1], gy, sum_y, c, state, d, x, y)
+
+    return task
+
+
+def _triplet_task(function: Any, distance: Any, storage: Any, swap: bool) -> Any:
+    measure, gradient, row = _measure(distance, storage), distance[3], storage.row
+    sweep_a = _sweep_both(gradient, storage, 0, 0)
+    if swap:
+        sweep_p = _sweep_both(gradient, storage, 1, 0)
+        sweep_n = _sweep_both(gradient, storage, 1, 1)
+        third = measure
+
+        @register_jitable
+        def judge(d1: float, d2: float, d3: float, label: float, parameters: Any) -> Any:
+            return function((d1, d2, d3), label, *parameters)
+
+    else:
+        alone = _sweep(gradient, storage, 1)
+
+        @register_jitable
+        def sweep_p(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
+            alone(mode, g, total, *first)
+
+        sweep_n = sweep_p
+
+        @register_jitable
+        def third(x: Any, y: Any, features: int, parameters: Any) -> Any:
+            return init(0.0, *parameters), 0.0
+
+        init = distance[0]
+
+        @register_jitable
+        def judge(d1: float, d2: float, d3: float, label: float, parameters: Any) -> Any:
+            value, slopes = function((d1, d2), label, *parameters)
+            return value, (slopes[0], slopes[1], 0.0)
+
+    @register_jitable
+    def task(
+        t: int,
+        out: int,
+        rows: Any,
+        grads: Any,
+        sums: Any,
+        modes: Any,
+        geometry: Any,
+        outer: int,
+        inner: int,
+        segments: int,
+        features: int,
+        target: Any,
+        weight: Any,
+        scale: Any,
+        distance_parameters: Any,
+        loss_parameters: Any,
+    ) -> None:
+        o, segment = t // segments, t % segments
+        _clear(sums, modes, t, features)
+        sum_a = doubles(sums[0] + t * features * 8, features)
+        sum_p = doubles(sums[1] + t * features * 8, features)
+        sum_n = doubles(sums[2] + t * features * 8, features)
+        for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
+            position = o * inner + inside
+            a = row(rows[0] + _offset(position, geometry, 1), features)
+            p = row(rows[1] + _offset(position, geometry, 2), features)
+            n = row(rows[2] + _offset(position, geometry, 3), features)
+            i = _offset(position, geometry, 7)
+            s1, d1 = measure(a, p, features, distance_parameters)
+            s2, d2 = measure(a, n, features, distance_parameters)
+            s3, d3 = third(p, n, features, distance_parameters)
+            label = _at(target, i) if target[0] != 0 else 0.0
+            value, slopes = judge(d1, d2, d3, label, loss_parameters)
+            w = _at(weight, i)
+            doubles(out, i + 1)[i] = w * value
+            c = w * _at(scale, i)
+            ap = (c * slopes[0], s1, d1, a, p)
+            an = (c * slopes[1], s2, d2, a, n)
+            pn = (c * slopes[2], s3, d3, p, n)
+            if modes[0] != SKIP:
+                ga = row(grads[0] + _offset(position, geometry, 4), features)
+                sweep_a(modes[0], ga, sum_a, ap, an)
+            if modes[1] != SKIP:
+                gp = row(grads[1] + _offset(position, geometry, 5), features)
+                sweep_p(modes[1], gp, sum_p, ap, pn)
+            if modes[2] != SKIP:
+                gn = row(grads[2] + _offset(position, geometry, 6), features)
+                sweep_n(modes[2], gn, sum_n, an, pn)
+
+    return task
+
+
+def _triplet(function: Any, distance: Any, storage: Any) -> Any:
+    return _triplet_task(function, distance, storage, swap=False)
+
+
+def _triplet_swap(function: Any, distance: Any, storage: Any) -> Any:
+    return _triplet_task(function, distance, storage, swap=True)
+
+
+def _pointwise_task(function: Any, storage: Any, gather: Any, scatter: Any) -> Any:
+    @register_jitable
+    def task(
+        t: int,
+        out: int,
+        rows: Any,
+        grads: Any,
+        sums: Any,
+        modes: Any,
+        geometry: Any,
+        outer: int,
+        inner: int,
+        segments: int,
+        features: int,
+        target: Any,
+        weight: Any,
+        scale: Any,
+        distance_parameters: Any,
+        loss_parameters: Any,
+    ) -> None:
+        o, segment = t // segments, t % segments
+        for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
+            position = o * inner + inside
+            i = _offset(position, geometry, geometry.shape[0] - 1)
+            label = _at(target, i) if target[0] != 0 else 0.0
+            value, slopes = function(gather(rows, position, geometry), label, *loss_parameters)
+            w = _at(weight, i)
+            doubles(out, i + 1)[i] = w * value
+            scatter(grads, modes, position, geometry, w * _at(scale, i), slopes)
+
+    return task
+
+
+def _pointwise_1(function: Any, distance: Any, storage: Any) -> Any:
+    number, row, encode = _number_at(storage), storage.row, storage.encode
+
+    @register_jitable
+    def gather(rows: Any, position: int, geometry: Any) -> Any:
+        return (number(rows[0] + _offset(position, geometry, 1)),)
+
+    @register_jitable
+    def scatter(
+        grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
+    ) -> None:
+        if modes[0] == WRITE:
+            g = row(grads[0] + _offset(position, geometry, 2), 1)
+            g[0] = encode(c * slopes[0])
+
+    return _pointwise_task(function, storage, gather, scatter)
+
+
+def _pointwise_2(function: Any, distance: Any, storage: Any) -> Any:
+    number = _number_at(storage)
+
+    @register_jitable
+    def gather(rows: Any, position: int, geometry: Any) -> Any:
+        d1 = number(rows[0] + _offset(position, geometry, 1))
+        return d1, number(rows[1] + _offset(position, geometry, 2))
+
+    return _pointwise_task(function, storage, gather, _no_gradient)
+
+
+def _pointwise_3(function: Any, distance: Any, storage: Any) -> Any:
+    number = _number_at(storage)
+
+    @register_jitable
+    def gather(rows: Any, position: int, geometry: Any) -> Any:
+        d1 = number(rows[0] + _offset(position, geometry, 1))
+        d2 = number(rows[1] + _offset(position, geometry, 2))
+        return d1, d2, number(rows[2] + _offset(position, geometry, 3))
+
+    return _pointwise_task(function, storage, gather, _no_gradient)
+
+
+def _number_at(storage: Any) -> Any:
+    row, decode = storage.row, storage.decode
+
+    @register_jitable
+    def number(address: int) -> float:
+        return float64(decode(row(address, 1)[0]))
+
+    return number
+
+
+@register_jitable
+def _no_gradient(
+    grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
+) -> None:
+    """Two and three distances come from a user's callable, whose gradient nobody here knows."""
+
+
+_POINTWISE = {1: _pointwise_1, 2: _pointwise_2, 3: _pointwise_3}

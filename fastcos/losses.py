@@ -1,0 +1,105 @@
+"""The losses: scalar functions of one or more distances, value and slopes side by side.
+
+A :class:`Loss` knows no rows and no features. The loops hand it the distances of one sample; it
+gives the loss and its slope with respect to each distance, and the chain rule
+``slope * gradient of the distance`` is written once, in the loops.
+
+Kinks take torch's side: at ``z == 0`` the gradient of ``max(0, z)`` passes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Loss(NamedTuple):
+    """A loss of one sample as a function of its distances.
+
+    Args:
+        arity: How many distances it takes: 1 for pairs, 2 for triplets, 3 for triplets with swap.
+        function: ``(d, target, *parameters) -> (value, slopes)`` with ``d`` and ``slopes`` tuples
+            of one length; ``target`` is 1 or -1 (anything else gives NaN), or 0 where the loss has
+            no target.
+    """
+
+    arity: int
+    function: Callable[..., tuple[Any, tuple[Any, ...]]]
+
+
+def _ramp(z: Any) -> tuple[Any, Any]:
+    """``max(0, z)`` and its slope; NaN stays NaN in both."""
+    if z >= 0:
+        return z, 1.0
+    if z < 0:
+        return 0.0, 0.0
+    return z, z
+
+
+def _identity() -> Loss:
+    # l = d
+    def function(d: Any, target: Any) -> Any:
+        return d[0], (1.0,)
+
+    return Loss(1, function)
+
+
+def _cosine_embedding() -> Loss:
+    # With d = 1 - c:
+    #     y = +1:  l = max(0, pos_margin - c) = max(0, d - (1 - pos_margin))     dl/dd =  1
+    #     y = -1:  l = max(0, c - margin)     = max(0, (1 - margin) - d)         dl/dd = -1
+    # In d, which keeps its digits for nearly parallel rows, where c has lost them.
+    def function(d: Any, target: Any, margin: Any, pos_margin: Any) -> Any:
+        if target == 1:
+            value, slope = _ramp(d[0] - (1 - pos_margin))
+            return value, (slope,)
+        if target == -1:
+            value, slope = _ramp((1 - margin) - d[0])
+            return value, (-slope,)
+        return math.nan, (math.nan,)
+
+    return Loss(1, function)
+
+
+def _hinge_embedding() -> Loss:
+    # y = +1:  l = d                     dl/dd =  1
+    # y = -1:  l = max(0, margin - d)    dl/dd = -1
+    def function(d: Any, target: Any, margin: Any) -> Any:
+        if target == 1:
+            return d[0], (1.0,)
+        if target == -1:
+            value, slope = _ramp(margin - d[0])
+            return value, (-slope,)
+        return math.nan, (math.nan,)
+
+    return Loss(1, function)
+
+
+def _triplet() -> Loss:
+    # l = max(0, d(a,p) - d(a,n) + margin)
+    def function(d: Any, target: Any, margin: Any) -> Any:
+        value, slope = _ramp(d[0] - d[1] + margin)
+        return value, (slope, -slope)
+
+    return Loss(2, function)
+
+
+def _triplet_swap() -> Loss:
+    # l = max(0, d(a,p) - min(d(a,n), d(p,n)) + margin); a tie of the minimum splits half and half.
+    def function(d: Any, target: Any, margin: Any) -> Any:
+        first = 0.5 if d[1] == d[2] else (1.0 if d[1] < d[2] else 0.0)
+        nearest = d[1] if first > 0 else d[2]
+        if math.isnan(d[1]):
+            nearest = d[1]  # comparisons do not see a NaN; the minimum of it is NaN
+        value, slope = _ramp(d[0] - nearest + margin)
+        return value, (slope, -slope * first, -slope * (1 - first))
+
+    return Loss(3, function)
+
+
+identity = _identity()
+cosine_embedding = _cosine_embedding()
+hinge_embedding = _hinge_embedding()
+triplet = _triplet()
+triplet_swap = _triplet_swap()
