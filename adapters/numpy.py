@@ -120,7 +120,7 @@ def sum_to(array: Array, shape: tuple[int, ...]) -> Array:
 
 def address(array: Array) -> int:
     """Where the data begin."""
-    return cast(int, array.ctypes.data)
+    return array.ctypes.data
 
 
 def check_out(

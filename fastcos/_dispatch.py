@@ -180,8 +180,10 @@ def _measured(problem: Problem, wanted: tuple[str, ...]) -> Problem:
     arrays = [adapter.asarray(name, value) for name, value in problem.operands]
     pairs = ((0, 1), (0, 2), (1, 2))[: problem.loss.arity]
     measured = tuple(
-        (f"distance_function({', '.join(problem.operands[k][0] for k in pair)})",
-         measure(*(arrays[k] for k in pair)))
+        (
+            f"distance_function({', '.join(problem.operands[k][0] for k in pair)})",
+            measure(*(arrays[k] for k in pair)),
+        )
         for pair in pairs
     )
     return problem._replace(distance=None, operands=measured)
@@ -285,8 +287,7 @@ def _run(
     buffers: dict[str, Any],
 ) -> tuple[Any, float]:
     """Runs the passes: the weighted loss of each sample, their sum, and the gradients."""
-    names = [name for name, _ in problem.operands]
-    wanted = [buffers.get(name) for name in names]
+    wanted = [buffers.get(name) for name, _ in problem.operands]
     losses = adapter.empty(samples.shape, np.float64)
     if losses.size == 0:
         for buffer in wanted:
@@ -333,15 +334,15 @@ def _run(
             labels,
             weights,
             scales,
-            problem.distance.parameters if problem.distance else (),
+            problem.distance.parameters if isinstance(problem.distance, Distance) else (),
             problem.parameters,
         )
         for grad, part in zip(grads, sums, strict=True):
-            if part is not None:
+            if part is not None and grad is not None:
                 by_row = part.reshape(run.outer, run.segments, samples.features)
                 grad[...] = by_row.sum(axis=1).reshape(grad.shape)
     for view, grad in zip(views, grads, strict=True):
-        if view is not None and grad is not view:
+        if view is not None and grad is not None and grad is not view:
             view[...] = grad
     return losses, total
 
@@ -349,7 +350,7 @@ def _run(
 def _kernel(problem: Problem, operands: int, dtype: str, parallel: bool) -> Callable[..., float]:
     from fastcos.kernels import cpu
 
-    if problem.distance is None:
+    if not isinstance(problem.distance, Distance):
         return cpu.pointwise(problem.loss, dtype, parallel)
     loops = cpu.pair if operands == 2 else cpu.triplet
     return loops(problem.loss, problem.distance, dtype, parallel)

@@ -206,9 +206,7 @@ def _geometry(
     for axis in (a for group in groups for a in group if samples[a] != 1):
         column = [samples[axis], *(row[axis] for row in rows)]
         last = columns[-1] if columns else None
-        if last and all(
-            o == i * column[0] for o, i in zip(last[1:], column[1:], strict=True)
-        ):
+        if last and all(o == i * column[0] for o, i in zip(last[1:], column[1:], strict=True)):
             column[0] *= last[0]
             columns[-1] = column
         else:

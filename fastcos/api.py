@@ -235,9 +235,10 @@ def cosine_distance_loss(
 
     Example:
         >>> import numpy as np, fastcos
-        >>> labels, predictions = np.array([[1.0, 4, 5], [5, 5, 7]]), np.array([[3.0, 2, 5], [3, 2, 7]])
-        >>> round(float(fastcos.cosine_distance_loss(labels, predictions)), 8)
-        0.07716867
+        >>> labels = np.array([[1.0, 4.0, 5.0], [5.0, 5.0, 7.0]])
+        >>> predictions = np.array([[3.0, 2.0, 5.0], [3.0, 2.0, 7.0]])
+        >>> round(float(fastcos.cosine_distance_loss(labels, predictions)), 6)
+        0.077169
 
     References:
         TensorFlow 1, ``tf.losses.cosine_distance``; seed document 001.
@@ -509,9 +510,10 @@ def value_and_grad(
         if out is not None and (
             not isinstance(buffers, (tuple, list)) or len(buffers) != len(wanted)
         ):
+            length = f" of length {len(out)}" if isinstance(out, (tuple, list)) else ""
             raise TypeError(
-                f"out must hold one buffer for each of {', '.join(wanted)}, got {type(out).__name__}"
-                + (f" of length {len(out)}" if isinstance(out, (tuple, list)) else "")
+                f"out must hold one buffer for each of {', '.join(wanted)}, got a"
+                f" {type(out).__name__}{length}"
             )
         value, grads = _dispatch.solve(
             problem, wanted, grad_output, None if out is None else tuple(buffers)

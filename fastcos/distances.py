@@ -20,7 +20,8 @@ State = tuple[Any, ...]
 class Distance(NamedTuple):
     r"""A distance between two rows, as scalar functions that the loops are built around.
 
-    .. math:: d(x, y) = \mathrm{finalize}\Bigl(\mathrm{fold}_k\, \mathrm{accumulate}(\cdot, x_k, y_k)\Bigr)
+    .. math:: d(x, y) = \mathrm{finalize}(s_D), \quad
+        s_k = \mathrm{accumulate}(s_{k-1}, x_k, y_k), \quad s_0 = \mathrm{init}(0)
 
     Args:
         name: What error messages call it.
@@ -150,7 +151,7 @@ def _cosine_reaccumulate(state: State, x: Any, y: Any) -> State:
 
 
 def _in_range(state: State) -> tuple[bool, State]:
-    _, xx, yy, _, sx, sy, _, eps = state
+    _, _, _, _, sx, sy, _, eps = state
     p, q = _squares(state)
     new_sx, new_sy = _scale_for(p, sx), _scale_for(q, sy)
     if new_sx == sx and new_sy == sy:
@@ -666,7 +667,8 @@ def sqeuclidean() -> Distance:
 
     Example:
         >>> import numpy as np, fastcos
-        >>> float(fastcos.paired_distance(np.array([0.0, 0.0]), np.array([3.0, 4.0]), "sqeuclidean"))
+        >>> x, y = np.array([0.0, 0.0]), np.array([3.0, 4.0])
+        >>> float(fastcos.paired_distance(x, y, "sqeuclidean"))
         25.0
     """
     return _SQEUCLIDEAN

@@ -31,7 +31,9 @@ from fastcos.losses import Loss
 #: samples that share a row (the row of the ``sums`` buffer that belongs to the task).
 SKIP, WRITE, ADD = 0, 1, 2
 
-_REORDER = {"reassoc", "contract"}
+# What the compiler may do to the sums: reorder them, and, on the first pass, fuse product and sum.
+# Not on a further pass: a x - b y must be 0 for equal rows, and fma(a, x, -(b y)) is not.
+_FIRST_PASS, _REORDER = {"reassoc", "contract"}, {"reassoc"}
 
 
 def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable[..., float]:
@@ -41,8 +43,8 @@ def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable
 
     - ``rows``, ``grads``, ``sums``, ``modes``: per operand the address of the data, of the
       gradient, of the float64 sums (one row per task), and SKIP, WRITE or ADD;
-    - ``geometry``: int64, one column per axis of the pass: row 0 the shape of the samples, then the strides of each operand, of each
-      gradient, and the position of the sample in C order;
+    - ``geometry``: int64, one column per axis of the pass: the length of the axis, the strides of
+      each operand, of each gradient, and the position of the sample in C order;
     - ``outer``, ``inner``, ``segments``: sample ``o * inner + i`` for task ``o * segments + s``,
       where segment s is the s-th part of the inner range;
     - ``features``: the length of a row;
@@ -230,13 +232,13 @@ def _at(values: Any, i: int) -> float:
     return doubles(values[0], (i + 1) * 8)[i * values[1]]
 
 
-def _measure(distance: _Functions, storage: Any) -> Any:
+def _measure(distance: Any, storage: Any) -> Any:
     """``(x, y, features, parameters) -> (state, d)`` for two rows."""
     init, accumulate, finalize, _, revisit, reaccumulate = distance
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
     decode = storage.decode
 
-    @register_jitable(fastmath=_REORDER)
+    @register_jitable(fastmath=_FIRST_PASS)
     def first_pass(state: Any, x: Any, y: Any, features: int) -> Any:
         for k in range(features):
             state = accumulate(state, float64(decode(x[k])), float64(decode(y[k])))
