@@ -36,7 +36,7 @@ class Problem(NamedTuple):
         operands: Names and values of the arguments that a gradient can be asked for.
         parameters: Of the loss.
         axis: The feature axis.
-        target: Labels, or None.
+        target: Labels, for a loss that has them.
         weight: Name and value of the per-sample weight.
         reduction: One of the five.
         validate: False leaves labels unchecked.
@@ -209,7 +209,7 @@ def _layout(problem: Problem, adapter: Any) -> _Samples:
 
 def _labels(adapter: Any, problem: Problem, samples: tuple[int, ...]) -> Any:
     """Labels as +1 and -1 in float64; None where the loss has none."""
-    if problem.target is None:
+    if not problem.loss.labelled:
         return None
     given = adapter.asarray("target", problem.target)
     _plan.check_per_sample("target", given.shape, samples)

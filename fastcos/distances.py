@@ -246,8 +246,8 @@ def _angular() -> Distance:
     def finalize(state: State) -> Any:
         side = state[6]
         if side == 0:
-            return math.acos(_cosine_of(state)) * (1 / math.pi)
-        angle = 2 * math.asin(math.sqrt(0.5 * _gap(state))) * (1 / math.pi)
+            return math.acos(_cosine_of(state)) / math.pi
+        angle = 2 * math.asin(math.sqrt(0.5 * _gap(state))) / math.pi
         return angle if side > 0 else 1 - angle
 
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:

@@ -22,10 +22,12 @@ class Loss(NamedTuple):
         function: ``(d, target, *parameters) -> (value, slopes)`` with ``d`` and ``slopes`` tuples
             of one length; ``target`` is 1 or -1 (anything else gives NaN), or 0 where the loss has
             no target.
+        labelled: Whether it has a target.
     """
 
     arity: int
     function: Callable[..., tuple[Any, tuple[Any, ...]]]
+    labelled: bool = False
 
 
 def _ramp(z: Any) -> tuple[Any, Any]:
@@ -56,10 +58,10 @@ def _cosine_embedding() -> Loss:
             return value, (slope,)
         if target == -1:
             value, slope = _ramp((1 - margin) - d[0])
-            return value, (-slope,)
+            return value, (0 - slope,)  # not -slope: 0 and not -0
         return math.nan, (math.nan,)
 
-    return Loss(1, function)
+    return Loss(1, function, labelled=True)
 
 
 def _hinge_embedding() -> Loss:
@@ -70,10 +72,10 @@ def _hinge_embedding() -> Loss:
             return d[0], (1.0,)
         if target == -1:
             value, slope = _ramp(margin - d[0])
-            return value, (-slope,)
+            return value, (0 - slope,)  # not -slope: 0 and not -0
         return math.nan, (math.nan,)
 
-    return Loss(1, function)
+    return Loss(1, function, labelled=True)
 
 
 def _triplet() -> Loss:

@@ -1,0 +1,114 @@
+"""The rules of the house: who imports whom, what an import costs, what is registered."""
+
+import ast
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import fastcos
+
+PACKAGE = pathlib.Path(fastcos.__file__).parent
+ADAPTERS = pathlib.Path(importlib.import_module("fastcos.adapters").__file__).parent
+
+# Each module of the core, and the modules of the core that it may name. Downwards only:
+# api -> plan, dispatch -> kernels -> distances, losses.
+ALLOWED = {
+    "_version": set(),
+    "distances": set(),
+    "losses": set(),
+    "_plan": set(),
+    "kernels._memory": set(),
+    "kernels.cpu": {"kernels._memory", "distances", "losses"},
+    "_dispatch": {"_plan", "distances", "losses", "kernels", "kernels.cpu"},
+    "api": {"_dispatch", "_plan", "distances", "losses"},
+}
+
+
+def imports_of(path):
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def run_python(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("module", ALLOWED)
+def test_imports_point_one_way(module):
+    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+    modules = {
+        p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
+        for p in PACKAGE.rglob("*.py")
+    }
+    own = {
+        name.removeprefix("fastcos.")
+        for name in imports_of(path)
+        if name.startswith("fastcos.") and name.removeprefix("fastcos.") in {*modules, "kernels"}
+    }
+    assert own <= ALLOWED[module]
+
+
+def test_frameworks_stay_in_adapters_and_numba_in_kernels():
+    frameworks = {"torch", "cupy", "jax", "tensorflow"}
+    for path in PACKAGE.rglob("*.py"):
+        roots = {name.split(".")[0] for name in imports_of(path)}
+        assert not roots & frameworks, path
+        if path.parent.name != "kernels" and path.name != "_config.py":
+            assert not roots & {"numba", "llvmlite"}, path
+
+
+def test_loops_stay_in_kernels():
+    for name in ("distances", "losses"):
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+        loops = [n.lineno for n in ast.walk(tree) if isinstance(n, (ast.For, ast.While))]
+        assert not loops, f"{name}.py has loops at lines {loops}"
+
+
+def test_import_takes_numpy_and_nothing_heavier():
+    code = "import sys, json, fastcos; print(json.dumps(sorted(sys.modules)))"
+    modules = {name.split(".")[0] for name in json.loads(run_python(code))}
+    heavy = {"numba", "llvmlite", "torch", "cupy", "scipy", "sklearn", "matplotlib", "ml_dtypes"}
+    assert not modules & heavy
+    assert "numpy" in modules
+
+
+def test_a_bad_call_needs_no_compiler():
+    code = """
+import sys, fastcos
+try:
+    fastcos.cosine_embedding_loss([1.0], [1.0], 2)
+except ValueError:
+    print("numba" in sys.modules)
+"""
+    assert run_python(code).strip() == "False"
+
+
+def test_public_names():
+    for name in fastcos.__all__:
+        assert hasattr(fastcos, name)
+    for name in set(fastcos.__all__) - {"__version__", "distances"}:
+        doc = getattr(fastcos, name).__doc__
+        assert doc, f"{name} has no docstring"
+        assert ">>>" in doc, f"{name} has no example"
+    for name, factory in fastcos.distances.DISTANCES.items():
+        assert factory().name == name
+        assert ">>>" in factory.__doc__, f"{name} has no example"
+
+
+def test_adapters_are_installed_and_typed():
+    assert (ADAPTERS / "py.typed").exists()
+    assert (PACKAGE / "py.typed").exists()
+    assert importlib.import_module("fastcos.adapters.numpy").FLOATS

@@ -1,0 +1,158 @@
+"""A user's own distance stands where the built-in ones do, by one record."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fastcos
+from fastcos import Distance, distances
+
+rng = np.random.default_rng(5)
+A, P, N = rng.standard_normal((3, 9, 6))
+
+
+def log_cosh():
+    """d = Σ log cosh(x - y), dd/dx = tanh(x - y), with a helper function of the user's own."""
+    return Distance(
+        "log_cosh",
+        init=lambda zero: (zero,),
+        accumulate=lambda state, x, y: (state[0] + _log_cosh(x - y),),
+        finalize=lambda state: state[0],
+        gradient=lambda state, d, x, y: (math.tanh(x - y), -math.tanh(x - y)),
+    )
+
+
+def _log_cosh(t):
+    return abs(t) + math.log1p(math.exp(-2 * abs(t))) - math.log(2)
+
+
+MINE = log_cosh()
+
+
+def test_value_and_gradient():
+    d, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(A, P, MINE)
+    np.testing.assert_allclose(d, np.log(np.cosh(A - P)).sum(1), rtol=1e-14)
+    np.testing.assert_allclose(gx, np.tanh(A - P), rtol=1e-14)
+    np.testing.assert_array_equal(gy, -gx)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_triplet_swap_and_reductions(swap, reduction):
+    d = {
+        k: np.log(np.cosh(x - y)).sum(1)
+        for k, (x, y) in {"ap": (A, P), "an": (A, N), "pn": (P, N)}.items()
+    }
+    far = np.minimum(d["an"], d["pn"]) if swap else d["an"]
+    losses = np.maximum(0, d["ap"] - far + 0.5)
+    expected = {"none": losses, "sum": losses.sum(), "mean": losses.mean()}[reduction]
+    upstream = rng.standard_normal(9) if reduction == "none" else 1.75
+    value, (ga, gp, gn) = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)(
+        A,
+        P,
+        N,
+        distance_function=MINE,
+        margin=0.5,
+        swap=swap,
+        reduction=reduction,
+        grad_output=upstream,
+    )
+    np.testing.assert_allclose(value, expected, rtol=1e-13)
+    c = (losses > 0) * upstream / (9 if reduction == "mean" else 1)
+    nearer_p = (d["pn"] < d["an"]) & swap
+    ap, an, pn = np.tanh(A - P), np.tanh(A - N), np.tanh(P - N)
+    c_an, c_pn = (c * ~nearer_p)[:, None], (c * nearer_p)[:, None]
+    np.testing.assert_allclose(ga, c[:, None] * ap - c_an * an, atol=1e-14)
+    np.testing.assert_allclose(gp, -c[:, None] * ap - c_pn * pn, atol=1e-14)
+    np.testing.assert_allclose(gn, c_an * an + c_pn * pn, atol=1e-14)
+    assert nearer_p.any() == swap
+
+
+def test_half_and_broadcast_inputs():
+    x, y = A[0].astype("f4"), P.astype("f4")
+    d, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, MINE)
+    assert d.dtype == gx.dtype == np.float32
+    slope = np.tanh(np.subtract(x, y, dtype="f8"))
+    np.testing.assert_allclose(gx, slope.sum(0), rtol=1e-6)
+    np.testing.assert_allclose(gy, -slope, rtol=1e-6)
+
+
+def test_parameters_are_arguments():
+    def accumulate(state, x, y):
+        return state[0] + state[1] * (x - y) ** 2, state[1]
+
+    def gradient(state, d, x, y):
+        return 2 * state[1] * (x - y), -2 * state[1] * (x - y)
+
+    scaled = Distance(
+        "scaled",
+        lambda zero, a: (zero, zero + a),
+        accumulate,
+        lambda s: s[0],
+        gradient,
+        parameters=(2.0,),
+    )
+    twice = fastcos.paired_distance(A, P, scaled)
+    thrice = fastcos.paired_distance(A, P, scaled._replace(parameters=(3.0,)))
+    np.testing.assert_allclose(thrice, 1.5 * twice, rtol=1e-14)
+
+
+def test_a_redefined_distance_is_compiled_anew():
+    def make(factor):
+        return Distance(
+            "same name",
+            lambda zero: (zero,),
+            lambda state, x, y: (state[0] + factor * abs(x - y),),
+            lambda state: state[0],
+            lambda state, d, x, y: (factor, -factor),
+        )
+
+    one, five = (fastcos.paired_distance(A, P, make(factor)) for factor in (1.0, 5.0))
+    np.testing.assert_allclose(five, 5 * one, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", distances.DISTANCES)
+def test_check_distance_accepts_the_built_in_ones(name):
+    low, high = (-0.3, 0.3) if name == "poincare" else (-1.0, 1.0)
+    for seed in range(5):
+        fastcos.check_distance(distances.DISTANCES[name](), low=low, high=high, seed=seed)
+
+
+def test_check_distance_accepts_mine_and_lp():
+    fastcos.check_distance(MINE)
+    fastcos.check_distance(distances.lp(3.5))
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda s, d, x, y: (x - y, y - x), r"gradient of log_cosh is wrong.*d/d[xy]\[\d\]"),
+        (lambda s, d, x, y: (math.tanh(x - y), math.tanh(x - y)), r"d/dy\[\d\]"),
+        (lambda s, d, x, y: (math.nan, math.nan), "nan"),
+    ],
+)
+def test_check_distance_finds_a_wrong_gradient(broken, message):
+    with pytest.raises(ValueError, match=message):
+        fastcos.check_distance(MINE._replace(gradient=broken))
+
+
+def test_check_distance_finds_a_kernel_that_differs(monkeypatch):
+    # Compiled code keeps the globals it was compiled with; plain Python looks again.
+    factored = MINE._replace(
+        finalize=lambda state: state[0] * FACTOR,
+        gradient=lambda state, d, x, y: (FACTOR * math.tanh(x - y), -FACTOR * math.tanh(x - y)),
+    )
+    fastcos.check_distance(factored)
+    monkeypatch.setitem(globals(), "FACTOR", 2.0)
+    with pytest.raises(ValueError, match=r"compiled and .* as plain Python"):
+        fastcos.check_distance(factored)
+
+
+FACTOR = 1.0
+
+
+def test_check_distance_wants_smooth_ground():
+    steps = MINE._replace(finalize=lambda state: state[0] + 1e-3 * (int(state[0] * 1e9) % 7))
+    with pytest.raises(ValueError, match="not smooth enough"):
+        fastcos.check_distance(steps)
