@@ -267,7 +267,7 @@ def _buffers(
     taken = {**arguments, "target": problem.target, "grad_output": grad_output}
     for position, name in enumerate(wanted):
         array = arrays[name] if name in arrays else adapter.asarray(name, arguments[name])
-        dtype = array.dtype if array.dtype.name in adapter.FLOATS else samples.dtype
+        dtype = array.dtype if adapter.float_name(array.dtype) else samples.dtype
         if out is None:
             buffers[name] = adapter.empty_like(array, samples.axis, dtype)
         else:
@@ -305,7 +305,7 @@ def _run(
         tuple(_plan.Layout(row.shape[:-1], row.strides[:-1]) for row in rows),
         tuple(None if g is None else _plan.Layout(g.shape[:-1], g.strides[:-1]) for g in grads),
     )
-    kernel = _kernel(problem, len(rows), samples.dtype.name, plan.parallel)
+    kernel = _kernel(problem, len(rows), adapter.float_name(samples.dtype), plan.parallel)
     # Kept here, for an address does not keep its array alive.
     numbers = [
         None if n is None else adapter.numbers(n, samples.shape) for n in (target, weight, scale)

@@ -622,7 +622,7 @@ def angular() -> Distance:
     Example:
         >>> import numpy as np, fastcos
         >>> x, y = np.array([1.0, 0.0]), np.array([1.0, 1.0])
-        >>> float(fastcos.paired_distance(x, y, "angular"))
+        >>> round(float(fastcos.paired_distance(x, y, "angular")), 6)
         0.25
 
     References:
