@@ -138,7 +138,7 @@ def check_out(
         ValueError: of another shape, read-only, or sharing memory with an argument, with another
             buffer, or with itself.
     """
-    if type(out) is not np.ndarray:
+    if not isinstance(out, np.ndarray) or isinstance(out, (np.ma.MaskedArray, np.matrix)):
         raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
     if out.shape != shape or out.dtype != dtype:
         error = ValueError if out.shape != shape else TypeError

@@ -17,6 +17,7 @@ import numpy as np
 
 from fastcos import _plan
 from fastcos.distances import DISTANCES, Distance
+from fastcos.kernels import ADD
 from fastcos.losses import Loss
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
@@ -315,7 +316,7 @@ def _run(
     )
     for run in plan.passes:
         sums = [
-            adapter.empty((run.tasks, samples.features), np.float64) if mode == _plan.ADD else None
+            adapter.empty((run.tasks, samples.features), np.float64) if mode == ADD else None
             for mode in run.modes
         ]
         total = kernel(
@@ -327,7 +328,6 @@ def _run(
             tuple(0 if s is None else adapter.address(s) for s in sums),
             run.modes,
             run.geometry,
-            run.outer,
             run.inner,
             run.segments,
             samples.features,

@@ -17,13 +17,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastcos.kernels import ADD, SKIP, WRITE
+
 Shape = tuple[int, ...]
 Strides = tuple[int, ...]
 
 REDUCTIONS = ("none", "sum", "mean", "sum_over_batch_size", "sum_by_nonzero_weights")
-
-#: What a pass does with an operand's gradient; the kernels know the same numbers.
-SKIP, WRITE, ADD = 0, 1, 2
 
 # Below this many components a call is one task on the calling thread.
 _SHARE_FROM = 1 << 15

@@ -20,9 +20,9 @@ ALLOWED = {
     "_version": set(),
     "distances": set(),
     "losses": set(),
-    "_plan": set(),
+    "_plan": {"kernels"},
     "kernels._memory": set(),
-    "kernels.cpu": {"kernels._memory", "distances", "losses"},
+    "kernels.cpu": {"kernels", "kernels._memory", "distances", "losses"},
     "_dispatch": {"_plan", "distances", "losses", "kernels", "kernels.cpu"},
     "api": {"_dispatch", "_plan", "distances", "losses"},
 }

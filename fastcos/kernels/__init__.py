@@ -2,3 +2,7 @@
 
 Kernels get raw addresses, strides and numbers; they allocate nothing and validate nothing.
 """
+
+#: What a pass does with an operand's gradient: nothing, write it row by row, or add it up over the
+#: samples that share a row (the row of the ``sums`` buffer that belongs to the task).
+SKIP, WRITE, ADD = 0, 1, 2

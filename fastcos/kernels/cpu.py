@@ -24,12 +24,9 @@ from numba import float64, prange
 from numba.extending import register_jitable
 
 from fastcos.distances import Distance
+from fastcos.kernels import ADD, SKIP, WRITE
 from fastcos.kernels._memory import STORAGE, doubles
 from fastcos.losses import Loss
-
-#: What a pass does with an operand's gradient: nothing, write it row by row, or add it up over the
-#: samples that share a row (the row of the ``sums`` buffer that belongs to the task).
-SKIP, WRITE, ADD = 0, 1, 2
 
 # What the compiler may do to the sums: reorder them, and, on the first pass, fuse product and sum.
 # Not on a further pass: a x - b y must be 0 for equal rows, and fma(a, x, -(b y)) is not.
@@ -45,8 +42,8 @@ def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable
       gradient, of the float64 sums (one row per task), and SKIP, WRITE or ADD;
     - ``geometry``: int64, one column per axis of the pass: the length of the axis, the strides of
       each operand, of each gradient, and the position of the sample in C order;
-    - ``outer``, ``inner``, ``segments``: sample ``o * inner + i`` for task ``o * segments + s``,
-      where segment s is the s-th part of the inner range;
+    - ``inner``, ``segments``: task ``o * segments + s`` visits samples ``o * inner + i`` for i in
+      the s-th part of the inner range;
     - ``features``: the length of a row;
     - ``target``, ``weight``, ``scale``: (address, step) each, step 0 for one value for all; an
       address of 0 means no target. ``scale`` is the upstream gradient over the reduction's
@@ -116,7 +113,6 @@ def _loop(task: Any, parallel: bool, cache: bool, key: tuple[str, bool]) -> Any:
         sums: Any,
         modes: Any,
         geometry: Any,
-        outer: int,
         inner: int,
         segments: int,
         features: int,
@@ -131,18 +127,9 @@ def _loop(task: Any, parallel: bool, cache: bool, key: tuple[str, bool]) -> Any:
             task(
                 t,
                 out,
-                rows,
-                grads,
-                sums,
-                modes,
-                geometry,
-                outer,
-                inner,
-                segments,
-                features,
-                target,
-                weight,
-                scale,
+                (rows, grads, sums, modes),
+                (geometry, inner, segments, features),
+                (target, weight, scale),
                 distance_parameters,
                 loss_parameters,
             )
@@ -229,7 +216,7 @@ def _offset(position: int, geometry: Any, operand: int) -> int:
 @register_jitable
 def _at(values: Any, i: int) -> float:
     """Sample i of an (address, step) pair of float64 values."""
-    return doubles(values[0], (i + 1) * 8)[i * values[1]]
+    return doubles(values[0], i + 1)[i * values[1]]
 
 
 def _measure(distance: Any, storage: Any) -> Any:
@@ -327,23 +314,11 @@ def _pair(function: Any, distance: Any, storage: Any) -> Any:
 
     @register_jitable
     def task(
-        t: int,
-        out: int,
-        rows: Any,
-        grads: Any,
-        sums: Any,
-        modes: Any,
-        geometry: Any,
-        outer: int,
-        inner: int,
-        segments: int,
-        features: int,
-        target: Any,
-        weight: Any,
-        scale: Any,
-        distance_parameters: Any,
-        loss_parameters: Any,
+        t: int, out: int, operands: Any, order: Any, numbers: Any, of_distance: Any, of_loss: Any
     ) -> None:
+        rows, grads, sums, modes = operands
+        geometry, inner, segments, features = order
+        target, weight, scale = numbers
         o, segment = t // segments, t % segments
         _clear(sums, modes, t, features)
         sum_x = doubles(sums[0] + t * features * 8, features)
@@ -353,9 +328,9 @@ def _pair(function: Any, distance: Any, storage: Any) -> Any:
             x = row(rows[0] + _offset(position, geometry, 1), features)
             y = row(rows[1] + _offset(position, geometry, 2), features)
             i = _offset(position, geometry, 5)
-            state, d = measure(x, y, features, distance_parameters)
+            state, d = measure(x, y, features, of_distance)
             label = _at(target, i) if target[0] != 0 else 0.0
-            value, slopes = function((d,), label, *loss_parameters)
+            value, slopes = function((d,), label, *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i) * slopes[0]
@@ -403,23 +378,11 @@ def _triplet_task(function: Any, distance: Any, storage: Any, swap: bool) -> Any
 
     @register_jitable
     def task(
-        t: int,
-        out: int,
-        rows: Any,
-        grads: Any,
-        sums: Any,
-        modes: Any,
-        geometry: Any,
-        outer: int,
-        inner: int,
-        segments: int,
-        features: int,
-        target: Any,
-        weight: Any,
-        scale: Any,
-        distance_parameters: Any,
-        loss_parameters: Any,
+        t: int, out: int, operands: Any, order: Any, numbers: Any, of_distance: Any, of_loss: Any
     ) -> None:
+        rows, grads, sums, modes = operands
+        geometry, inner, segments, features = order
+        target, weight, scale = numbers
         o, segment = t // segments, t % segments
         _clear(sums, modes, t, features)
         sum_a = doubles(sums[0] + t * features * 8, features)
@@ -431,11 +394,11 @@ def _triplet_task(function: Any, distance: Any, storage: Any, swap: bool) -> Any
             p = row(rows[1] + _offset(position, geometry, 2), features)
             n = row(rows[2] + _offset(position, geometry, 3), features)
             i = _offset(position, geometry, 7)
-            s1, d1 = measure(a, p, features, distance_parameters)
-            s2, d2 = measure(a, n, features, distance_parameters)
-            s3, d3 = third(p, n, features, distance_parameters)
+            s1, d1 = measure(a, p, features, of_distance)
+            s2, d2 = measure(a, n, features, of_distance)
+            s3, d3 = third(p, n, features, of_distance)
             label = _at(target, i) if target[0] != 0 else 0.0
-            value, slopes = judge(d1, d2, d3, label, loss_parameters)
+            value, slopes = judge(d1, d2, d3, label, of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i)
@@ -466,29 +429,17 @@ def _triplet_swap(function: Any, distance: Any, storage: Any) -> Any:
 def _pointwise_task(function: Any, storage: Any, gather: Any, scatter: Any) -> Any:
     @register_jitable
     def task(
-        t: int,
-        out: int,
-        rows: Any,
-        grads: Any,
-        sums: Any,
-        modes: Any,
-        geometry: Any,
-        outer: int,
-        inner: int,
-        segments: int,
-        features: int,
-        target: Any,
-        weight: Any,
-        scale: Any,
-        distance_parameters: Any,
-        loss_parameters: Any,
+        t: int, out: int, operands: Any, order: Any, numbers: Any, of_distance: Any, of_loss: Any
     ) -> None:
+        rows, grads, _, modes = operands
+        geometry, inner, segments, _ = order
+        target, weight, scale = numbers
         o, segment = t // segments, t % segments
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
             i = _offset(position, geometry, geometry.shape[0] - 1)
             label = _at(target, i) if target[0] != 0 else 0.0
-            value, slopes = function(gather(rows, position, geometry), label, *loss_parameters)
+            value, slopes = function(gather(rows, position, geometry), label, *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             scatter(grads, modes, position, geometry, w * _at(scale, i), slopes)

@@ -1,0 +1,487 @@
+"""The cases: each public function, the NumPy formula that it replaces, and the peers that have it.
+
+One table for the bench, which times the providers of a case, and for the tests, which hold them to
+the same numbers. The formulas are what a careful NumPy user writes: vectorised, ``einsum`` for the
+sums of products, temporaries reused where they can be, the gradient by hand.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import minkowski_distance, minkowski_distance_p
+from sklearn.metrics.pairwise import (
+    paired_cosine_distances,
+    paired_euclidean_distances,
+    paired_manhattan_distances,
+)
+
+import fastcos
+from fastcos import distances
+
+Array = npt.NDArray[Any]
+#: From the slope of the loss in each distance (or one number for all) to the gradients.
+Pull = Callable[[Any], tuple[Array, ...]]
+Thunk = Callable[[], Any]
+
+#: What is timed: the value, value and gradients into new arrays, and into the caller's (``out=``).
+VALUE, GRADIENT, GRADIENT_OUT = "value", "value_and_grad", "value_and_grad_out"
+MARGIN = 0.2
+
+
+class Buffers(NamedTuple):
+    """One set of arrays that a case may use: three operands, their gradients, and the rest."""
+
+    rows: tuple[Array, Array, Array]
+    grads: tuple[Array, Array, Array]
+    labels: Array
+    weights: Array
+    marks: Array
+
+
+class Case(NamedTuple):
+    """One public function and its peers.
+
+    Args:
+        name: What ``--cases`` and the reports call it.
+        function: The public function.
+        formula: ``(*inputs) -> (value, pull)`` in NumPy; ``pull(1)`` gives the gradients.
+        inputs: The positional arguments from a set of buffers, operands first.
+        operands: How many of them have a gradient.
+        keywords: Further arguments of ``function``.
+        peers: Other libraries' functions of the same inputs; values only.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    formula: Callable[..., tuple[Any, Pull]]
+    inputs: Callable[[Buffers], tuple[Array, ...]]
+    operands: int
+    keywords: Mapping[str, Any] = {}
+    peers: Mapping[str, Callable[..., Any]] = {}
+
+
+def draw(n: int, d: int, dtype: npt.DTypeLike, seed: int = 0) -> Buffers:
+    """Data on which no provider can skip work: no loss is 0 and no pair nearly parallel.
+
+    Rows have norms around 1/2, so that every distance is defined, and cosines around 0.6. The
+    negative is drawn around the anchor and the positive in turn, so that ``swap`` takes either.
+    """
+    rng = np.random.default_rng(seed)
+    base = rng.standard_normal((3, n, d), dtype=np.dtype(dtype).type)  # type: ignore[call-overload]
+    a, p = base[0], 0.6 * base[0] + 0.8 * base[1]
+    around = np.where(np.arange(n)[:, None] % 2, p, a)
+    rows = tuple(
+        (0.5 / math.sqrt(d) * r).astype(dtype) for r in (a, p, 0.6 * around + 0.8 * base[2])
+    )
+    return Buffers(
+        rows,  # type: ignore[arg-type]
+        tuple(np.zeros_like(r) for r in rows),  # type: ignore[arg-type]
+        np.where(rng.random(n) < 0.5, 1, -1),
+        rng.uniform(0.5, 1.5, n).astype(dtype),
+        np.where(rng.random(n * d) < 0.5, 1, -1).astype(np.int8),
+    )
+
+
+def calls(case: Case, buffers: Buffers) -> dict[tuple[str, str], Thunk]:
+    """What there is to time, by mode and provider, bound to its arguments."""
+    inputs = case.inputs(buffers)
+    both = fastcos.value_and_grad(case.function)
+    out = tuple(
+        grad.reshape(operand.shape)
+        for grad, operand in zip(buffers.grads, inputs[: case.operands], strict=False)
+    )
+
+    def formula() -> Any:
+        return case.formula(*inputs)[0]
+
+    def formula_with_gradient() -> Any:
+        value, pull = case.formula(*inputs)
+        return value, pull(1)
+
+    return {
+        (VALUE, "fastcos"): functools.partial(case.function, *inputs, **case.keywords),
+        (VALUE, "numpy"): formula,
+        **{(VALUE, name): functools.partial(peer, *inputs) for name, peer in case.peers.items()},
+        (GRADIENT_OUT, "fastcos"): functools.partial(both, *inputs, out=out, **case.keywords),
+        (GRADIENT, "fastcos"): functools.partial(both, *inputs, **case.keywords),
+        (GRADIENT, "numpy"): formula_with_gradient,
+    }
+
+
+def counted_bytes(case: Case, buffers: Buffers, mode: str) -> int:
+    """The bytes that must move: each input once, and each gradient once where there are any."""
+    inputs = case.inputs(buffers)
+    read = sum(array.nbytes for array in inputs)
+    return read + (0 if mode == VALUE else sum(a.nbytes for a in inputs[: case.operands]))
+
+
+# --------------------------------------------------------------------------------------------------
+# Distances: (x, y) -> (d, pull) where pull(c) = (c dd/dx, c dd/dy), c a number or one per row.
+# pull may use up what the value left behind: it is called once.
+# --------------------------------------------------------------------------------------------------
+
+
+def _dots(x: Array, y: Array) -> Array:
+    return np.einsum("ij,ij->i", x, y)
+
+
+def _column(c: Any) -> Any:
+    return c[:, None] if np.ndim(c) else c
+
+
+def _scaled(t: Array, c: Any) -> Array:
+    """``c t``, in place; no pass over the array for c = 1."""
+    if np.ndim(c) or c != 1:
+        t *= _column(c)
+    return t
+
+
+def _similarity(x: Array, y: Array) -> tuple[Array, Pull]:
+    xx, yy = _dots(x, x), _dots(y, y)
+    r = 1 / np.sqrt(xx * yy)
+    s = _dots(x, y) * r
+
+    def pull(c: Any) -> tuple[Array, Array]:
+        gx = y * _column(c * r)
+        gx -= x * _column(c * s / xx)
+        gy = x * _column(c * r)
+        gy -= y * _column(c * s / yy)
+        return gx, gy
+
+    return s, pull
+
+
+def _cosine(x: Array, y: Array) -> tuple[Array, Pull]:
+    s, pull = _similarity(x, y)
+    return 1 - s, lambda c: pull(-c)
+
+
+def _angular(x: Array, y: Array) -> tuple[Array, Pull]:
+    s, pull = _similarity(x, y)
+    return np.arccos(s) / math.pi, lambda c: pull(-c / (math.pi * np.sqrt(1 - s * s)))
+
+
+def _dot(x: Array, y: Array) -> tuple[Array, Pull]:
+    return 1 - _dots(x, y), lambda c: (y * _column(-c), x * _column(-c))
+
+
+def _euclidean(x: Array, y: Array) -> tuple[Array, Pull]:
+    t = x - y
+    d = np.sqrt(_dots(t, t))
+
+    def pull(c: Any) -> tuple[Array, Array]:
+        g = _scaled(t, c / d)
+        return g, -g
+
+    return d, pull
+
+
+def _sqeuclidean(x: Array, y: Array) -> tuple[Array, Pull]:
+    t = x - y
+
+    def pull(c: Any) -> tuple[Array, Array]:
+        g = _scaled(t, 2 * c)
+        return g, -g
+
+    return _dots(t, t), pull
+
+
+def _manhattan(x: Array, y: Array) -> tuple[Array, Pull]:
+    t = x - y
+
+    def pull(c: Any) -> tuple[Array, Array]:
+        g = _scaled(np.sign(t, out=t), c)
+        return g, -g
+
+    return np.abs(t).sum(axis=1), pull
+
+
+def _chebyshev(x: Array, y: Array) -> tuple[Array, Pull]:
+    t = x - y
+    size = np.abs(t)
+    at = np.arange(len(t)), size.argmax(axis=1)
+
+    def pull(c: Any) -> tuple[Array, Array]:
+        gx, gy = np.zeros_like(t), np.zeros_like(t)
+        gx[at] = c * np.sign(t[at])
+        gy[at] = -gx[at]
+        return gx, gy
+
+    return size[at], pull
+
+
+def _cubic(x: Array, y: Array) -> tuple[Array, Pull]:
+    # The 3-norm, with products in place of powers.
+    t = x - y
+    size = np.abs(t)
+    d = np.cbrt(np.einsum("ij,ij,ij->i", size, size, size))
+
+    def pull(c: Any) -> tuple[Array, Array]:
+        g = t
+        g *= size
+        g *= _column(c / (d * d))
+        return g, -g
+
+    return d, pull
+
+
+def _canberra(x: Array, y: Array) -> tuple[Array, Pull]:
+    t = x - y
+    m = np.abs(x)
+    m += np.abs(y)
+    ratio = np.abs(t)
+    ratio /= m
+
+    def pull(c: Any) -> tuple[Array, Array]:
+        # sign(t)/m ∓ |t|/m² sign(x or y)
+        np.divide(_column(c), m, out=m)
+        first = np.sign(t, out=t)
+        first *= m
+        second = m
+        second *= ratio
+        gx = first - second * np.sign(x)
+        gy = np.sign(y)
+        gy *= second
+        gy += first
+        return gx, np.negative(gy, out=gy)
+
+    return ratio.sum(axis=1), pull
+
+
+def _braycurtis(x: Array, y: Array) -> tuple[Array, Pull]:
+    less, more = x - y, x + y
+    b = np.abs(more).sum(axis=1)
+    d = np.abs(less).sum(axis=1) / b
+
+    def pull(c: Any) -> tuple[Array, Array]:
+        first = _scaled(np.sign(less, out=less), c / b)
+        second = _scaled(np.sign(more, out=more), c * d / b)
+        gx = first - second
+        first += second
+        return gx, np.negative(first, out=first)
+
+    return d, pull
+
+
+def _poincare(x: Array, y: Array) -> tuple[Array, Pull]:
+    t = x - y
+    n2, alpha, beta = _dots(t, t), 1 - _dots(x, x), 1 - _dots(y, y)
+    u = 1 + 2 * n2 / (alpha * beta)
+
+    def pull(c: Any) -> tuple[Array, Array]:
+        k = 4 * c / (alpha * beta * np.sqrt(u * u - 1))
+        g = _scaled(t, k)
+        gx = x * _column(k * n2 / alpha)
+        gx += g
+        gy = y * _column(k * n2 / beta)
+        gy -= g
+        return gx, gy
+
+    return np.arccosh(u), pull
+
+
+# --------------------------------------------------------------------------------------------------
+# Losses: inputs -> (value, pull) where pull(1) gives the gradients.
+# --------------------------------------------------------------------------------------------------
+
+
+def _cosine_embedding(x: Array, y: Array, target: Array) -> tuple[Any, Pull]:
+    s, pull = _similarity(x, y)
+    similar = target == 1
+    value = np.where(similar, 1 - s, np.maximum(s - MARGIN, 0)).mean()
+
+    def gradients(c: Any) -> tuple[Array, ...]:
+        slope = np.where(similar, -1, s >= MARGIN).astype(s.dtype)
+        return pull(slope * (c / len(s)))
+
+    return value, gradients
+
+
+def _cosine_distance(labels: Array, predictions: Array, weights: Array) -> tuple[Any, Pull]:
+    d, pull = _cosine(labels, predictions)
+    count = np.count_nonzero(weights)
+    return d @ weights / count, lambda c: pull(weights * (c / count))
+
+
+def _hinge_embedding(x: Array, target: Array) -> tuple[Any, Pull]:
+    similar = target == 1
+    value = np.where(similar, x, np.maximum(1 - x, 0)).mean()
+
+    def gradients(c: Any) -> tuple[Array]:
+        g = np.where(similar, x.dtype.type(1), -(x <= 1).astype(x.dtype))
+        g *= c / x.size
+        return (g,)
+
+    return value, gradients
+
+
+def _triplet(a: Array, p: Array, n: Array) -> tuple[Any, Pull]:
+    ap, an = a - p, a - n
+    ap += 1e-6
+    an += 1e-6
+    d1, d2 = np.sqrt(_dots(ap, ap)), np.sqrt(_dots(an, an))
+    z = d1 - d2 + 1
+
+    def gradients(c: Any) -> tuple[Array, ...]:
+        slope = (z >= 0).astype(z.dtype) * (c / len(z))
+        gn = _scaled(an, slope / d2)
+        ga = _scaled(ap, slope / d1)
+        gp = -ga
+        ga -= gn
+        return ga, gp, gn
+
+    return np.maximum(z, 0).mean(), gradients
+
+
+def _triplet_swap(a: Array, p: Array, n: Array) -> tuple[Any, Pull]:
+    ap, an, pn = a - p, a - n, p - n
+    for t in (ap, an, pn):
+        t += 1e-6
+    d1, d2, d3 = (np.sqrt(_dots(t, t)) for t in (ap, an, pn))
+    z = d1 - np.minimum(d2, d3) + 1
+
+    def gradients(c: Any) -> tuple[Array, ...]:
+        slope = (z >= 0).astype(z.dtype) * (c / len(z))
+        first = slope * (0.5 * (d2 == d3) + (d2 < d3)).astype(z.dtype)
+        ga = _scaled(ap, slope / d1)
+        gp = -ga
+        gn = _scaled(an, first / d2)
+        ga -= gn
+        from_p = _scaled(pn, (slope - first) / d3)
+        gp -= from_p
+        gn += from_p
+        return ga, gp, gn
+
+    return np.maximum(z, 0).mean(), gradients
+
+
+def _triplet_cosine(a: Array, p: Array, n: Array) -> tuple[Any, Pull]:
+    (d1, pull_positive), (d2, pull_negative) = _cosine(a, p), _cosine(a, n)
+    z = d1 - d2 + 1
+
+    def gradients(c: Any) -> tuple[Array, ...]:
+        slope = (z >= 0).astype(z.dtype) * (c / len(z))
+        (ga, gp), (other, gn) = pull_positive(slope), pull_negative(-slope)
+        ga += other
+        return ga, gp, gn
+
+    return np.maximum(z, 0).mean(), gradients
+
+
+# --------------------------------------------------------------------------------------------------
+# The table
+# --------------------------------------------------------------------------------------------------
+
+
+def _pair(buffers: Buffers) -> tuple[Array, ...]:
+    return buffers.rows[:2]
+
+
+def _labelled_pair(buffers: Buffers) -> tuple[Array, ...]:
+    return *buffers.rows[:2], buffers.labels
+
+
+def _weighted_pair(buffers: Buffers) -> tuple[Array, ...]:
+    return *buffers.rows[:2], buffers.weights
+
+
+def _three(buffers: Buffers) -> tuple[Array, ...]:
+    return buffers.rows
+
+
+def _numbers(buffers: Buffers) -> tuple[Array, ...]:
+    return buffers.rows[0].reshape(-1), buffers.marks
+
+
+def _minkowski(p: float) -> Callable[..., Any]:
+    return functools.partial(minkowski_distance, p=p)
+
+
+def _similarity_by_sklearn(x: Array, y: Array) -> Any:
+    return 1 - paired_cosine_distances(x, y)
+
+
+# eps=0 where fastcos has torch's 1e-6 and the peers have nothing.
+_DISTANCES: dict[
+    str, tuple[fastcos.Distance, Callable[..., Any], dict[str, Callable[..., Any]]]
+] = {
+    "cosine": (distances.cosine(), _cosine, {"scikit-learn": paired_cosine_distances}),
+    "angular": (distances.angular(), _angular, {}),
+    "dot": (distances.dot(), _dot, {}),
+    "euclidean": (
+        distances.euclidean(eps=0),
+        _euclidean,
+        {"scikit-learn": paired_euclidean_distances, "scipy": _minkowski(2)},
+    ),
+    "sqeuclidean": (
+        distances.sqeuclidean(),
+        _sqeuclidean,
+        {"scipy": functools.partial(minkowski_distance_p, p=2)},
+    ),
+    "manhattan": (
+        distances.manhattan(eps=0),
+        _manhattan,
+        {"scikit-learn": paired_manhattan_distances, "scipy": _minkowski(1)},
+    ),
+    "chebyshev": (distances.chebyshev(eps=0), _chebyshev, {"scipy": _minkowski(math.inf)}),
+    "lp3": (distances.lp(3, eps=0), _cubic, {"scipy": _minkowski(3)}),
+    "canberra": (distances.canberra(), _canberra, {}),
+    "braycurtis": (distances.braycurtis(), _braycurtis, {}),
+    "poincare": (distances.poincare(), _poincare, {}),
+}
+
+CASES: tuple[Case, ...] = (
+    Case(
+        "cosine_similarity",
+        fastcos.cosine_similarity,
+        _similarity,
+        _pair,
+        2,
+        peers={"scikit-learn": _similarity_by_sklearn},
+    ),
+    *(
+        Case(
+            f"paired_distance:{name}",
+            fastcos.paired_distance,
+            formula,
+            _pair,
+            2,
+            {"distance": d},
+            peers,
+        )
+        for name, (d, formula, peers) in _DISTANCES.items()
+    ),
+    Case(
+        "cosine_embedding_loss",
+        fastcos.cosine_embedding_loss,
+        _cosine_embedding,
+        _labelled_pair,
+        2,
+        {"margin": MARGIN},
+    ),
+    Case("cosine_distance_loss", fastcos.cosine_distance_loss, _cosine_distance, _weighted_pair, 2),
+    Case("triplet_margin_loss", fastcos.triplet_margin_loss, _triplet, _three, 3),
+    Case(
+        "triplet_margin_loss:swap",
+        fastcos.triplet_margin_loss,
+        _triplet_swap,
+        _three,
+        3,
+        {"swap": True},
+    ),
+    Case(
+        "triplet_margin_with_distance_loss:cosine",
+        fastcos.triplet_margin_with_distance_loss,
+        _triplet_cosine,
+        _three,
+        3,
+        {"distance_function": "cosine"},
+    ),
+    Case("hinge_embedding_loss", fastcos.hinge_embedding_loss, _hinge_embedding, _numbers, 1),
+)
