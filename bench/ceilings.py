@@ -1,13 +1,14 @@
 """What the memory of this machine gives: the most that a forward pass or a gradient could reach.
 
 A forward pass reads its operands, so its ceiling is a sum over the same arrays. Value and gradient
-read k arrays and write k arrays, and so does the copy. Both share their work out among the same
-threads as the kernels, except where the arrays are so small that starting threads takes longer.
+read k arrays and write k arrays, and so does the copy. Both walk all their arrays at once, as the
+kernels do, and share the work out among the same threads, except where the arrays are so small that
+starting threads takes longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -16,52 +17,83 @@ from numba import prange
 
 #: Elements of one array from which the ceilings use all threads.
 SHARE_FROM = 1 << 15
-# Elements that a thread takes at a time: one array after another, in runs that fit the L1 cache.
-_RUN = 2048
 
 
-def _sum(parallel: bool) -> Any:
-    @numba.njit(parallel=parallel, fastmath=True)
-    def total(array: Any) -> Any:
-        result = array.dtype.type(0)
-        for i in prange(array.size):
-            result += array[i]
-        return result
+def _sums(parallel: bool) -> tuple[Callable[..., Any], ...]:
+    jit = numba.njit(parallel=parallel, fastmath=True)
 
-    return total
+    @jit
+    def one(a: Any) -> Any:
+        total = a.dtype.type(0)
+        for i in prange(a.size):
+            total += a[i]
+        return total
 
+    @jit
+    def two(a: Any, b: Any) -> Any:
+        total = a.dtype.type(0)
+        for i in prange(a.size):
+            total += a[i] + b[i]
+        return total
 
-def _copy(parallel: bool) -> Any:
-    @numba.njit(parallel=parallel)
-    def copy(sources: Any, targets: Any) -> None:
-        size = sources[0].size
-        for run in prange((size + _RUN - 1) // _RUN):
-            first, last = run * _RUN, min(size, (run + 1) * _RUN)
-            for a in range(len(sources)):
-                source, target = sources[a], targets[a]
-                for i in range(first, last):
-                    target[i] = source[i]
+    @jit
+    def three(a: Any, b: Any, c: Any) -> Any:
+        total = a.dtype.type(0)
+        for i in prange(a.size):
+            total += a[i] + b[i] + c[i]
+        return total
 
-    return copy
-
-
-_SUM = {parallel: _sum(parallel) for parallel in (False, True)}
-_COPY = {parallel: _copy(parallel) for parallel in (False, True)}
+    return one, two, three
 
 
-def read(arrays: Sequence[Any]) -> None:
-    """Reads every array once."""
-    total = _SUM[arrays[0].size >= SHARE_FROM]
-    for array in arrays:
-        total(array)
+def _copies(parallel: bool) -> tuple[Callable[..., None], ...]:
+    jit = numba.njit(parallel=parallel)
+
+    @jit
+    def one(a: Any, to_a: Any) -> None:
+        for i in prange(a.size):
+            to_a[i] = a[i]
+
+    @jit
+    def two(a: Any, b: Any, to_a: Any, to_b: Any) -> None:
+        for i in prange(a.size):
+            to_a[i] = a[i]
+            to_b[i] = b[i]
+
+    @jit
+    def three(a: Any, b: Any, c: Any, to_a: Any, to_b: Any, to_c: Any) -> None:
+        for i in prange(a.size):
+            to_a[i] = a[i]
+            to_b[i] = b[i]
+            to_c[i] = c[i]
+
+    return one, two, three
 
 
-def copy(sources: Sequence[Any], targets: Sequence[Any]) -> None:
-    """Reads every source and writes every target once."""
-    _COPY[sources[0].size >= SHARE_FROM](tuple(sources), tuple(targets))
+_SUMS = {parallel: _sums(parallel) for parallel in (False, True)}
+_COPIES = {parallel: _copies(parallel) for parallel in (False, True)}
 
 
-def numpy_copy(sources: Sequence[Any], targets: Sequence[Any]) -> None:
+def read(arrays: Sequence[Any]) -> Callable[[], None]:
+    """What reads up to three arrays of one size once."""
+    function = _SUMS[arrays[0].size >= SHARE_FROM][len(arrays) - 1]
+    flat = [array.reshape(-1) for array in arrays]
+    return lambda: function(*flat)
+
+
+def copy(sources: Sequence[Any], targets: Sequence[Any]) -> Callable[[], None]:
+    """What reads up to three sources and writes as many targets, of one size, once."""
+    function = _COPIES[sources[0].size >= SHARE_FROM][len(sources) - 1]
+    flat = [array.reshape(-1) for array in (*sources, *targets)]
+    return lambda: function(*flat)
+
+
+def numpy_copy(sources: Sequence[Any], targets: Sequence[Any]) -> Callable[[], None]:
     """The same with NumPy, on one thread."""
-    for source, target in zip(sources, targets, strict=True):
-        np.copyto(target, source)
+    pairs = list(zip(targets, sources, strict=True))
+
+    def run() -> None:
+        for target, source in pairs:
+            np.copyto(target, source)
+
+    return run

@@ -141,7 +141,7 @@ def solve(
     buffers = _buffers(adapter, problem, samples, wanted, grad_output, out)
     denominator = _denominator(reduction, weight, samples.shape)
 
-    scale = upstream if denominator == 1 else upstream * (1 / denominator if denominator else 0.0)
+    scale = upstream / denominator if denominator else 0 * upstream
     if weight_name in wanted:
         # The losses are wanted without their weights: the weights go into the slopes instead.
         losses, _ = _run(adapter, problem, samples, target, np.ones(()), weight * scale, buffers)
@@ -157,9 +157,11 @@ def solve(
         value = samples.dtype.type(mean)
     if weight_name in wanted:
         less = mean if reduction == "mean" else 0.0
-        slope = adapter.sum_to((losses - less) * scale, np.shape(weight_value))
-        buffers[weight_name][...] = slope
-    return value, tuple(buffers[name][()] for name in wanted)
+        buffers[weight_name][...] = adapter.sum_to((losses - less) * scale, weight.shape)
+    # A gradient of one number is a scalar like the value, but what the caller gave is handed back.
+    scalars = out is None
+    grads = (buffers[name] for name in wanted)
+    return value, tuple(g[()] if scalars and g.ndim == 0 else g for g in grads)
 
 
 def _measured(problem: Problem, wanted: tuple[str, ...]) -> Problem:

@@ -152,8 +152,8 @@ def cosine_embedding_loss(
             ``"sum"`` their sum, ``"mean"`` that over Σw, ``"sum_over_batch_size"`` over the number
             of samples, ``"sum_by_nonzero_weights"`` over the number of samples with w ≠ 0. Σw = 0
             gives 0; an empty batch gives NaN for ``"mean"`` and 0 for the other sums.
-        validate: None checks the labels of host arrays, True always. An unchecked label other than
-            ±1 makes the sample's loss NaN.
+        validate: None checks the labels of host arrays, True always, False never. An unchecked
+            label other than ±1 makes the sample's loss NaN.
 
     Returns:
         A scalar, or with ``reduction="none"`` one value per sample.

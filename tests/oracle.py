@@ -1,4 +1,4 @@
-"""What every function of the library should return, from the definitions, to more digits than it has.
+"""What the library should return, from the definitions and to more digits than it has.
 
 Nothing here is taken from the library. The formulas are those of the papers and of the contract in
 extended precision (``np.longdouble``: 64 bits of mantissa, exponents to ±4932, so neither 1e200 nor
@@ -44,13 +44,12 @@ def cosine_similarity(x: Any, y: Any, eps: float = 0.0) -> tuple[Any, Any, Any]:
     """c = x·y / √((x·x + eps)(y·y + eps)); 0 with gradient 0 for a zero row."""
     xx = (x * x).sum(-1, keepdims=True) + LD(eps)
     yy = (y * y).sum(-1, keepdims=True) + LD(eps)
-    norms = np.sqrt(xx) * np.sqrt(yy)
-    c = _over((x * y).sum(-1, keepdims=True), norms)
-    return (
-        c[..., 0],
-        _over(y, norms) - _over(c * x, xx + 0 * norms) * (norms != 0),
-        _over(x, norms) - _over(c * y, yy + 0 * norms) * (norms != 0),
-    )
+    norms = np.sqrt(xx * yy)
+    zero = norms == 0
+    c = np.where(zero, LD(0), (x * y).sum(-1, keepdims=True) / norms)
+    dx = np.where(zero, LD(0), y / norms - c * x / xx)
+    dy = np.where(zero, LD(0), x / norms - c * y / yy)
+    return c[..., 0], dx, dy
 
 
 def cosine(x: Any, y: Any, eps: float = 0.0) -> tuple[Any, Any, Any]:
@@ -170,27 +169,81 @@ def poincare(x: Any, y: Any) -> tuple[Any, Any, Any]:
     )
 
 
+# How large the terms are that the result is a difference of, where they can cancel. The library
+# sums in float64, so that float32 results do not notice; float64 results are measured against this.
+
+
+def _cosine_terms(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    nx, ny = _norm(x), _norm(y)
+    dx = np.maximum(np.abs(x) / nx, np.abs(y) / ny).max(-1, keepdims=True)
+    return 1 + 0 * nx[..., 0], dx / nx, dx / ny
+
+
+def _angular_terms(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    # arccos loses 1/sin θ of its digits and its slope as many again. Below 1/32 the loss must stop.
+    sine = np.maximum(np.sin(PI * angular(x, y)[0]), LD(1) / 32)
+    one, dx, dy = _cosine_terms(x, y)
+    loss = 1 / sine[..., None] ** 2
+    return one / sine, dx * loss, dy * loss
+
+
+def _dot_terms(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    _, dx, dy = dot(x, y)
+    return 1 + np.abs(x * y).sum(-1), np.abs(dx), np.abs(dy)
+
+
+def _braycurtis_terms(x: Any, y: Any) -> tuple[Any, Any, Any]:
+    d = braycurtis(x, y)[0]
+    g = (1 + d[..., None]) / np.abs(x + y).sum(-1, keepdims=True)
+    return d, g, g
+
+
+class DistanceRow(NamedTuple):
+    """One distance: its formula, where it is defined, and how large its terms are."""
+
+    formula: Callable[..., tuple[Any, Any, Any]]
+    unit_ball: bool = False
+    terms: Callable[..., tuple[Any, Any, Any]] | None = None
+
+
 #: By the names that the library uses, plus the p-norm that takes a parameter.
-DISTANCES: dict[str, Callable[..., tuple[Any, Any, Any]]] = {
-    "cosine": cosine,
-    "dot": dot,
-    "angular": angular,
-    "euclidean": euclidean,
-    "sqeuclidean": sqeuclidean,
-    "manhattan": manhattan,
-    "chebyshev": chebyshev,
-    "canberra": canberra,
-    "braycurtis": braycurtis,
-    "poincare": poincare,
-    "lp": lp,
-    "cosine_similarity": cosine_similarity,
+DISTANCES: dict[str, DistanceRow] = {
+    "cosine": DistanceRow(cosine, terms=_cosine_terms),
+    "dot": DistanceRow(dot, terms=_dot_terms),
+    "angular": DistanceRow(angular, terms=_angular_terms),
+    "euclidean": DistanceRow(euclidean),
+    "sqeuclidean": DistanceRow(sqeuclidean),
+    "manhattan": DistanceRow(manhattan),
+    "chebyshev": DistanceRow(chebyshev),
+    "canberra": DistanceRow(canberra),
+    "braycurtis": DistanceRow(braycurtis, terms=_braycurtis_terms),
+    "poincare": DistanceRow(poincare, unit_ball=True),
+    "lp": DistanceRow(lp),
+    "cosine_similarity": DistanceRow(cosine_similarity, terms=_cosine_terms),
 }
 
 
 def distance(name: str, x: Any, y: Any, **parameters: float) -> tuple[Any, Any, Any]:
-    """A row of ``DISTANCES`` on arrays of any dtype; leading axes broadcast."""
+    """A row of ``DISTANCES`` on arrays of any dtype; leading axes broadcast, gradients do not."""
     with np.errstate(all="ignore"):
-        return DISTANCES[name](wide(x), wide(y), **parameters)
+        return DISTANCES[name].formula(wide(x), wide(y), **parameters)
+
+
+def distance_terms(name: str, x: Any, y: Any, **parameters: float) -> tuple[Any, Any, Any]:
+    """The magnitudes that float64 results of ``distance`` are accurate to."""
+    row = DISTANCES[name]
+    if row.terms is not None:
+        return row.terms(wide(x), wide(y))
+    d, dx, dy = distance(name, x, y, **parameters)
+    return np.abs(d), row_scale(dx), row_scale(dy)
+
+
+def draw(rng: Any, name: str, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
+    """Random rows in the domain of a distance."""
+    x = rng.standard_normal(shape)
+    if DISTANCES[name].unit_ball:
+        x *= rng.uniform(0.1, 0.9, (*shape[:-1], 1)) / np.linalg.norm(x, axis=-1, keepdims=True)
+    return x.astype(dtype)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -239,7 +292,7 @@ def triplet_margin_with_distance_loss(
     **parameters: float,
 ) -> Any:
     """max(0, d(a,p) - d(a,n) + margin); swap takes min(d(a,n), d(p,n)), half and half at a tie."""
-    measure = DISTANCES[distance_function]
+    measure = DISTANCES[distance_function].formula
     a, p, n = operands
     ap, ap_a, ap_p = measure(a, p, **parameters)
     an, an_a, an_n = measure(a, n, **parameters)
@@ -278,32 +331,47 @@ def hinge_embedding_loss(operands: Any, target: Any, margin: float = 1.0) -> Any
 
 
 class LossRow(NamedTuple):
-    """One loss: its formula, its operands, and the reduction that it has by default."""
+    """One loss: its formula, its operands, and what it does when not told otherwise."""
 
     formula: Callable[..., Any]
-    operands: int
+    operand_names: tuple[str, ...]
     has_target: bool
     reduction: str = "mean"
     on_rows: bool = True
 
 
 LOSSES: dict[str, LossRow] = {
-    "cosine_embedding_loss": LossRow(cosine_embedding_loss, 2, True),
-    "cosine_distance_loss": LossRow(cosine_distance_loss, 2, False, "sum_by_nonzero_weights"),
-    "triplet_margin_loss": LossRow(triplet_margin_loss, 3, False),
-    "triplet_margin_with_distance_loss": LossRow(triplet_margin_with_distance_loss, 3, False),
-    "hinge_embedding_loss": LossRow(hinge_embedding_loss, 1, True, on_rows=False),
+    "cosine_embedding_loss": LossRow(cosine_embedding_loss, ("input1", "input2"), True),
+    "cosine_distance_loss": LossRow(
+        cosine_distance_loss, ("labels", "predictions"), False, "sum_by_nonzero_weights"
+    ),
+    "triplet_margin_loss": LossRow(triplet_margin_loss, ("anchor", "positive", "negative"), False),
+    "triplet_margin_with_distance_loss": LossRow(
+        triplet_margin_with_distance_loss, ("anchor", "positive", "negative"), False
+    ),
+    "hinge_embedding_loss": LossRow(hinge_embedding_loss, ("input",), True, on_rows=False),
 }
 
 REDUCTIONS = ("none", "sum", "mean", "sum_over_batch_size", "sum_by_nonzero_weights")
 
 
 class Result(NamedTuple):
-    """Value, gradients of the operands, gradient of the weight (None where none was given)."""
+    """What a call gives.
+
+    Args:
+        value: The loss.
+        grads: With respect to each operand.
+        weight_grad: With respect to the weight; None where none was given.
+        magnitude: Of the sum that ``value`` is, every loss counted as one more than it is: what a
+            float64 value is accurate to.
+        weight_magnitude: The same for ``weight_grad``.
+    """
 
     value: Any
     grads: tuple[Any, ...]
-    weight_grad: Any
+    weight_grad: Any = None
+    magnitude: Any = None
+    weight_magnitude: Any = None
 
 
 def loss(
@@ -348,6 +416,9 @@ def loss(
         "sum_over_batch_size": LD(w.size),
         "sum_by_nonzero_weights": LD(np.count_nonzero(w)),
     }[reduction]
+    magnitude = np.abs(w) * (np.abs(losses) + 1)
+    if reduction != "none":
+        magnitude = magnitude.sum() / (np.abs(denominator) if denominator != 0 else 1)
     if reduction == "none":
         value = w * losses
     elif w.size == 0:
@@ -362,11 +433,13 @@ def loss(
         if row.on_rows:
             full = np.moveaxis(full, -1, axis)
         grads.append(unbroadcast(full, x.shape))
-    weight_grad = None
+    weight_grad = weight_magnitude = None
     if weight is not None:
         less = value if reduction == "mean" and w.size else LD(0)
         weight_grad = unbroadcast((losses - less) * per_loss, np.shape(weight))
-    return Result(value, tuple(grads), weight_grad)
+        terms = (np.abs(losses) + np.abs(less) + 1) * np.abs(per_loss)
+        weight_magnitude = unbroadcast(terms, np.shape(weight))
+    return Result(value, tuple(grads), weight_grad, magnitude, weight_magnitude)
 
 
 def unbroadcast(array: Any, shape: tuple[int, ...]) -> Any:
@@ -422,8 +495,8 @@ def precise_cosine_gradient(x: Any, y: Any) -> Any:
 def ulp(scale: Any, dtype: Any) -> Any:
     """The distance between neighbouring numbers of ``dtype`` at the magnitude ``scale``."""
     info = ml_dtypes.finfo(dtype)
-    exponent = np.frexp(np.abs(wide(scale)))[1] - 1
-    exponent = np.maximum(exponent, info.minexp)
+    fraction, exponent = np.frexp(np.abs(wide(scale)))
+    exponent = np.where(fraction == 0, info.minexp, np.maximum(exponent - 1, info.minexp))
     return np.ldexp(LD(1), exponent - info.nmant)
 
 
@@ -474,3 +547,22 @@ def assert_same_bits(actual: Any, expected: Any) -> None:
     word = f"u{actual.dtype.itemsize}"
     different = np.ascontiguousarray(actual).view(word) != np.ascontiguousarray(expected).view(word)
     assert not different.any(), f"{int(different.sum())} of {different.size} differ in their bits"
+
+
+#: float32 and the half types: what the library promises. float64: what its sums of a few dozen
+#: terms may lose, of the scale that says what they cancel from.
+ULPS = {"float16": 4, "bfloat16": 4, "float32": 4, "float64": 32}
+
+
+def assert_results_agree(given: Result, expected: Result, *, axis: int = -1) -> None:
+    """Value, gradients and gradient of the weight, each to the accuracy of its dtype."""
+    value = np.asarray(given.value)
+    scale = expected.magnitude if value.dtype == np.float64 else None
+    assert_within_ulps(value, expected.value, ULPS[value.dtype.name], scale=scale)
+    assert len(given.grads) == len(expected.grads)
+    for grad, right in zip(given.grads, expected.grads, strict=True):
+        assert_rows_within_ulps(grad, right, ULPS[np.asarray(grad).dtype.name], axis=axis)
+    if given.weight_grad is not None:
+        bound = ULPS[np.asarray(given.weight_grad).dtype.name]
+        scale = expected.weight_magnitude
+        assert_within_ulps(given.weight_grad, expected.weight_grad, bound, scale=scale)

@@ -302,3 +302,23 @@ def test_anything_works_or_is_named(x1, x2, target, options):
         assert value.dtype.kind == "f"
     for argument, old in zip((x1, x2), before, strict=True):
         np.testing.assert_array_equal(np.array(argument), old)
+
+
+def test_out_is_what_is_returned():
+    out = _outs()
+    _, grads = fastcos.value_and_grad(fastcos.cosine_embedding_loss)(X, Y, T, out=out)
+    assert grads[0] is out[0]
+    assert grads[1] is out[1]
+    halves = np.empty((4, 6))
+    left, right = halves[:, :3], halves[:, 3:]
+    fastcos.value_and_grad(fastcos.cosine_embedding_loss)(X, Y, T, out=(left, right))
+    np.testing.assert_array_equal(halves, np.hstack(grads))
+
+
+def test_unchecked_labels_are_nan_in_their_own_sample():
+    labels = [1, 0, -1, 1]
+    value, (g1, _) = fastcos.value_and_grad(fastcos.cosine_embedding_loss)(
+        X, Y, labels, reduction="none", validate=False
+    )
+    np.testing.assert_array_equal(np.isnan(value), [False, True, False, False])
+    np.testing.assert_array_equal(np.isnan(g1).any(1), [False, True, False, False])

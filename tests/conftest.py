@@ -1,0 +1,39 @@
+"""Fixtures: random numbers that are the same every time, and losses called by their name."""
+
+import numpy as np
+import oracle
+import pytest
+
+import fastcos
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20201010)
+
+
+@pytest.fixture
+def evaluate():
+    """``fastcos`` called as ``oracle.loss`` is, for the same kind of result."""
+
+    def call(name, operands, target=None, *, weight=None, grad_output=None, **kwargs):
+        loss = getattr(fastcos, name)
+        names = oracle.LOSSES[name].operand_names
+        args = (*operands, target) if target is not None else operands
+        weight_name = "weights" if name == "cosine_distance_loss" else "weight"
+        if weight is None:
+            f = fastcos.value_and_grad(loss)
+            return oracle.Result(*f(*args, grad_output=grad_output, **kwargs))
+        kwargs[weight_name] = weight
+        # Without and with the weight among what is asked for: the two go different ways inside.
+        value, grads = fastcos.value_and_grad(loss)(*args, grad_output=grad_output, **kwargs)
+        f = fastcos.value_and_grad(loss, argnums=(*names, weight_name))
+        again, (*same, weight_grad) = f(*args, grad_output=grad_output, **kwargs)
+        np.testing.assert_allclose(
+            *(np.asarray(v, dtype=np.float64) for v in (again, value)), rtol=1e-6, atol=1e-12
+        )
+        for one, other in zip(same, grads, strict=True):
+            oracle.assert_rows_within_ulps(one, other, 4)
+        return oracle.Result(value, grads, weight_grad)
+
+    return call
