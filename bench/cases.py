@@ -1,8 +1,8 @@
 """The cases: each public function, the NumPy formula that it replaces, and the peers that have it.
 
 One table for the bench, which times the providers of a case, and for the tests, which hold them to
-the same numbers. The formulas are what a careful NumPy user writes: vectorised, ``einsum`` for the
-sums of products, temporaries reused where they can be, the gradient by hand.
+the same numbers. The formulas are what a careful NumPy user writes: vectorised, ``vecdot`` for the sums
+of products, temporaries reused where they can be, the gradient by hand.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Case(NamedTuple):
         inputs: The positional arguments from a set of buffers, operands first.
         operands: How many of them have a gradient.
         keywords: Further arguments of ``function``.
+        named: Which of its arguments the last inputs are, where it takes them by name only.
         peers: Other libraries' functions of the same inputs; values only.
     """
 
@@ -64,6 +65,7 @@ class Case(NamedTuple):
     operands: int
     keywords: Mapping[str, Any] = {}
     peers: Mapping[str, Callable[..., Any]] = {}
+    named: tuple[str, ...] = ()
 
 
 def draw(n: int, d: int, dtype: npt.DTypeLike, seed: int = 0) -> Buffers:
@@ -91,7 +93,10 @@ def draw(n: int, d: int, dtype: npt.DTypeLike, seed: int = 0) -> Buffers:
 def calls(case: Case, buffers: Buffers) -> dict[tuple[str, str], Thunk]:
     """What there is to time, by mode and provider, bound to its arguments."""
     inputs = case.inputs(buffers)
-    both = fastcos.value_and_grad(case.function)
+    split = len(inputs) - len(case.named)
+    named = dict(zip(case.named, inputs[split:], strict=True))
+    value = functools.partial(case.function, *inputs[:split], **named, **case.keywords)
+    both = functools.partial(fastcos.value_and_grad(case.function), *value.args, **value.keywords)
     out = tuple(
         grad.reshape(operand.shape)
         for grad, operand in zip(buffers.grads, inputs[: case.operands], strict=False)
@@ -105,11 +110,11 @@ def calls(case: Case, buffers: Buffers) -> dict[tuple[str, str], Thunk]:
         return value, pull(1)
 
     return {
-        (VALUE, "fastcos"): functools.partial(case.function, *inputs, **case.keywords),
+        (VALUE, "fastcos"): value,
         (VALUE, "numpy"): formula,
         **{(VALUE, name): functools.partial(peer, *inputs) for name, peer in case.peers.items()},
-        (GRADIENT_OUT, "fastcos"): functools.partial(both, *inputs, out=out, **case.keywords),
-        (GRADIENT, "fastcos"): functools.partial(both, *inputs, **case.keywords),
+        (GRADIENT_OUT, "fastcos"): functools.partial(both, out=out),
+        (GRADIENT, "fastcos"): both,
         (GRADIENT, "numpy"): formula_with_gradient,
     }
 
@@ -128,6 +133,8 @@ def counted_bytes(case: Case, buffers: Buffers, mode: str) -> int:
 
 
 def _dots(x: Array, y: Array) -> Array:
+    if hasattr(np, "vecdot"):  # from NumPy 2, a tenth faster
+        return np.vecdot(x, y)
     return np.einsum("ij,ij->i", x, y)
 
 
@@ -465,7 +472,14 @@ CASES: tuple[Case, ...] = (
         2,
         {"margin": MARGIN},
     ),
-    Case("cosine_distance_loss", fastcos.cosine_distance_loss, _cosine_distance, _weighted_pair, 2),
+    Case(
+        "cosine_distance_loss",
+        fastcos.cosine_distance_loss,
+        _cosine_distance,
+        _weighted_pair,
+        2,
+        named=("weights",),
+    ),
     Case("triplet_margin_loss", fastcos.triplet_margin_loss, _triplet, _three, 3),
     Case(
         "triplet_margin_loss:swap",

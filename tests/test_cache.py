@@ -82,3 +82,26 @@ threads = [threading.Thread(target=lambda: results.append(
 print(fastcos.__file__, float(len(set(results))), len(results))
 """
     assert measure(copy, code) == (1.0, 4)
+
+
+ONE_DTYPE = """
+import sys, numpy as np, fastcos
+x, y = np.array([[1.0, 2.0, 3.0]]), np.array([[3.0, 5.0, 8.0]])
+total = 0.0
+for dtype in {dtypes}:
+    d, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(
+        x.astype(dtype), y.astype(dtype), "sqeuclidean")
+    assert (gx == 2 * (x - y)).all() and (gy == 2 * (y - x)).all(), dtype
+    total += float(d[0])
+print(fastcos.__file__, total, len({dtypes}))
+"""
+
+
+def test_kernels_from_several_processes_do_not_mix(copy):
+    # Numba names symbols by function, argument types and a number counted up per process: cached by
+    # processes of their own, the kernels of two dtypes agreed in all three, and the one that was
+    # loaded second ran the code of the first, past the end of its arrays.
+    for dtype in ("f2", "f4", "f8"):
+        assert measure(copy, ONE_DTYPE.format(dtypes=[dtype])) == (38.0, 1)
+    for dtypes in (["f2", "f4", "f8"], ["f8", "f4", "f2"], ["f4", "f8", "f2"]):
+        assert measure(copy, ONE_DTYPE.format(dtypes=dtypes)) == (3 * 38.0, 3)

@@ -115,14 +115,15 @@ class Storage(NamedTuple):
     process to process (an intrinsic in a closure has a new identity in each).
     """
 
+    name: str
     row: Any
     decode: Any
     encode: Any
 
 
 STORAGE = {
-    "float16": Storage(words, _decode_half, _encode_half),
-    "bfloat16": Storage(words, _decode_bfloat, _encode_bfloat),
-    "float32": Storage(floats, _plain, _plain),
-    "float64": Storage(doubles, _plain, _plain),
+    "float16": Storage("float16", words, _decode_half, _encode_half),
+    "bfloat16": Storage("bfloat16", words, _decode_bfloat, _encode_bfloat),
+    "float32": Storage("float32", floats, _plain, _plain),
+    "float64": Storage("float64", doubles, _plain, _plain),
 }

@@ -16,6 +16,7 @@ import hashlib
 import inspect
 import pathlib
 import types as python_types
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -94,16 +95,35 @@ def _compiled(
     dtype: str,
     parallel: bool,
 ) -> Any:
-    ours = all(f is None or _is_ours(f) for f in (function, *distance))
-    task = body(_jitable(function), tuple(map(_jitable, distance)), STORAGE[dtype])
     # A user's function may be redefined under its old name and place (a notebook cell), which the
     # key of the disk cache does not see: only our own kernels go there.
-    return _loop(task, parallel, ours, (_source_digest(), parallel))
+    ours = all(f is None or _is_ours(f) for f in (function, *distance))
+    content = (_source_digest(), body, function, distance, dtype, parallel)
+    tag = _digest(*map(_name, content)) if ours else uuid.uuid4().hex
+    task = body(_jitable(function), tuple(map(_jitable, distance)), STORAGE[dtype], _named(tag))
+    return _loop(task, parallel, ours, tag)
 
 
-def _loop(task: Any, parallel: bool, cache: bool, key: tuple[str, bool]) -> Any:
+def _named(tag: str) -> Any:
+    """A ``register_jitable`` that puts ``tag`` into the name of the function.
+
+    The symbols of a compiled function are made of its name, the types of its arguments and a number
+    that Numba counts up in each process. Two kernels that were cached by two processes can agree in
+    all three, and loaded into a third one would run the code of the other.
+    """
+
+    def jitable(**options: Any) -> Any:
+        def decorate(function: Any) -> Any:
+            function.__qualname__ += f"_{tag}"
+            return (register_jitable(**options) if options else register_jitable)(function)
+
+        return decorate
+
+    return jitable
+
+
+def _loop(task: Any, parallel: bool, cache: bool, tag: str) -> Any:
     # Spelt out: prange takes tuples of scalars, but not *args.
-    @numba.njit(parallel=parallel, nogil=True, error_model="numpy", cache=cache)
     def kernel(
         tasks: int,
         samples: int,
@@ -122,7 +142,6 @@ def _loop(task: Any, parallel: bool, cache: bool, key: tuple[str, bool]) -> Any:
         distance_parameters: Any,
         loss_parameters: Any,
     ) -> float:
-        key  # noqa: B018  what is captured is part of the key of the disk cache
         for t in prange(tasks):
             task(
                 t,
@@ -135,7 +154,9 @@ def _loop(task: Any, parallel: bool, cache: bool, key: tuple[str, bool]) -> Any:
             )
         return _total(doubles(out, samples))
 
-    return kernel
+    kernel.__qualname__ += f"_{tag}"
+    options = {"parallel": parallel, "nogil": True, "error_model": "numpy", "cache": cache}
+    return numba.njit(**options)(kernel)
 
 
 @register_jitable(fastmath=_REORDER)
@@ -150,20 +171,30 @@ def _total(values: Any) -> float:
 def _source_digest() -> str:
     """A digest of the sources that end up in a compiled kernel.
 
-    Numba's disk cache looks at the file and the closure of the kernel alone, and would serve the
-    old result after an edit of a function that the kernel calls.
+    Numba's disk cache looks at the file, name and closure of the kernel alone, and would serve the
+    old result after an edit of a function that the kernel calls. The digest enters the name.
     """
     folder = pathlib.Path(__file__).parent
     sources = [folder.parent / "distances.py", folder.parent / "losses.py", *folder.glob("*.py")]
-    digest = hashlib.sha256()
-    for path in sorted(sources):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return _digest(*(path.read_text() for path in sorted(sources)))
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]
+
+
+def _name(part: Any) -> str:
+    """Names a part of what a kernel is made of: functions of ours, or plain values."""
+    if isinstance(part, tuple):
+        return ",".join(map(_name, part))
+    if callable(part):
+        return f"{part.__module__}.{part.__qualname__}"
+    return repr(part)
 
 
 def cache_directory() -> str:
     """Where Numba keeps compiled kernels."""
-    kernel: Any = _loop(_same, False, True, ("", False))
+    kernel: Any = _loop(_same, False, True, "")
     return str(kernel.stats.cache_path)
 
 
@@ -219,25 +250,25 @@ def _at(values: Any, i: int) -> float:
     return doubles(values[0], i + 1)[i * values[1]]
 
 
-def _measure(distance: Any, storage: Any) -> Any:
+def _measure(distance: Any, storage: Any, jitable: Any) -> Any:
     """``(x, y, features, parameters) -> (state, d)`` for two rows."""
     init, accumulate, finalize, _, revisit, reaccumulate = distance
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
     decode = storage.decode
 
-    @register_jitable(fastmath=_FIRST_PASS)
+    @jitable(fastmath=_FIRST_PASS)
     def first_pass(state: Any, x: Any, y: Any, features: int) -> Any:
         for k in range(features):
             state = accumulate(state, float64(decode(x[k])), float64(decode(y[k])))
         return state
 
-    @register_jitable(fastmath=_REORDER)
+    @jitable(fastmath=_REORDER)
     def further_pass(state: Any, x: Any, y: Any, features: int) -> Any:
         for k in range(features):
             state = reaccumulate(state, float64(decode(x[k])), float64(decode(y[k])))
         return state
 
-    @register_jitable
+    @jitable()
     def measure(x: Any, y: Any, features: int, parameters: Any) -> Any:
         state = first_pass(init(0.0, *parameters), x, y, features)
         again, state = revisit(state)
@@ -249,11 +280,11 @@ def _measure(distance: Any, storage: Any) -> Any:
     return measure
 
 
-def _sweep(gradient: Any, storage: Any, side: int) -> Any:
+def _sweep(gradient: Any, storage: Any, jitable: Any, side: int) -> Any:
     """Puts ``c * dd/d(side)`` of one distance into the gradient of one operand."""
     decode, encode = storage.decode, storage.encode
 
-    @register_jitable
+    @jitable()
     def sweep(mode: int, g: Any, total: Any, c: float, s: Any, d: float, x: Any, y: Any) -> None:
         features = x.shape[0]
         if mode == WRITE:
@@ -272,12 +303,15 @@ def _sweep(gradient: Any, storage: Any, side: int) -> Any:
     return sweep
 
 
-def _sweep_both(gradient: Any, storage: Any, side1: int, side2: int) -> Any:
+def _sweep_both(gradient: Any, storage: Any, jitable: Any, side1: int, side2: int) -> Any:
     """The same for an operand that takes part in two distances."""
     decode, encode = storage.decode, storage.encode
-    sweep1, sweep2 = _sweep(gradient, storage, side1), _sweep(gradient, storage, side2)
+    sweep1, sweep2 = (
+        _sweep(gradient, storage, jitable, side1),
+        _sweep(gradient, storage, jitable, side2),
+    )
 
-    @register_jitable
+    @jitable()
     def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
         c1, s1, d1, x1, y1 = first
         c2, s2, d2, x2, y2 = second
@@ -308,11 +342,11 @@ def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
                 total[k] = 0
 
 
-def _pair(function: Any, distance: Any, storage: Any) -> Any:
-    measure, gradient, row = _measure(distance, storage), distance[3], storage.row
-    sweep_x, sweep_y = _sweep(gradient, storage, 0), _sweep(gradient, storage, 1)
+def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+    measure, gradient, row = _measure(distance, storage, jitable), distance[3], storage.row
+    sweep_x, sweep_y = _sweep(gradient, storage, jitable, 0), _sweep(gradient, storage, jitable, 1)
 
-    @register_jitable
+    @jitable()
     def task(
         t: int, out: int, operands: Any, order: Any, numbers: Any, of_distance: Any, of_loss: Any
     ) -> None:
@@ -344,39 +378,39 @@ def _pair(function: Any, distance: Any, storage: Any) -> Any:
     return task
 
 
-def _triplet_task(function: Any, distance: Any, storage: Any, swap: bool) -> Any:
-    measure, gradient, row = _measure(distance, storage), distance[3], storage.row
-    sweep_a = _sweep_both(gradient, storage, 0, 0)
+def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap: bool) -> Any:
+    measure, gradient, row = _measure(distance, storage, jitable), distance[3], storage.row
+    sweep_a = _sweep_both(gradient, storage, jitable, 0, 0)
     if swap:
-        sweep_p = _sweep_both(gradient, storage, 1, 0)
-        sweep_n = _sweep_both(gradient, storage, 1, 1)
+        sweep_p = _sweep_both(gradient, storage, jitable, 1, 0)
+        sweep_n = _sweep_both(gradient, storage, jitable, 1, 1)
         third = measure
 
-        @register_jitable
+        @jitable()
         def judge(d1: float, d2: float, d3: float, label: float, parameters: Any) -> Any:
             return function((d1, d2, d3), label, *parameters)
 
     else:
-        alone = _sweep(gradient, storage, 1)
+        alone = _sweep(gradient, storage, jitable, 1)
 
-        @register_jitable
+        @jitable()
         def sweep_p(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
             alone(mode, g, total, *first)
 
         sweep_n = sweep_p
 
-        @register_jitable
+        @jitable()
         def third(x: Any, y: Any, features: int, parameters: Any) -> Any:
             return init(0.0, *parameters), 0.0
 
         init = distance[0]
 
-        @register_jitable
+        @jitable()
         def judge(d1: float, d2: float, d3: float, label: float, parameters: Any) -> Any:
             value, slopes = function((d1, d2), label, *parameters)
             return value, (slopes[0], slopes[1], 0.0)
 
-    @register_jitable
+    @jitable()
     def task(
         t: int, out: int, operands: Any, order: Any, numbers: Any, of_distance: Any, of_loss: Any
     ) -> None:
@@ -418,16 +452,16 @@ def _triplet_task(function: Any, distance: Any, storage: Any, swap: bool) -> Any
     return task
 
 
-def _triplet(function: Any, distance: Any, storage: Any) -> Any:
-    return _triplet_task(function, distance, storage, swap=False)
+def _triplet(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+    return _triplet_task(function, distance, storage, jitable, swap=False)
 
 
-def _triplet_swap(function: Any, distance: Any, storage: Any) -> Any:
-    return _triplet_task(function, distance, storage, swap=True)
+def _triplet_swap(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+    return _triplet_task(function, distance, storage, jitable, swap=True)
 
 
-def _pointwise_task(function: Any, storage: Any, gather: Any, scatter: Any) -> Any:
-    @register_jitable
+def _pointwise_task(function: Any, jitable: Any, gather: Any, scatter: Any) -> Any:
+    @jitable()
     def task(
         t: int, out: int, operands: Any, order: Any, numbers: Any, of_distance: Any, of_loss: Any
     ) -> None:
@@ -447,14 +481,14 @@ def _pointwise_task(function: Any, storage: Any, gather: Any, scatter: Any) -> A
     return task
 
 
-def _pointwise_1(function: Any, distance: Any, storage: Any) -> Any:
-    number, row, encode = _number_at(storage), storage.row, storage.encode
+def _pointwise_1(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+    number, row, encode = _number_at(storage, jitable), storage.row, storage.encode
 
-    @register_jitable
+    @jitable()
     def gather(rows: Any, position: int, geometry: Any) -> Any:
         return (number(rows[0] + _offset(position, geometry, 1)),)
 
-    @register_jitable
+    @jitable()
     def scatter(
         grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
     ) -> None:
@@ -462,36 +496,36 @@ def _pointwise_1(function: Any, distance: Any, storage: Any) -> Any:
             g = row(grads[0] + _offset(position, geometry, 2), 1)
             g[0] = encode(c * slopes[0])
 
-    return _pointwise_task(function, storage, gather, scatter)
+    return _pointwise_task(function, jitable, gather, scatter)
 
 
-def _pointwise_2(function: Any, distance: Any, storage: Any) -> Any:
-    number = _number_at(storage)
+def _pointwise_2(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+    number = _number_at(storage, jitable)
 
-    @register_jitable
+    @jitable()
     def gather(rows: Any, position: int, geometry: Any) -> Any:
         d1 = number(rows[0] + _offset(position, geometry, 1))
         return d1, number(rows[1] + _offset(position, geometry, 2))
 
-    return _pointwise_task(function, storage, gather, _no_gradient)
+    return _pointwise_task(function, jitable, gather, _no_gradient)
 
 
-def _pointwise_3(function: Any, distance: Any, storage: Any) -> Any:
-    number = _number_at(storage)
+def _pointwise_3(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+    number = _number_at(storage, jitable)
 
-    @register_jitable
+    @jitable()
     def gather(rows: Any, position: int, geometry: Any) -> Any:
         d1 = number(rows[0] + _offset(position, geometry, 1))
         d2 = number(rows[1] + _offset(position, geometry, 2))
         return d1, d2, number(rows[2] + _offset(position, geometry, 3))
 
-    return _pointwise_task(function, storage, gather, _no_gradient)
+    return _pointwise_task(function, jitable, gather, _no_gradient)
 
 
-def _number_at(storage: Any) -> Any:
+def _number_at(storage: Any, jitable: Any) -> Any:
     row, decode = storage.row, storage.decode
 
-    @register_jitable
+    @jitable()
     def number(address: int) -> float:
         return float64(decode(row(address, 1)[0]))
 

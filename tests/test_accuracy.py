@@ -1,0 +1,548 @@
+"""What the library promises about its numbers: accuracy, range, singular rows, NaN."""
+
+import ml_dtypes
+import mpmath
+import numpy as np
+import oracle
+import pytest
+
+import fastcos
+from fastcos import distances, value_and_grad
+
+HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+
+#: Every distance without its eps, which is not small beside rows of 1e-30.
+PLAIN = {
+    **{name: make() for name, make in distances.DISTANCES.items()},
+    "euclidean": distances.euclidean(eps=0),
+    "manhattan": distances.manhattan(eps=0),
+    "chebyshev": distances.chebyshev(eps=0),
+    "lp": distances.lp(3.5, eps=0),
+}
+PARAMETERS = {
+    "euclidean": {"eps": 0},
+    "manhattan": {"eps": 0},
+    "chebyshev": {"eps": 0},
+    "lp": {"p": 3.5, "eps": 0},
+}
+#: Those that stay the same when both rows are multiplied, and those that are multiplied with them.
+INVARIANT = ("cosine", "angular", "canberra", "braycurtis")
+HOMOGENEOUS = ("euclidean", "manhattan", "chebyshev", "lp")
+
+
+def measure(name):
+    """``(x, y) -> (d, (gx, gy))``."""
+    if name == "cosine_similarity":
+        return value_and_grad(fastcos.cosine_similarity)
+    return lambda x, y: value_and_grad(fastcos.paired_distance)(x, y, PLAIN[name])
+
+
+# --------------------------------------------------------------------------------------------------
+# 4 ulp in float32, however long the rows
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", [1000, 1_000_000])
+@pytest.mark.parametrize("name", oracle.DISTANCES)
+def test_float32_is_within_4_ulp_for_long_rows(rng, name, features):
+    x, y = oracle.draw(rng, name, (2, features), np.float32)
+    parameters = PARAMETERS.get(name, {})
+    d, grads = measure(name)(x, y)
+    right, *slopes = oracle.distance(name, x, y, **parameters)
+    oracle.assert_within_ulps(d, right, 4)
+    for given, slope in zip(grads, slopes, strict=True):
+        oracle.assert_rows_within_ulps(given, slope, 4)
+
+
+def test_float32_is_within_4_ulp_where_all_terms_have_one_sign(rng):
+    # Float32 sums of a million positive terms would be off by hundreds of units.
+    x, y = rng.uniform(0.5, 1, (2, 1_000_000)).astype(np.float32)
+    for name in ("cosine", "euclidean", "manhattan", "braycurtis", "dot"):
+        d, grads = measure(name)(x, y)
+        right, *slopes = oracle.distance(name, x, y, **PARAMETERS.get(name, {}))
+        oracle.assert_within_ulps(d, right, 4)
+        for given, slope in zip(grads, slopes, strict=True):
+            oracle.assert_rows_within_ulps(given, slope, 4)
+
+
+@pytest.mark.parametrize("name", ["euclidean", "manhattan", "chebyshev", "lp"])
+@pytest.mark.parametrize("eps", [1e-6, 2.0**-30])
+def test_float64_differences_are_taken_before_eps_is_added(rng, name, eps):
+    # x + eps or eps - y would be rounded at 1e8 and leave nothing of eps.
+    x = 1e8 * rng.standard_normal((3, 67))
+    distance = distances.lp(3.5, eps) if name == "lp" else getattr(distances, name)(eps)
+    d, (gx, _) = value_and_grad(fastcos.paired_distance)(x, x.copy(), distance)
+    p = {"p": 3.5} if name == "lp" else {}
+    right, slope, _ = oracle.distance(name, x, x, eps=eps, **p)
+    oracle.assert_within_ulps(d, right, 32)
+    oracle.assert_rows_within_ulps(gx, slope, 32)
+    assert (gx > 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_poincare_near_the_boundary(rng, dtype):
+    x, y = rng.standard_normal((2, 8, 33))
+    radius = 1 - np.logspace(-1, -6, 8)[:, None]
+    x, y = (radius * v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, y))
+    x, y = x.astype(dtype), y.astype(dtype)
+    d, grads = measure("poincare")(x, y)
+    right, *slopes = oracle.distance("poincare", x, y)
+    # In float64 1 - x·x loses as many digits as the boundary is near.
+    ulps = 4 if dtype == np.float32 else 16 / (1 - radius)
+    for given, expected in zip((d[:, None], *grads), (right[:, None], *slopes), strict=True):
+        unit = oracle.ulp(oracle.row_scale(expected), dtype)
+        assert (np.abs(given - expected) <= ulps * unit).all()
+
+
+# --------------------------------------------------------------------------------------------------
+# 1 - c: never negative, 0 for equal rows, right for nearly parallel ones
+# --------------------------------------------------------------------------------------------------
+
+
+def nearly_parallel(rng, angle, features, dtype, factor=3.0):
+    """Two rows at about this angle."""
+    x, n = rng.standard_normal((2, features))
+    x /= np.linalg.norm(x)
+    n -= (n @ x) * x
+    n /= np.linalg.norm(n)
+    return (factor * x).astype(dtype), (x + angle * n).astype(dtype)
+
+
+@pytest.mark.parametrize("features", [2, 3, 16, 33, 257])
+@pytest.mark.parametrize("gap", [1e-2, 1e-3, 9.7e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9])
+def test_one_minus_c_is_right_for_nearly_parallel_float32_rows(rng, gap, features):
+    for factor in (1.0, 3.0, 1e-20, 1e20):
+        x, y = nearly_parallel(rng, np.sqrt(2 * gap), features, np.float32, factor)
+        given = fastcos.paired_distance(x, y, "cosine")
+        right = oracle.precise_cosine_distance(x, y)
+        assert 0.5 * gap < right < 2 * gap
+        assert abs(mpmath.mpf(float(given)) - right) < 1e-6 * right
+        loss = fastcos.cosine_embedding_loss(x[None], y[None], 1)
+        assert loss == given
+        _, (gx, gy) = measure("cosine")(x, y)
+        oracle.assert_rows_within_ulps(gx, oracle.precise_cosine_gradient(x, y), 4)
+        oracle.assert_rows_within_ulps(gy, oracle.precise_cosine_gradient(y, x), 4)
+
+
+def test_one_minus_c_is_right_for_long_nearly_parallel_float32_rows(rng):
+    for gap in (1e-3, 1e-6, 1e-9):
+        x, y = nearly_parallel(rng, np.sqrt(2 * gap), 1_000_000, np.float32)
+        d, (gx, gy) = measure("cosine")(x, y)
+        right, slope_x, slope_y = oracle.distance("cosine", x, y)
+        assert 0.5 * gap < right < 2 * gap
+        assert abs(d - right) < 1e-6 * right
+        oracle.assert_rows_within_ulps(gx, slope_x, 4)
+        oracle.assert_rows_within_ulps(gy, slope_y, 4)
+
+
+@pytest.mark.parametrize("features", [2, 3, 16, 33, 257])
+@pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9, 1e-12, 1e-16, 1e-20, 1e-25])
+def test_one_minus_c_of_float64_rows_keeps_the_digits_that_an_angle_has(rng, gap, features):
+    # Components are rounded at 2⁻⁵³ of the row, which is 2⁻⁵³/θ of the angle θ = √(2(1 - c)).
+    for factor in (1.0, 3.0, 1e-200, 1e200):
+        x, y = nearly_parallel(rng, np.sqrt(2 * gap), features, np.float64, factor)
+        given = fastcos.paired_distance(x, y, "cosine")
+        right = oracle.precise_cosine_distance(x, y)
+        allowed = 4 * 2**-52 * (1 + 1 / mpmath.sqrt(2 * right))
+        assert abs(mpmath.mpf(float(given)) - right) < allowed * right
+        _, (gx, gy) = measure("cosine")(x, y)
+        for row, other, g in ((x, y, gx), (y, x, gy)):
+            # of the terms that cancel, which are of size 1/‖row‖
+            scale = np.full(features, 1 / np.linalg.norm(row / factor) / factor)
+            scale = scale if row is x else np.full(features, 1.0)
+            oracle.assert_within_ulps(g, oracle.precise_cosine_gradient(row, other), 4, scale=scale)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nearly_opposite_rows(rng, dtype):
+    for gap in (1e-2, 1e-4, 1e-6, 1e-8):
+        x, y = nearly_parallel(rng, np.sqrt(2 * gap), 33, dtype)
+        d, (gx, _) = measure("cosine")(x, -y)
+        oracle.assert_within_ulps(d, oracle.distance("cosine", x, -y)[0], 4)
+        assert d <= 2
+        oracle.assert_within_ulps(gx, -oracle.precise_cosine_gradient(x, y), 4, scale=1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("angle", [0.5, 1e-1, 3e-2, 1e-3, 1e-5, 3e-7])
+def test_the_angle_of_nearly_parallel_and_opposite_rows(rng, angle, dtype):
+    for features in (2, 3, 16, 33, 257):
+        x, y = nearly_parallel(rng, angle, features, dtype)
+        for sign in (1, -1):
+            d, grads = measure("angular")(x, sign * y)
+            right = oracle.precise_angle(x, sign * y)
+            # In float64 the angle is known to 2⁻⁵³ of a half turn or so, as above.
+            allowed = 2**-22 * right if dtype == np.float32 else 2**-48
+            assert abs(mpmath.mpf(float(d)) - right) < allowed
+            _, *slopes = oracle.distance("angular", x, sign * y)
+            for given, slope in zip(grads, slopes, strict=True):
+                if dtype == np.float32:
+                    oracle.assert_rows_within_ulps(given, slope, 4)
+                else:
+                    assert np.abs(given - slope).max() < 2**-48 / angle**2 * np.abs(slope).max()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, *HALVES], ids=str)
+def test_equal_rows_have_no_distance_and_no_loss(rng, dtype):
+    for features in (1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 64, 97, 257, 1000, 100_003):
+        x = (1.7 * rng.standard_normal((3, features))).astype(dtype)
+        losses = fastcos.cosine_embedding_loss(x, x.copy(), 1, reduction="none")
+        oracle.assert_same_bits(losses, np.zeros(3, dtype))
+        assert fastcos.cosine_embedding_loss(x, x, np.ones(3)) == 0
+        if dtype in (np.float32, np.float64):
+            for power in (1, 2.0**-40, 2.0**40):
+                y = x * dtype(power)
+                oracle.assert_same_bits(fastcos.paired_distance(x, y, "cosine"), np.zeros(3, dtype))
+                oracle.assert_same_bits(fastcos.cosine_similarity(x, y), np.ones(3, dtype))
+                oracle.assert_same_bits(
+                    fastcos.paired_distance(x, y, "angular"), np.zeros(3, dtype)
+                )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_cosine_stays_in_its_range(rng, dtype):
+    for features in (1, 2, 3, 5, 16, 33):
+        x = rng.standard_normal((3000, features)).astype(dtype)
+        info = np.finfo(dtype)
+        for y in (
+            x * dtype(1 / 3),
+            x * (1 + info.eps * rng.integers(-2, 3, x.shape).astype(dtype)),
+            np.nextafter(x, dtype(np.inf)),
+        ):
+            for z in (y, -y):
+                d = fastcos.paired_distance(x, z, "cosine")
+                assert ((d >= 0) & (d <= 2)).all()
+                assert (np.abs(fastcos.cosine_similarity(x, z)) <= 1).all()
+                angle = fastcos.paired_distance(x, z, "angular")
+                assert ((angle >= 0) & (angle <= 1)).all()
+                losses = fastcos.cosine_embedding_loss(x, z, 1, reduction="none")
+                oracle.assert_same_bits(losses, d)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_parallel_rows_have_no_gradient_of_the_angle(rng, sign):
+    # θ has a kink at c = ±1; there its gradient is 0, also where rounding hides the 1.
+    x = rng.standard_normal((20, 33)).astype(np.float32)
+    for factor in (1, 2, 3, 0.7):
+        y = (x * np.float32(2**12)).round() / 2**12  # room for an exact product
+        z = sign * factor * y.astype(np.float64)
+        _, (gx, gz) = measure("angular")(y.astype(np.float64), z)
+        if factor == 0.7:
+            continue  # not an exact multiple
+        assert not gx.any()
+        assert not gz.any()
+
+
+# --------------------------------------------------------------------------------------------------
+# Range
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "powers"),
+    [
+        (np.float32, (-60, 60, -100, 100, 1, -7)),
+        (np.float64, (-60, 60, -300, 300, -900, 900, 1, -7)),
+    ],
+)
+def test_powers_of_two_change_no_bit_of_a_cosine_loss(rng, dtype, powers):
+    x, y = rng.standard_normal((2, 40, 33)).astype(dtype)
+    y[:10] = x[:10] * (1 + 1e-3 * rng.standard_normal((10, 33))).astype(dtype)
+    target = rng.choice([-1, 1], 40)
+
+    def losses(x, y):
+        return (
+            fastcos.cosine_embedding_loss(x, y, target, margin=0.1, reduction="none"),
+            fastcos.cosine_embedding_loss(x, y, target, pos_margin=0.7),
+            fastcos.cosine_distance_loss(x, y, reduction="none"),
+            fastcos.cosine_similarity(x, y),
+            fastcos.paired_distance(x, y, "angular"),
+        )
+
+    right = losses(x, y)
+    for power in powers:
+        scale = np.ldexp(dtype(1), power)
+        for a, b in (
+            (x * scale, y),
+            (x, y * scale),
+            (x * scale, y * scale),
+            (x * scale, y / scale),
+        ):
+            for given, expected in zip(losses(a, b), right, strict=True):
+                oracle.assert_same_bits(given, expected)
+
+
+@pytest.mark.parametrize(("dtype", "power"), [(np.float32, 60), (np.float64, 300)])
+def test_powers_of_two_only_scale_the_gradient_of_a_cosine(rng, dtype, power):
+    x, y = rng.standard_normal((2, 20, 33)).astype(dtype)
+    y[:10] = x[:10] * (1 + 1e-3 * rng.standard_normal((10, 33))).astype(dtype)
+    _, (gx, gy) = measure("cosine")(x, y)
+    for sign in (1, -1):
+        scale = np.ldexp(dtype(1), sign * power)
+        _, (sx, sy) = measure("cosine")(x * scale, y)
+        oracle.assert_same_bits(sx * scale, gx)
+        oracle.assert_same_bits(sy, gy)
+
+
+SCALES = {np.float32: (1e30, 1e-30, 1e36, 1e-36), np.float64: (1e200, 1e-200, 1e300, 1e-300)}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", (*INVARIANT, *HOMOGENEOUS, "cosine_similarity"))
+def test_large_and_small_rows_neither_overflow_nor_underflow(rng, name, dtype):
+    for scale in SCALES[dtype]:
+        x, y = (scale * rng.standard_normal((2, 7, 33))).astype(dtype)
+        d, grads = measure(name)(x, y)
+        parameters = PARAMETERS.get(name, {})
+        right, *slopes = oracle.distance(name, x, y, **parameters)
+        terms = right
+        if dtype == np.float64:
+            terms = oracle.distance_terms(name, x, y, **parameters)[0]
+        oracle.assert_within_ulps(d, right, oracle.ULPS[d.dtype.name], scale=terms)
+        for given, slope in zip(grads, slopes, strict=True):
+            oracle.assert_rows_within_ulps(given, slope, oracle.ULPS[d.dtype.name])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_unlike_size(rng, dtype):
+    x, y = rng.standard_normal((2, 7, 33)).astype(dtype)
+    for one in SCALES[dtype][:2]:
+        for other in SCALES[dtype][:2]:
+            a, b = x * dtype(one), y * dtype(other)
+            d, grads = measure("cosine")(a, b)
+            right, *slopes = oracle.distance("cosine", a, b)
+            oracle.assert_within_ulps(d, right, oracle.ULPS[d.dtype.name], scale=1)
+            for given, slope in zip(grads, slopes, strict=True):
+                oracle.assert_rows_within_ulps(given, slope, oracle.ULPS[d.dtype.name])
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-200, 1e-300])
+def test_poincare_of_points_near_the_origin(rng, scale):
+    x, y = scale * rng.standard_normal((2, 7, 33))
+    d, grads = measure("poincare")(x, y)
+    right, *slopes = oracle.distance("poincare", x, y)
+    oracle.assert_within_ulps(d, right, 32)
+    for given, slope in zip(grads, slopes, strict=True):
+        oracle.assert_rows_within_ulps(given, slope, 32)
+
+
+@pytest.mark.parametrize("name", ["dot", "sqeuclidean"])
+def test_squares_that_leave_the_range_leave_the_gradient_in_it(rng, name):
+    x, y = 1e200 * rng.standard_normal((2, 7, 33))
+    d, grads = measure(name)(x, y)
+    assert np.isinf(d).all()
+    for given, slope in zip(grads, oracle.distance(name, x, y)[1:], strict=True):
+        oracle.assert_rows_within_ulps(given, slope, 1)
+
+
+@pytest.mark.parametrize("name", ["cosine", "angular", "euclidean", "lp", "poincare"])
+def test_subnormal_rows(rng, name):
+    # Nothing is out of range here: d(x, 2x) is 0, or x's own size.
+    x = np.array([[5e-324, 1e-323, 5e-324], [1e-310, -3e-310, 2e-310]])
+    d, (gx, gy) = measure(name)(x, 2 * x)
+    right = oracle.distance(name, x, 2 * x, **PARAMETERS.get(name, {}))[0]
+    if name == "cosine":
+        np.testing.assert_array_equal(d, 0)
+    elif name == "angular":
+        np.testing.assert_allclose(d, 0, atol=1e-8)
+    else:
+        oracle.assert_within_ulps(d, right, 4)
+    if name in ("euclidean", "lp", "poincare"):
+        assert np.isfinite(gx).all()
+        assert np.isfinite(gy).all()
+
+
+@pytest.mark.parametrize("p", [2, 3.5, 100, 400])
+def test_p_norms_of_small_and_large_differences(rng, p):
+    for scale in (1e-300, 1e-30, 1e30, 1e300):
+        x, y = scale * rng.standard_normal((2, 5, 9))
+        d, (gx, _) = value_and_grad(fastcos.paired_distance)(x, y, distances.lp(p, eps=0))
+        right, slope, _ = oracle.distance("lp", x, y, p=p, eps=0)
+        oracle.assert_within_ulps(d, right, 32)
+        oracle.assert_rows_within_ulps(gx, slope, 32 * p)
+
+
+def test_triplets_of_large_and_small_rows(rng):
+    for scale in (1e200, 1e-200):
+        operands = tuple(scale * rng.standard_normal((3, 9, 33)))
+        options = {"eps": 0, "margin": 0.3 * scale, "reduction": "none", "swap": True}
+        losses, grads = value_and_grad(fastcos.triplet_margin_loss)(*operands, **options)
+        expected = oracle.loss("triplet_margin_loss", operands, **options)
+        assert (losses > 0).any()
+        oracle.assert_within_ulps(losses, expected.value, 32, scale=10 * scale)
+        for given, slope in zip(grads, expected.grads, strict=True):
+            oracle.assert_rows_within_ulps(given, slope, 32)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_half_types_cannot_overflow_inside(rng, dtype):
+    # Rows of the largest magnitude: their squares, and sums of a thousand, are far out of range.
+    largest = float(ml_dtypes.finfo(dtype).max)
+    x, y = (largest * rng.uniform(-1, 1, (2, 5, 1000))).astype(dtype)
+    target = np.array([1, -1, 1, -1, 1])
+    losses, grads = value_and_grad(fastcos.cosine_embedding_loss)(
+        x, y, target, margin=-1, reduction="none", grad_output=largest
+    )
+    expected = oracle.loss(
+        "cosine_embedding_loss",
+        (x, y),
+        target,
+        margin=-1,
+        reduction="none",
+        grad_output=largest,
+    )
+    oracle.assert_within_ulps(losses, expected.value, 4)
+    for given, slope in zip(grads, expected.grads, strict=True):
+        oracle.assert_rows_within_ulps(given, slope, 4)
+        assert given.any()
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_every_number_of_a_half_type_is_read_and_written_as_it_is(dtype):
+    every = np.arange(2**16, dtype=np.uint16).view(dtype)
+    finite = every[np.isfinite(every.astype(np.float32))]
+    # 1-D rows: the gradient of y = -1 within the margin is -1 · grad_output.
+    losses = fastcos.hinge_embedding_loss(finite, 1, reduction="none")
+    oracle.assert_same_bits(losses + dtype.type(0), finite + dtype.type(0))
+    _, (g,) = value_and_grad(fastcos.hinge_embedding_loss)(
+        finite, 1, reduction="none", grad_output=finite
+    )
+    oracle.assert_same_bits(g + dtype.type(0), finite + dtype.type(0))
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_gradients_of_half_types_are_rounded_to_nearest(rng, dtype):
+    values = np.float64(rng.standard_normal(5000)) * 2.0 ** rng.integers(-12, 12, 5000)
+    x = np.zeros(5000, dtype)
+    _, (g,) = value_and_grad(fastcos.hinge_embedding_loss)(
+        x, 1, reduction="none", grad_output=values
+    )
+    oracle.assert_within_ulps(g, values, 0.5 + 2**-10)
+
+
+# --------------------------------------------------------------------------------------------------
+# Zero rows, NaN, infinity
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_zero_row_has_cosine_0_and_gradient_0(rng, dtype):
+    x, y = rng.standard_normal((2, 4, 5)).astype(dtype)
+    x[0] = 0
+    y[1] = 0
+    x[2] = y[2] = 0
+    c, grads = value_and_grad(fastcos.cosine_similarity)(x, y)
+    np.testing.assert_array_equal(c[:3], 0)
+    for g in grads:
+        assert not g[:3].any()
+        assert g[3].all()
+    for name, value in (("cosine", 1), ("angular", 0.5)):
+        d, grads = measure(name)(x, y)
+        np.testing.assert_array_equal(d[:3], value)
+        for g in grads:
+            assert not g[:3].any()
+            assert g[3].all()
+    for target, value in ((1, 1), (-1, 0.25)):
+        losses, grads = value_and_grad(fastcos.cosine_embedding_loss)(
+            x, y, target, margin=-0.25, reduction="none"
+        )
+        np.testing.assert_array_equal(losses[:3], value)
+        for g in grads:
+            assert not g[:3].any()
+
+
+def test_a_zero_row_with_eps_has_a_gradient(rng):
+    x, y = np.zeros((1, 3)), np.array([[1.0, 2.0, 2.0]])
+    d, (gx, gy) = value_and_grad(fastcos.paired_distance)(x, y, distances.cosine(0.25))
+    assert d == 1
+    # dc/dx = y / √(eps (y·y + eps))
+    np.testing.assert_allclose(gx, -y / np.sqrt(0.25 * 9.25), rtol=1e-15)
+    assert not gy.any()
+
+
+BAD = {
+    "NaN": np.nan,
+    "inf": np.inf,
+    "-inf": -np.inf,
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("name", oracle.DISTANCES)
+def test_a_bad_component_stays_in_its_row(rng, name, bad):
+    x, y = oracle.draw(rng, name, (2, 12, 33))
+    right, slopes = measure(name)(x, y)
+    x[3, 7] = y[8, 0] = BAD[bad]
+    d, grads = measure(name)(x, y)
+    others = np.delete(np.arange(12), (3, 8))
+    oracle.assert_same_bits(d[others], right[others])
+    for given, slope in zip(grads, slopes, strict=True):
+        oracle.assert_same_bits(given[others], slope[others])
+    if bad == "NaN":
+        assert np.isnan(d[[3, 8]]).all()
+        # Only what does not depend on the bad component may stay a number.
+        if name not in ("dot", "sqeuclidean", "manhattan", "canberra"):
+            assert all(np.isnan(g[[3, 8]]).all() for g in grads)
+        assert np.isnan(grads[0][8, 0]) or name == "dot"
+        assert np.isnan(grads[1][3, 7]) or name == "dot"
+    elif name in ("euclidean", "sqeuclidean", "manhattan", "chebyshev", "lp"):
+        np.testing.assert_array_equal(d[[3, 8]], np.inf)
+    elif name == "dot":
+        assert np.isinf(d[[3, 8]]).all()
+    else:
+        assert np.isnan(d[[3, 8]]).all()
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_component_stays_in_its_sample_of_every_loss(rng, bad):
+    x, y, z = rng.standard_normal((3, 12, 6))
+    target = rng.choice([-1, 1], 12)
+    calls = (
+        lambda: value_and_grad(fastcos.cosine_embedding_loss)(x, y, target, reduction="none"),
+        lambda: value_and_grad(fastcos.cosine_distance_loss)(x, y, reduction="none"),
+        lambda: value_and_grad(fastcos.triplet_margin_loss)(x, y, z, reduction="none"),
+        lambda: value_and_grad(fastcos.triplet_margin_loss)(x, y, z, swap=True, reduction="none"),
+        lambda: value_and_grad(fastcos.hinge_embedding_loss)(x[:, 0], target, reduction="none"),
+    )
+    before = [call() for call in calls]
+    x[4] = y[4] = z[7] = BAD[bad]
+    for call, (right, slopes) in zip(calls, before, strict=True):
+        losses, grads = call()
+        good = np.delete(np.arange(12), (4, 7))
+        oracle.assert_same_bits(losses[good], right[good])
+        for given, slope in zip(grads, slopes, strict=True):
+            oracle.assert_same_bits(given[good], slope[good])
+        if bad == "NaN":
+            assert np.isnan(losses[4])
+            assert all(np.isnan(g[4]).all() for g in grads)
+
+
+@pytest.mark.parametrize("which", ["anchor", "positive", "negative"])
+def test_a_nan_in_any_operand_of_a_triplet_reaches_the_loss(rng, which):
+    operands = dict(zip(("anchor", "positive", "negative"), rng.standard_normal((3, 3, 6))))
+    operands[which][1, 2] = np.nan
+    for swap in (False, True):
+        losses, grads = value_and_grad(fastcos.triplet_margin_loss)(
+            **operands, swap=swap, reduction="none"
+        )
+        np.testing.assert_array_equal(np.isnan(losses), [False, True, False])
+        assert all(np.isnan(g[1]).any() and np.isfinite(g[[0, 2]]).all() for g in grads)
+
+
+def test_a_nan_in_a_sample_of_a_broadcast_row_reaches_the_sum_of_its_gradients(rng):
+    x, y = rng.standard_normal(6), rng.standard_normal((9, 6))
+    y[4, 2] = np.nan
+    losses, (gx, gy) = value_and_grad(fastcos.cosine_embedding_loss)(x, y, 1, reduction="none")
+    np.testing.assert_array_equal(np.isnan(losses), np.arange(9) == 4)
+    np.testing.assert_array_equal(np.isnan(gy).all(axis=1), np.arange(9) == 4)
+    assert np.isnan(gx).all()
+
+
+def test_poincare_is_nan_on_and_outside_the_sphere():
+    x = np.array([[1.0, 0.0], [0.8, 0.7], [0.6, 0.0]])
+    y = np.array([[0.1, 0.2], [0.1, 0.2], [0.1, 0.2]])
+    for a, b in ((x, y), (y, x)):
+        d, grads = measure("poincare")(a, b)
+        np.testing.assert_array_equal(np.isnan(d), [True, True, False])
+        for g in grads:
+            np.testing.assert_array_equal(np.isnan(g).all(axis=1), [True, True, False])
