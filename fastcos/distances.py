@@ -328,8 +328,9 @@ def _euclidean() -> Distance:
 
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
         total, scale, eps = state
-        t = (x - y + eps) * scale
-        g = 0 * t if total == 0 else t / math.sqrt(total)
+        if total == 0:
+            return 0 * x, 0 * y
+        g = (x - y + eps) * scale * (1 / math.sqrt(total))
         return g, -g
 
     return Distance(
@@ -487,8 +488,9 @@ def _braycurtis() -> Distance:
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
         if state[1] == 0:
             return 0 * x, 0 * y
+        share = 1 / state[1]
         difference, both = _sign(x - y), d * _sign(x + y)
-        return (difference - both) / state[1], (-difference - both) / state[1]
+        return (difference - both) * share, (-difference - both) * share
 
     return Distance("braycurtis", init, accumulate, finalize, gradient)
 
@@ -533,7 +535,7 @@ def _poincare() -> Distance:
         n = root / scale
         # √(αβ(1 + w²)) = √(αβ + n²)
         factor = 2 / math.sqrt(alpha * beta + n * n)
-        direction = (x - y) * scale / root
+        direction = (x - y) * scale * (1 / root)
         return factor * (direction + x * (n / alpha)), factor * (y * (n / beta) - direction)
 
     return Distance("poincare", init, accumulate, finalize, gradient, revisit, reaccumulate)

@@ -135,22 +135,21 @@ def test_one_minus_c_is_right_for_long_nearly_parallel_float32_rows(rng):
         oracle.assert_rows_within_ulps(gy, slope_y, 4)
 
 
-@pytest.mark.parametrize("features", [2, 3, 16, 33, 257])
+@pytest.mark.parametrize("factor", [1.0, 3.0, 1e-200, 1e200])
 @pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9, 1e-12, 1e-16, 1e-20, 1e-25])
-def test_one_minus_c_of_float64_rows_keeps_the_digits_that_an_angle_has(rng, gap, features):
+def test_one_minus_c_of_float64_rows_keeps_the_digits_that_an_angle_has(rng, gap, factor):
     # Components are rounded at 2⁻⁵³ of the row, which is 2⁻⁵³/θ of the angle θ = √(2(1 - c)).
-    for factor in (1.0, 3.0, 1e-200, 1e200):
+    for features in (2, 3, 16, 33, 257):
         x, y = nearly_parallel(rng, np.sqrt(2 * gap), features, np.float64, factor)
-        given = fastcos.paired_distance(x, y, "cosine")
+        d, (gx, gy) = measure("cosine")(x, y)
         right = oracle.precise_cosine_distance(x, y)
+        assert 0.1 * gap < right < 10 * gap
         allowed = 4 * 2**-52 * (1 + 1 / mpmath.sqrt(2 * right))
-        assert abs(mpmath.mpf(float(given)) - right) < allowed * right
-        _, (gx, gy) = measure("cosine")(x, y)
-        for row, other, g in ((x, y, gx), (y, x, gy)):
-            # of the terms that cancel, which are of size 1/‖row‖
-            scale = np.full(features, 1 / np.linalg.norm(row / factor) / factor)
-            scale = scale if row is x else np.full(features, 1.0)
-            oracle.assert_within_ulps(g, oracle.precise_cosine_gradient(row, other), 4, scale=scale)
+        assert abs(mpmath.mpf(float(d)) - right) < allowed * right
+        # Of the terms that cancel, which are of size 1/‖row‖.
+        for given, row, other, length in ((gx, x, y, factor), (gy, y, x, 1)):
+            slope = oracle.precise_cosine_gradient(row, other)
+            oracle.assert_within_ulps(given, slope, 4, scale=np.full(features, 1 / length))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -219,18 +218,13 @@ def test_the_cosine_stays_in_its_range(rng, dtype):
                 oracle.assert_same_bits(losses, d)
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_parallel_rows_have_no_gradient_of_the_angle(rng, sign):
-    # θ has a kink at c = ±1; there its gradient is 0, also where rounding hides the 1.
-    x = rng.standard_normal((20, 33)).astype(np.float32)
-    for factor in (1, 2, 3, 0.7):
-        y = (x * np.float32(2**12)).round() / 2**12  # room for an exact product
-        z = sign * factor * y.astype(np.float64)
-        _, (gx, gz) = measure("angular")(y.astype(np.float64), z)
-        if factor == 0.7:
-            continue  # not an exact multiple
-        assert not gx.any()
-        assert not gz.any()
+@pytest.mark.parametrize("factor", [1, 2, 3, 0.75, -1, -3])
+def test_parallel_rows_have_no_gradient_of_the_angle(rng, factor):
+    # θ has a kink at c = ±1; its gradient there is 0, also where rounding hides the 1.
+    x = rng.integers(-99, 100, (20, 33)).astype(np.float64)
+    d, grads = measure("angular")(x, factor * x)
+    np.testing.assert_allclose(d, 0 if factor > 0 else 1, atol=1e-7)
+    assert not np.any(grads)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -288,7 +282,7 @@ SCALES = {np.float32: (1e30, 1e-30, 1e36, 1e-36), np.float64: (1e200, 1e-200, 1e
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", (*INVARIANT, *HOMOGENEOUS, "cosine_similarity"))
+@pytest.mark.parametrize("name", [*INVARIANT, *HOMOGENEOUS, "cosine_similarity"])
 def test_large_and_small_rows_neither_overflow_nor_underflow(rng, name, dtype):
     for scale in SCALES[dtype]:
         x, y = (scale * rng.standard_normal((2, 7, 33))).astype(dtype)
@@ -328,9 +322,9 @@ def test_poincare_of_points_near_the_origin(rng, scale):
 
 @pytest.mark.parametrize("name", ["dot", "sqeuclidean"])
 def test_squares_that_leave_the_range_leave_the_gradient_in_it(rng, name):
-    x, y = 1e200 * rng.standard_normal((2, 7, 33))
+    x, y = 1e200 * rng.uniform(0.5, 1, (2, 7, 33))
     d, grads = measure(name)(x, y)
-    assert np.isinf(d).all()
+    np.testing.assert_array_equal(d, np.inf if name == "sqeuclidean" else -np.inf)
     for given, slope in zip(grads, oracle.distance(name, x, y)[1:], strict=True):
         oracle.assert_rows_within_ulps(given, slope, 1)
 
@@ -358,8 +352,9 @@ def test_p_norms_of_small_and_large_differences(rng, p):
         x, y = scale * rng.standard_normal((2, 5, 9))
         d, (gx, _) = value_and_grad(fastcos.paired_distance)(x, y, distances.lp(p, eps=0))
         right, slope, _ = oracle.distance("lp", x, y, p=p, eps=0)
-        oracle.assert_within_ulps(d, right, 32)
-        oracle.assert_rows_within_ulps(gx, slope, 32 * p)
+        # The root of 1e±1000 as a power: 1/p is rounded, and the logarithm multiplies that.
+        oracle.assert_within_ulps(d, right, 128)
+        oracle.assert_rows_within_ulps(gx, slope, 128 * p)
 
 
 def test_triplets_of_large_and_small_rows(rng):
@@ -519,7 +514,9 @@ def test_a_bad_component_stays_in_its_sample_of_every_loss(rng, bad):
 
 @pytest.mark.parametrize("which", ["anchor", "positive", "negative"])
 def test_a_nan_in_any_operand_of_a_triplet_reaches_the_loss(rng, which):
-    operands = dict(zip(("anchor", "positive", "negative"), rng.standard_normal((3, 3, 6))))
+    operands = dict(
+        zip(("anchor", "positive", "negative"), rng.standard_normal((3, 3, 6)), strict=True)
+    )
     operands[which][1, 2] = np.nan
     for swap in (False, True):
         losses, grads = value_and_grad(fastcos.triplet_margin_loss)(
