@@ -6,7 +6,6 @@ What a command needs beyond NumPy is imported inside it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -16,13 +15,13 @@ from typing import Any
 
 import fastcos
 
-_LOSSES = (
+LOSSES = (
     "cosine_embedding_loss",
     "cosine_distance_loss",
     "triplet_margin_with_distance_loss",
     "hinge_embedding_loss",
 )
-_EXTRAS = {"matplotlib", "scipy", "sklearn", "tqdm"}  # scipy comes with scikit-learn
+_EXTRAS = ("matplotlib", "scipy", "sklearn", "tqdm")  # scipy comes with scikit-learn
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 
@@ -34,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None takes those of the process.
 
     Returns:
-        The exit code: 0, 1 where a result could not be written, 2 for a missing package, 130 after
-        Ctrl-C. Wrong arguments leave through ``SystemExit(2)``, as argparse has it.
+        The exit code: 0, 1 where the picture could not be written, 2 for a missing package, 130
+        after Ctrl-C. Wrong arguments leave through ``SystemExit(2)``, as argparse has it.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -43,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        return _info(arguments.json) if arguments.command == "info" else _demo(arguments)
+        if arguments.command == "info":
+            return _info(arguments.json)
+        return _demo(arguments.loss, arguments.out, arguments.seed)
     except KeyboardInterrupt:
         return _complain("interrupted", _INTERRUPTED)
 
@@ -55,17 +56,17 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="learn a projection of scanned digits, print a table and draw a picture",
+        help="learn a projection of scanned digits; print a table, draw a picture",
         description="Learns a linear projection of scikit-learn's scanned digits on one half of"
-        " them, and compares verification and nearest-neighbour accuracy on the held-out half"
-        " before and after. The first run compiles the kernels, which takes most of its time.",
+        " them, and compares verification and nearest-neighbour accuracy on the other half before"
+        " and after. The first run compiles the kernels, which takes most of its time.",
     )
     demo.add_argument(
         "--loss",
         metavar="NAME",
-        choices=("all", *_LOSSES),
+        choices=("all", *LOSSES),
         default="all",
-        help=f"one of {', '.join(_LOSSES)}, or all (default)",
+        help=f"all (default), or one of {', '.join(LOSSES)}",
     )
     demo.add_argument(
         "--out",
@@ -85,26 +86,102 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser(
         "info",
         help="versions, processor, threads, GPU, cache of compiled kernels",
-        description="Prints what fastcos runs on here: fastcos.show_config().",
+        description="Prints what fastcos runs on here, as fastcos.show_config() returns it.",
     )
-    info.add_argument("--json", action="store_true", help="as JSON")
+    info.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _png_path(text: str) -> Path:
-    """An argument that a PNG can be written to, found out before the work begins."""
-    path = Path(text)
-    if path.suffix.lower() not in ("", ".png"):
-        raise argparse.ArgumentTypeError(f"the picture is a PNG, got the name {text!r}")
+    """A path that a PNG can be written to, found out before the work begins."""
+    if Path(text).suffix.lower() not in ("", ".png"):
+        raise argparse.ArgumentTypeError(f"the picture is a PNG, {text!r} ends otherwise")
     try:
-        path = path.resolve()
+        path = Path(text).resolve()
         if path.exists() and not path.is_file():
-            raise argparse.ArgumentTypeError(f"{text!r} is not a regular file")
+            raise argparse.ArgumentTypeError(f"cannot write {text!r}: not a regular file")
         if path.exists() and not os.access(path, os.W_OK):
-            raise argparse.ArgumentTypeError(f"cannot write {text!r}: read-only")
-        with _replacing(path) as partial:
-            partial.touch()
-            partial.unlink()
+            raise argparse.ArgumentTypeError(f"cannot write {text!r}: it is read-only")
+        _partial(path).touch()
+        _partial(path).unlink()
     except OSError as error:
         raise argparse.ArgumentTypeError(f"cannot write {text!r}: {error.strerror}") from None
     return path
+
+
+def _partial(path: Path) -> Path:
+    """Where a file is written before it takes its name: beside it, on the same file system."""
+    return path.with_name(f".fastcos-{os.getpid()}.part")
+
+
+def _seed(text: str) -> int:
+    """A seed that NumPy and scikit-learn both take."""
+    if not (text.isdecimal() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 to {2**32 - 1}, got {text!r}")
+    return int(text)
+
+
+def _demo(loss: str, out: Path, seed: int) -> int:
+    """The table to stdout, the progress to stderr, the picture to ``out``."""
+    try:
+        from tqdm import tqdm
+
+        from fastcos import _demo, _demo_plot
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRAS:
+            raise
+        return _complain(f"the demo needs {error.name}: pip install 'fastcos[demo]'", _USAGE)
+
+    split = _demo.load(seed)
+    print(_demo.preamble(split, seed), flush=True)
+    results = []
+    losses = LOSSES if loss == "all" else (loss,)
+    with tqdm(total=_demo.ITERATIONS * len(losses), unit="it", leave=False) as bar:
+        for done, name in enumerate(losses, start=1):
+            bar.set_description(name)
+            results.append(_demo.run(name, split, seed, on_iteration=bar.update))
+            bar.update(_demo.ITERATIONS * done - bar.n)  # it may have converged before
+    print(_demo.table(results), flush=True)
+
+    partial = _partial(out)
+    try:
+        _demo_plot.draw(results).savefig(partial, format="png")
+        partial.replace(out)
+    except OSError as error:
+        return _complain(f"cannot write {out}: {error.strerror}", _FAILED)
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"\nScores and ROC curves: {out}")
+    return 0
+
+
+def _info(as_json: bool) -> int:
+    config = fastcos.show_config()
+    if as_json:
+        print(json.dumps(config, indent=2))
+        return 0
+    rows = list(_rows(config))
+    width = max(len(name) for name, _ in rows) + 2
+    print("\n".join(f"{name:{width}}{value}".rstrip() for name, value in rows))
+    return 0
+
+
+def _rows(config: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, str]]:
+    """Names, indented by their depth, and values as a person reads them."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield indent + name, ""
+            yield from _rows(value, indent + "  ")
+        elif isinstance(value, (list, tuple)):
+            yield indent + name, " ".join(map(str, value)) or "none"
+        else:
+            yield indent + name, "not installed" if value is None else str(value)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"python -m fastcos: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ their arrays comes in.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 import operator
@@ -85,19 +86,30 @@ def adapter_for(arguments: Sequence[tuple[str, Any]]) -> Any:
     """
     seen: dict[str, str] = {}
     for name, value in arguments:
-        if value is None or isinstance(value, (bool, int, float, list, tuple)):
-            continue
-        library = type(value).__module__.partition(".")[0]
+        library = _library(type(value))  # type: ignore[arg-type]
         if library in _NOT_YET:
             raise TypeError(
                 f"{name} is a {library} array ({type(value).__name__}), which fastcos does not take"
                 " yet: pass NumPy arrays"
             )
-        seen.setdefault(library if library in _ADAPTERS else "numpy", name)
+        if library is not None:
+            seen.setdefault(library, name)
     if len(seen) > 1:
         listing = " and ".join(f"{name} is a {library} array" for library, name in seen.items())
         raise TypeError(f"arrays of one library only: {listing}")
-    return importlib.import_module(_ADAPTERS[next(iter(seen), "numpy")])
+    return _adapter(_ADAPTERS[next(iter(seen), "numpy")])
+
+
+@functools.cache
+def _library(kind: type) -> str | None:
+    """Whose arrays a type belongs to; None for what goes with any of them."""
+    if issubclass(kind, (type(None), bool, int, float, list, tuple)):
+        return None
+    library = kind.__module__.partition(".")[0]
+    return library if library in (*_ADAPTERS, *_NOT_YET) else "numpy"
+
+
+_adapter = functools.cache(importlib.import_module)
 
 
 class _Samples(NamedTuple):

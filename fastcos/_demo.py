@@ -1,0 +1,315 @@
+"""The demo: a linear projection of scanned digits, learned under each loss.
+
+What a user of the library would write. An image is a row of 64 pixels, a projection a 64 x 32
+matrix that multiplies it from the right. fastcos gives the loss of the projected rows and its
+gradient with respect to them; one product with the pixels takes that to the projection; SciPy does
+the rest.
+
+The margins and penalties below were chosen by cross-validation inside the training half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.model_selection import train_test_split
+
+import fastcos
+
+DIMENSIONS = 32
+PAIRS = 5_000  # of each kind, of the 40,000 similar and 360,000 dissimilar ones there are
+TRIPLETS = 10_000
+ITERATIONS = 60  # 100 change the AUC by less than 1e-4
+
+Rows = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Objective = Callable[[Rows], tuple[float, Rows]]  # projection -> loss, its gradient
+
+
+class Split(NamedTuple):
+    """Images, one per row and less the mean of the training half, with the digits they show."""
+
+    train: Rows
+    train_labels: Labels
+    held_out: Rows
+    held_out_labels: Labels
+
+
+class Quality(NamedTuple):
+    """How well a score tells pairs of the same digit from others, over all held-out pairs."""
+
+    scores: Rows
+    same: NDArray[np.bool_]
+    false_positive_rate: Rows
+    true_positive_rate: Rows
+    roc_auc: float
+    equal_error_rate: float
+    nearest_neighbour_accuracy: float
+
+
+class Result(NamedTuple):
+    """One loss: what its projection is scored by, and the quality without and with it."""
+
+    loss: str
+    score: str
+    before: Quality
+    after: Quality
+
+
+class Method(NamedTuple):
+    """How a projection is learned under one loss.
+
+    ``penalty`` weighs its squared distance from the start, the principal axes. Without it the rare
+    pixels at the border are fitted: 1-NN accuracy falls from 0.97 to 0.91 under cosine embedding.
+    """
+
+    objective: Callable[[Rows, Labels, np.random.Generator], Objective]
+    score: str
+    penalty: float
+
+
+def load(seed: int) -> Split:
+    """The digits, 1,797 scans of 8 x 8 pixels, in two halves with every digit in equal shares."""
+    images, labels = load_digits(return_X_y=True)
+    train, held_out, train_labels, held_out_labels = train_test_split(
+        images / 16, labels, test_size=0.5, stratify=labels, random_state=seed
+    )
+    mean = train.mean(axis=0)
+    return Split(train - mean, train_labels, held_out - mean, held_out_labels)
+
+
+def run(
+    loss: str, split: Split, seed: int, *, on_iteration: Callable[[], object] = lambda: None
+) -> Result:
+    """Learns a projection on the training half and evaluates it on the other."""
+    method = METHODS[loss]
+    objective = method.objective(split.train, split.train_labels, np.random.default_rng(seed))
+    projection = _learn(objective, _principal_axes(split.train), method.penalty, on_iteration)
+    no_projection = np.eye(split.train.shape[1])
+    return Result(
+        loss,
+        method.score,
+        before=_evaluate(SCORES[method.score], split, no_projection),
+        after=_evaluate(SCORES[method.score], split, projection),
+    )
+
+
+def _learn(
+    objective: Objective, start: Rows, penalty: float, on_iteration: Callable[[], object]
+) -> Rows:
+    """The projection that minimises the objective and stays near its start."""
+
+    def penalised(flat: Rows) -> tuple[float, Rows]:
+        projection = flat.reshape(start.shape)
+        loss, gradient = objective(projection)
+        moved = projection - start
+        return loss + penalty * np.sum(moved**2), (gradient + 2 * penalty * moved).ravel()
+
+    found = minimize(
+        penalised,
+        start.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        callback=lambda _: on_iteration(),
+        options={"maxiter": ITERATIONS},
+    )
+    return np.asarray(found.x).reshape(start.shape)
+
+
+def _principal_axes(images: Rows) -> Rows:
+    return np.linalg.svd(images, full_matrices=False)[2][:DIMENSIONS].T
+
+
+# --------------------------------------------------------------------------------------------------
+# The four losses. Each closes over its pairs or triplets and returns loss and gradient of a
+# projection: for z = x @ projection the gradient is x.T @ dloss/dz.
+# --------------------------------------------------------------------------------------------------
+
+
+def _cosine_embedding(images: Rows, labels: Labels, rng: np.random.Generator) -> Objective:
+    """Cosines of similar pairs up to 0.7, of dissimilar ones down to 0.2."""
+    first, second, target = _draw_pairs(labels, rng)
+    x1, x2 = images[first], images[second]
+    loss_and_grad = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+
+    def objective(projection: Rows) -> tuple[float, Rows]:
+        loss, (grad1, grad2) = loss_and_grad(
+            x1 @ projection, x2 @ projection, target, pos_margin=0.7, margin=0.2
+        )
+        return loss, x1.T @ grad1 + x2.T @ grad2
+
+    return objective
+
+
+def _cosine_distance(images: Rows, labels: Labels, rng: np.random.Generator) -> Objective:
+    """Every image towards the direction of its digit.
+
+    The loss only attracts: pairs alone would end in one point, and a negative weight on dissimilar
+    pairs, which rewards distance without bound, in two heaps (AUC 0.86, worse than raw pixels). So
+    the images are paired with fixed directions, as the loss's ``labels`` and ``predictions`` mean.
+    """
+    directions = _class_directions(images @ _principal_axes(images), labels)[labels]
+    loss_and_grad = fastcos.value_and_grad(fastcos.cosine_distance_loss, "predictions")
+
+    def objective(projection: Rows) -> tuple[float, Rows]:
+        loss, grad = loss_and_grad(directions, images @ projection)
+        return loss, images.T @ grad
+
+    return objective
+
+
+def _triplet(images: Rows, labels: Labels, rng: np.random.Generator) -> Objective:
+    """Dissimilar images farther than similar ones by 1, in Euclidean distance."""
+    anchor, positive, negative = (images[index] for index in _draw_triplets(labels, rng))
+    loss_and_grad = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)
+
+    def objective(projection: Rows) -> tuple[float, Rows]:
+        loss, (grad_a, grad_p, grad_n) = loss_and_grad(
+            anchor @ projection,
+            positive @ projection,
+            negative @ projection,
+            distance_function="euclidean",
+            margin=1.0,
+        )
+        return loss, anchor.T @ grad_a + positive.T @ grad_p + negative.T @ grad_n
+
+    return objective
+
+
+def _hinge_embedding(images: Rows, labels: Labels, rng: np.random.Generator) -> Objective:
+    """Squared distances of similar pairs to 0, of dissimilar ones up to 4.
+
+    The loss takes distances, so there are two steps; the second takes the gradient of the first as
+    its ``grad_output``: the chain rule.
+    """
+    first, second, target = _draw_pairs(labels, rng)
+    x1, x2 = images[first], images[second]
+    loss_and_grad = fastcos.value_and_grad(fastcos.hinge_embedding_loss, "input")
+    distance_grad = fastcos.grad(fastcos.paired_distance)
+
+    def objective(projection: Rows) -> tuple[float, Rows]:
+        z1, z2 = x1 @ projection, x2 @ projection
+        distance = fastcos.paired_distance(z1, z2, "sqeuclidean")
+        loss, slope = loss_and_grad(distance, target, margin=4.0)
+        grad1, grad2 = distance_grad(z1, z2, "sqeuclidean", grad_output=slope)
+        return loss, x1.T @ grad1 + x2.T @ grad2
+
+    return objective
+
+
+METHODS = {
+    "cosine_embedding_loss": Method(_cosine_embedding, "cosine", penalty=2e-3),
+    "cosine_distance_loss": Method(_cosine_distance, "cosine", penalty=4e-3),
+    "triplet_margin_with_distance_loss": Method(_triplet, "-euclidean", penalty=2e-3),
+    "hinge_embedding_loss": Method(_hinge_embedding, "-euclidean", penalty=3e-2),
+}
+
+
+def _draw_pairs(labels: Labels, rng: np.random.Generator) -> tuple[Labels, Labels, Labels]:
+    """As many pairs of one digit as of two, and their target, +1 and -1."""
+    first, second = np.triu_indices(len(labels), k=1)
+    same = labels[first] == labels[second]
+    drawn = np.concatenate(
+        [rng.choice(np.flatnonzero(kind), PAIRS, replace=False) for kind in (same, ~same)]
+    )
+    return first[drawn], second[drawn], np.where(same[drawn], 1, -1)
+
+
+def _draw_triplets(labels: Labels, rng: np.random.Generator) -> tuple[Labels, Labels, Labels]:
+    """Pairs of one digit, each with an image of another digit."""
+    first, second = np.triu_indices(len(labels), k=1)
+    similar = np.flatnonzero(labels[first] == labels[second])
+    drawn = rng.choice(similar, TRIPLETS, replace=False)
+    anchor, positive = first[drawn], second[drawn]
+    negative = np.empty_like(anchor)
+    for digit in np.unique(labels):
+        wanted = labels[anchor] == digit
+        negative[wanted] = rng.choice(np.flatnonzero(labels != digit), np.count_nonzero(wanted))
+    return anchor, positive, negative
+
+
+def _class_directions(rows: Rows, labels: Labels) -> Rows:
+    """Ten vectors at equal angles, as far apart as ten can be, turned towards the class means.
+
+    Of all matrices U with orthonormal columns (9: the means sum to 0) the one nearest to the means
+    is the polar factor of their matrix; its rows have a cosine of -1/9.
+    """
+    means = np.array([rows[labels == digit].mean(axis=0) for digit in np.unique(labels)])
+    left, _, right = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)
+    return np.asarray(left[:, :-1] @ right[:-1])
+
+
+# --------------------------------------------------------------------------------------------------
+# The evaluation. A score is a number for every pair of two sets of rows, higher for more alike.
+# --------------------------------------------------------------------------------------------------
+
+# The axes broadcast: (n, 1, D) against (1, m, D) gives (n, m), and no copy of the rows is made.
+SCORES: dict[str, Callable[[Rows, Rows], Rows]] = {
+    "cosine": lambda a, b: np.asarray(fastcos.cosine_similarity(a[:, None], b[None])),
+    "-euclidean": lambda a, b: -np.asarray(fastcos.paired_distance(a[:, None], b[None])),
+}
+
+
+def _evaluate(score: Callable[[Rows, Rows], Rows], split: Split, projection: Rows) -> Quality:
+    train, held_out = split.train @ projection, split.held_out @ projection
+    labels = split.held_out_labels
+    first, second = np.triu_indices(len(labels), k=1)
+    scores = score(held_out, held_out)[first, second]
+    same = labels[first] == labels[second]
+    false_positive_rate, true_positive_rate, _ = roc_curve(same, scores)
+    nearest = score(held_out, train).argmax(axis=1)
+    return Quality(
+        scores,
+        same,
+        false_positive_rate,
+        true_positive_rate,
+        roc_auc=float(roc_auc_score(same, scores)),
+        equal_error_rate=_equal_error_rate(false_positive_rate, true_positive_rate),
+        nearest_neighbour_accuracy=float(np.mean(split.train_labels[nearest] == labels)),
+    )
+
+
+def _equal_error_rate(false_positive_rate: Rows, true_positive_rate: Rows) -> float:
+    """Where false positives and false negatives are equally frequent."""
+    false_negative_rate = 1 - true_positive_rate
+    excess = false_positive_rate - false_negative_rate  # rises from -1 to 1
+    return float(np.interp(0, excess, false_positive_rate))
+
+
+# --------------------------------------------------------------------------------------------------
+# The report.
+# --------------------------------------------------------------------------------------------------
+
+
+def preamble(split: Split, seed: int) -> str:
+    """What is compared with what."""
+    held_out, pixels = split.held_out.shape
+    return (
+        f"Digits of scikit-learn: {len(split.train)} training images, {held_out} held out, of"
+        f" {pixels} pixels; seed {seed}.\n"
+        "before: raw pixels, less the training mean\n"
+        f"after:  the same through a linear projection {pixels} -> {DIMENSIONS}, learned on the"
+        " training half\n"
+        f"ROC-AUC and equal error rate over all {held_out * (held_out - 1) // 2:,} held-out pairs;"
+        " 1-NN: held-out images, each\nnamed after the nearest training image.\n"
+    )
+
+
+def table(results: Sequence[Result]) -> str:
+    """The figures before and after, one line per loss."""
+    titles = ("ROC-AUC", "equal error rate", "1-NN accuracy")
+    lines = [
+        f"{'':48}" + "".join(f"{title:^18}" for title in titles).rstrip(),
+        f"{'loss':35}{'score':13}" + ("  before   after  " * len(titles)).rstrip(),
+    ]
+    for loss, score, *qualities in results:
+        before, after = (quality[-len(titles) :] for quality in qualities)
+        figures = (f"  {b:.4f}  {a:.4f}  " for b, a in zip(before, after, strict=True))
+        lines.append(f"{loss:35}{score:13}" + "".join(figures).rstrip())
+    return "\n".join(lines)
