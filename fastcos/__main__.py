@@ -1,4 +1,4 @@
-"""The command line, ``python -m fastcos``: ``demo`` learns on real data, ``info`` says what is here.
+"""The command line, ``python -m fastcos``: ``demo`` learns on real data, ``info`` tells versions.
 
 What a command needs beyond NumPy is imported inside it.
 """
@@ -21,9 +21,10 @@ LOSSES = (
     "triplet_margin_with_distance_loss",
     "hinge_embedding_loss",
 )
-_EXTRAS = ("matplotlib", "scipy", "sklearn", "tqdm")  # scipy comes with scikit-learn
+# Two of them come with scikit-learn.
+_EXTRAS = ("matplotlib", "scipy", "sklearn", "threadpoolctl", "tqdm")
 
-_FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
+_FAILED, _MISSING, _INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         if arguments.command == "info":
-            return _info(arguments.json)
-        return _demo(arguments.loss, arguments.out, arguments.seed)
+            return _show_info(arguments.json)
+        return _run_demo(arguments.loss, arguments.out, arguments.seed)
     except KeyboardInterrupt:
         return _complain("interrupted", _INTERRUPTED)
 
@@ -121,22 +122,23 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _demo(loss: str, out: Path, seed: int) -> int:
+def _run_demo(loss: str, out: Path, seed: int) -> int:
     """The table to stdout, the progress to stderr, the picture to ``out``."""
     try:
         from tqdm import tqdm
 
         from fastcos import _demo, _demo_plot
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _EXTRAS:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
             raise
-        return _complain(f"the demo needs {error.name}: pip install 'fastcos[demo]'", _USAGE)
+        return _complain(f"the demo needs {package}: pip install 'fastcos[demo]'", _MISSING)
 
     split = _demo.load(seed)
     print(_demo.preamble(split, seed), flush=True)
     results = []
     losses = LOSSES if loss == "all" else (loss,)
-    with tqdm(total=_demo.ITERATIONS * len(losses), unit="it", leave=False) as bar:
+    with tqdm(total=_demo.ITERATIONS * len(losses), unit=" iterations") as bar:
         for done, name in enumerate(losses, start=1):
             bar.set_description(name)
             results.append(_demo.run(name, split, seed, on_iteration=bar.update))
@@ -151,11 +153,11 @@ def _demo(loss: str, out: Path, seed: int) -> int:
         return _complain(f"cannot write {out}: {error.strerror}", _FAILED)
     finally:
         partial.unlink(missing_ok=True)
-    print(f"\nScores and ROC curves: {out}")
+    print(f"\nPicture: {out}")
     return 0
 
 
-def _info(as_json: bool) -> int:
+def _show_info(as_json: bool) -> int:
     config = fastcos.show_config()
     if as_json:
         print(json.dumps(config, indent=2))

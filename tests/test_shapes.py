@@ -455,13 +455,8 @@ def test_the_number_of_threads_of_the_process_changes_no_bit(threads):
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={
-            **os.environ,
-            "NUMBA_NUM_THREADS": threads,
-            "PYTHONPATH": os.pathsep.join(
-                [os.path.dirname(__file__), *filter(None, [os.environ.get("PYTHONPATH")])]
-            ),
-        },
+        env={**os.environ, "NUMBA_NUM_THREADS": threads},
+        cwd=os.path.dirname(__file__),
         capture_output=True,
         text=True,
         check=True,

@@ -350,8 +350,10 @@ def test_cosine_distance_loss(rng, dtype, parameters):
     check_loss("cosine_distance_loss", (x, y), **parameters)
 
 
-@pytest.mark.parametrize("swap", [False, True])
-@pytest.mark.parametrize("p", [1, 2, 3, np.inf])
+@pytest.mark.parametrize(
+    ("p", "swap"),
+    [(1, False), (2, False), (3, False), (np.inf, False), (2, True), (np.inf, True)],
+)
 def test_triplet_margin_loss(rng, p, swap):
     operands = tuple(rng.standard_normal((3, 11, 6)))
     for margin, eps in ((1.0, 1e-6), (0.2, 0.0), (0.5, 0.3), (-0.5, 1e-6)):

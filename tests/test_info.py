@@ -1,0 +1,83 @@
+"""``python -m fastcos info``, and the command line without a command."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import fastcos
+from fastcos.__main__ import main
+
+
+def test_json_is_show_config(capsys):
+    assert main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == fastcos.show_config()
+
+
+def test_text_is_aligned_and_complete(capsys):
+    assert main(["info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    config = fastcos.show_config()
+    names = [name for key, value in config.items() for name in (key, *names_in(value))]
+    assert [line.split()[0] for line in lines] == names
+    assert lines[0].split() == ["fastcos", fastcos.__version__]
+    column = lines[0].index(fastcos.__version__)
+    for line in lines:
+        assert line == line.rstrip()
+        name = line[:column].strip()
+        assert " " not in name
+        assert line[column - 2 : column].strip() == ""
+        assert len(line) <= column or line[column] != " "
+
+
+def names_in(value):
+    return value if isinstance(value, dict) else ()
+
+
+def test_what_is_absent_says_so(capsys, monkeypatch):
+    config = {"packages": {"numpy": "2", "cupy": None}, "cpu": {"features": []}, "gpu": []}
+    monkeypatch.setattr(fastcos, "show_config", lambda: config)
+    main(["info"])
+    assert capsys.readouterr().out.splitlines() == [
+        "packages",
+        "  numpy     2",
+        "  cupy      not installed",
+        "cpu",
+        "  features  none",
+        "gpu         none",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_no_command_prints_the_help(arguments):
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: python -m fastcos")
+    assert "demo" in done.stdout
+    assert "info" in done.stdout
+    assert not done.stderr
+
+
+def test_version():
+    assert run("--version").stdout == f"fastcos {fastcos.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["benchmark"], ["info", "--yaml"]])
+def test_wrong_arguments(arguments):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert arguments[-1] in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_imports_nothing_heavy():
+    heavy = ("numba", "scipy", "sklearn", "matplotlib", "tqdm")
+    code = f"import sys, fastcos.__main__; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "fastcos", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
