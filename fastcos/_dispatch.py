@@ -282,9 +282,10 @@ def _buffers(
     taken = {**arguments, "target": problem.target, "grad_output": grad_output}
     for position, name in enumerate(wanted):
         array = arrays[name] if name in arrays else adapter.asarray(name, arguments[name])
+        axis = samples.axis if name in arrays else -1
         dtype = array.dtype if adapter.float_name(array.dtype) else samples.dtype
         if out is None:
-            buffers[name] = adapter.empty_like(array, samples.axis, dtype)
+            buffers[name] = adapter.empty_like(array, axis, dtype)
         else:
             label = f"out[{position}]"
             buffers[name] = adapter.check_out(label, out[position], array.shape, dtype, taken)

@@ -88,7 +88,8 @@ def _scale_for(total: float, scale: float) -> float:
         return 2.0**600 if total == 0 else 2.0**-600
     if _LOW <= total <= _HIGH or math.isnan(total):
         return scale
-    return scale * math.ldexp(1.0, -(math.frexp(total)[1] // 2))
+    # To about 1, but by no more than 2⁴⁰⁰: the scale of a subnormal row must not overflow itself.
+    return scale * math.ldexp(1.0, min(-(math.frexp(total)[1] // 2), 400))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -99,21 +100,22 @@ def _scale_for(total: float, scale: float) -> float:
 # The last form is exactly 0 for x = y, where s/P = 1. Near c = ±1 the difference 1 - |c| loses its
 # digits; there the row is read again for the chord, which does not (x̂ = x/√P, ŷ = y/√Q):
 #
-#     1 - |c| = ½ Σ (x̂ - sign(c) ŷ)² + ½ (eps/P + eps/Q)
+#     1 - |c| = ½ Σ (x̂ - sign(c) ŷ)² + ½ (eps/P + eps/Q),    x̂ ∓ ŷ = (x ∓ √(P/Q) y) / √P
 #
-# The error of P and Q enters it squared. A sum over 10⁶ components is off by 4e-12 at worst, so a
+# The error of P and Q enters it squared. For equal rows √(P/Q) is 1 and every term 0, also when the
+# compiler fuses product and difference. A sum over 10⁶ components is off by 4e-12 at worst, so a
 # threshold of 2⁻¹⁰ leaves the direct form at least 28 good bits.
 #
-# state = (s, x·x, y·y, ½Σ(x̂ ∓ ŷ)², scale of x, scale of y, side, eps); side is 0 on the plain
-# passes and the sign of c on the chord's.
+# state = (s, x·x, y·y, ½Σ(x̂ ∓ ŷ)², scale of x, scale of y, side, eps for x, eps for y): the sums
+# are of scaled rows, and eps is scaled with them; side is 0 on the plain passes and the sign of c
+# on the chord's.
 # --------------------------------------------------------------------------------------------------
 
 _NEAR = 2.0**-10
 
 
 def _squares(state: State) -> tuple[Any, Any]:
-    _, xx, yy, _, sx, sy, _, eps = state
-    return xx + eps * sx * sx, yy + eps * sy * sy
+    return state[1] + state[7], state[2] + state[8]
 
 
 def _cosine_of(state: State) -> Any:
@@ -126,48 +128,48 @@ def _cosine_of(state: State) -> Any:
 def _gap(state: State) -> Any:
     """1 - |c| from the chord."""
     p, q = _squares(state)
-    _, _, _, half, sx, sy, _, eps = state
-    return half + 0.5 * (eps * sx * sx / p + eps * sy * sy / q)
+    return state[3] + 0.5 * (state[7] / p + state[8] / q)
 
 
 def _cosine_init(zero: Any, eps: Any) -> State:
     one = zero + 1
-    return zero, zero, zero, zero, one, one, zero, zero + eps
+    return zero, zero, zero, zero, one, one, zero, zero + eps, zero + eps
 
 
 def _cosine_accumulate(state: State, x: Any, y: Any) -> State:
-    s, xx, yy, half, sx, sy, side, eps = state
-    return s + x * y, xx + x * x, yy + y * y, half, sx, sy, side, eps
+    s, xx, yy, half, sx, sy, side, ex, ey = state
+    return s + x * y, xx + x * x, yy + y * y, half, sx, sy, side, ex, ey
 
 
 def _cosine_reaccumulate(state: State, x: Any, y: Any) -> State:
-    s, xx, yy, half, sx, sy, side, eps = state
+    s, xx, yy, half, sx, sy, side, ex, ey = state
     x, y = x * sx, y * sy
     if side == 0:
-        return s + x * y, xx + x * x, yy + y * y, half, sx, sy, side, eps
+        return s + x * y, xx + x * x, yy + y * y, half, sx, sy, side, ex, ey
     p, q = _squares(state)
-    chord = x * (1 / math.sqrt(p)) - side * (y * (1 / math.sqrt(q)))
-    return s, xx, yy, half + 0.5 * (chord * chord), sx, sy, side, eps
+    chord = (x - side * math.sqrt(p / q) * y) * (1 / math.sqrt(p))
+    return s, xx, yy, half + 0.5 * (chord * chord), sx, sy, side, ex, ey
 
 
 def _in_range(state: State) -> tuple[bool, State]:
-    _, _, _, _, sx, sy, _, eps = state
+    _, _, _, _, sx, sy, _, ex, ey = state
     p, q = _squares(state)
     new_sx, new_sy = _scale_for(p, sx), _scale_for(q, sy)
     if new_sx == sx and new_sy == sy:
         return False, state
     zero = 0 * sx
-    return True, (zero, zero, zero, zero, new_sx, new_sy, zero, eps)
+    fx, fy = new_sx / sx, new_sy / sy
+    return True, (zero, zero, zero, zero, new_sx, new_sy, zero, ex * fx * fx, ey * fy * fy)
 
 
 def _with_chord(state: State, side: float) -> tuple[bool, State]:
-    s, xx, yy, half, sx, sy, _, eps = state
-    return True, (s, xx, yy, half, sx, sy, 0 * sx + side, eps)
+    s, xx, yy, half, sx, sy, _, ex, ey = state
+    return True, (s, xx, yy, half, sx, sy, 0 * sx + side, ex, ey)
 
 
 def _cosine_gradient(state: State, x: Any, y: Any) -> tuple[Any, Any]:
     """Minus dc/dx and minus dc/dy."""
-    s, _, _, _, sx, sy, _, _ = state
+    s, sx, sy = state[0], state[4], state[5]
     p, q = _squares(state)
     if p == 0 or q == 0:
         return 0 * x, 0 * y
@@ -257,7 +259,8 @@ def _angular() -> Distance:
         else:
             g = _gap(state)
             sine2 = g * (2 - g)
-        slope = 0 * sine2 if sine2 == 0 else 1 / (math.pi * math.sqrt(sine2))
+        # Below an angle of 1e-15 the direction is lost to rounding: as good as parallel.
+        slope = 0 * sine2 if sine2 < 1e-30 else 1 / (math.pi * math.sqrt(sine2))
         gx, gy = _cosine_gradient(state, x, y)
         return slope * gx, slope * gy
 
@@ -618,8 +621,8 @@ def angular() -> Distance:
     Returns:
         A :class:`Distance` with values in [0, 1].
 
-    Singular points: a zero row is at 1/2 from everything, with gradient 0; the gradient at c = ±1
-    is 0.
+    Singular points: a zero row is at 1/2 from everything, with gradient 0; where the rows are
+    parallel (to 1e-15) the gradient is 0.
 
     Example:
         >>> import numpy as np, fastcos

@@ -153,6 +153,19 @@ def test_one_minus_c_of_float64_rows_keeps_the_digits_that_an_angle_has(rng, gap
             oracle.assert_within_ulps(given, slope, 4, scale=np.full(features, 1 / length))
 
 
+@pytest.mark.parametrize("eps", [1e-12, 1e-9, 1e-3])
+def test_one_minus_c_of_nearly_parallel_rows_with_eps(rng, eps):
+    for gap in (1e-3, 1e-6, 1e-9):
+        x, y = nearly_parallel(rng, np.sqrt(2 * gap), 33, np.float64)
+        d, (gx, gy) = value_and_grad(fastcos.paired_distance)(x, y, distances.cosine(eps))
+        # Extended precision has 10 digits left of a gap of 1e-9.
+        right, slope_x, slope_y = oracle.distance("cosine", x, y, eps=eps)
+        assert right > 0.5 * gap
+        np.testing.assert_allclose(float(d), float(right), rtol=1e-9)
+        oracle.assert_within_ulps(gx, slope_x, 4, scale=1)
+        oracle.assert_within_ulps(gy, slope_y, 4, scale=1)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_nearly_opposite_rows(rng, dtype):
     for gap in (1e-2, 1e-4, 1e-6, 1e-8):

@@ -55,8 +55,8 @@ def test_every_loss_on_the_command_line_has_a_method():
 
 @pytest.mark.parametrize("loss", command_line.LOSSES)
 def test_learning_helps_on_the_held_out_half(results, loss):
-    # Seeds 0 and 1 rise by 0.073 to 0.100 from 0.86 to 0.90, and halve the error; the cost in
-    # 1-NN accuracy is at most 0.016.
+    # Over the seeds 0 to 5 the AUC rises by 0.073 to 0.105, from 0.865 to 0.898; the error is
+    # halved or better, and 1-NN accuracy falls by 0.016 at the most.
     _, _, before, after = results[loss]
     assert after.roc_auc > before.roc_auc + 0.06
     assert after.roc_auc > 0.95

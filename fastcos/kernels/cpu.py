@@ -29,9 +29,8 @@ from fastcos.kernels import ADD, SKIP, WRITE
 from fastcos.kernels._memory import STORAGE, doubles
 from fastcos.losses import Loss
 
-# What the compiler may do to the sums: reorder them, and, on the first pass, fuse product and sum.
-# Not on a further pass: a x - b y must be 0 for equal rows, and fma(a, x, -(b y)) is not.
-_FIRST_PASS, _REORDER = {"reassoc", "contract"}, {"reassoc"}
+# What the compiler may do to the sums: reorder them, and fuse product and sum.
+_REORDER = {"reassoc", "contract"}
 
 
 def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable[..., float]:
@@ -256,7 +255,7 @@ def _measure(distance: Any, storage: Any, jitable: Any) -> Any:
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
     decode = storage.decode
 
-    @jitable(fastmath=_FIRST_PASS)
+    @jitable(fastmath=_REORDER)
     def first_pass(state: Any, x: Any, y: Any, features: int) -> Any:
         for k in range(features):
             state = accumulate(state, float64(decode(x[k])), float64(decode(y[k])))
