@@ -1,8 +1,8 @@
 """The cases: each public function, the NumPy formula that it replaces, and the peers that have it.
 
 One table for the bench, which times the providers of a case, and for the tests, which hold them to
-the same numbers. The formulas are what a careful NumPy user writes: vectorised, ``vecdot`` for the sums
-of products, temporaries reused where they can be, the gradient by hand.
+the same numbers. The formulas are what a careful NumPy user writes: vectorised, ``vecdot`` for the
+sums of products, temporaries reused where they can be, the gradient by hand.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def solve(
     scale = upstream / denominator if denominator else 0 * upstream
     if weight_name in wanted:
         # The losses are wanted without their weights: the weights go into the slopes instead.
-        losses, _ = _run(adapter, problem, samples, target, np.ones(()), weight * scale, buffers)
+        losses, _ = _run(adapter, problem, samples, target, 1.0, weight * scale, buffers)
         total = float((weight * losses).sum())
     else:
         losses, total = _run(adapter, problem, samples, target, weight, scale, buffers)
@@ -169,7 +169,7 @@ def solve(
         value = samples.dtype.type(mean)
     if weight_name in wanted:
         less = mean if reduction == "mean" else 0.0
-        buffers[weight_name][...] = adapter.sum_to((losses - less) * scale, weight.shape)
+        buffers[weight_name][...] = adapter.sum_to((losses - less) * scale, np.shape(weight))
     # A gradient of one number is a scalar like the value, but what the caller gave is handed back.
     scalars = out is None
     grads = (buffers[name] for name in wanted)
@@ -223,48 +223,52 @@ def _layout(problem: Problem, adapter: Any) -> _Samples:
 
 
 def _labels(adapter: Any, problem: Problem, samples: tuple[int, ...]) -> Any:
-    """Labels as +1 and -1 in float64; None where the loss has none."""
+    """Labels as +1 and -1 in float64; 0 where the loss has none."""
     if not problem.loss.labelled:
-        return None
+        return 0.0
     given = adapter.asarray("target", problem.target)
     _plan.check_per_sample("target", given.shape, samples)
     labels = given.astype(np.float64)
     if given.dtype == bool:
         return 2 * labels - 1
-    if problem.validate is not False:
-        wrong = np.flatnonzero(np.abs(labels) != 1)
-        if wrong.size:
-            index = tuple(int(i) for i in np.unravel_index(wrong[0], labels.shape))
-            hint = ""
-            if np.isin(labels, (0, 1)).all():
-                hint = "; for 0/1 labels pass 2 * target - 1 or target.astype(bool)"
-            raise ValueError(
-                f"target must be +1 or -1 (or bool), got {given[index]!s} at index {index}{hint}"
-            )
+    if problem.validate is not False and not (np.abs(labels) == 1).all():
+        raise _wrong_label(given, labels)
     return labels
 
 
+def _wrong_label(given: Any, labels: Any) -> ValueError:
+    first = np.flatnonzero(np.abs(labels) != 1)[0]
+    index = tuple(int(i) for i in np.unravel_index(first, labels.shape))
+    hint = ""
+    if np.isin(labels, (0, 1)).all():
+        hint = "; for 0/1 labels pass 2 * target - 1 or target.astype(bool)"
+    return ValueError(
+        f"target must be +1 or -1 (or bool), got {given[index]!s} at index {index}{hint}"
+    )
+
+
 def _per_sample(adapter: Any, name: str, value: Any, samples: tuple[int, ...]) -> Any:
-    """A number, or one per sample, as float64; 1 where none is given."""
+    """A number, or a float64 array of one per sample; 1 where none is given."""
     if value is None:
-        return np.ones(())
+        return 1.0
     array = adapter.float64(name, value)
     _plan.check_per_sample(name, array.shape, samples)
-    return array
+    return array if array.ndim else float(array)
 
 
 def _denominator(reduction: str, weight: Any, samples: tuple[int, ...]) -> float:
     """What the sum of the weighted losses is divided by."""
+    if reduction in ("none", "sum"):
+        return 1.0
     count = math.prod(samples)
-    # Every weight counts once for each sample that it is broadcast to.
-    times = count // weight.size if weight.size else 0
-    if reduction == "mean":
-        return float(weight.sum()) * times
     if reduction == "sum_over_batch_size":
         return float(count)
-    if reduction == "sum_by_nonzero_weights":
-        return float(np.count_nonzero(weight) * times)
-    return 1.0
+    if isinstance(weight, float):
+        return weight * count if reduction == "mean" else float((weight != 0) * count)
+    # Every weight counts once for each sample that it is broadcast to.
+    times = count // weight.size if weight.size else 0
+    total = weight.sum() if reduction == "mean" else np.count_nonzero(weight)
+    return float(total) * times
 
 
 def _buffers(
@@ -324,10 +328,12 @@ def _run(
     kernel = _kernel(problem, len(rows), adapter.float_name(samples.dtype), plan.parallel)
     # Kept here, for an address does not keep its array alive.
     numbers = [
-        None if n is None else adapter.numbers(n, samples.shape) for n in (target, weight, scale)
+        n if isinstance(n, float) else adapter.numbers(n, samples.shape)
+        for n in (target, weight, scale)
     ]
     labels, weights, scales = (
-        (0, 0) if n is None else (adapter.address(n), int(n.size > 1)) for n in numbers
+        (0, 0, n) if isinstance(n, float) else (adapter.address(n), int(n.size > 1), 0.0)
+        for n in numbers
     )
     for run in plan.passes:
         sums = [

@@ -243,7 +243,8 @@ def test_distances_at_corner_sizes(rng, name, dtype):
         assert given.dtype == dtype
         expected = oracle.distance(name, x, y, **parameters)[0]
         scale = None
-        if dtype == np.float64:
+        # Rows of one component are parallel: 1 - c is 0 there, and rounding is not.
+        if dtype == np.float64 or (d == 1 and oracle.DISTANCES[name].terms is not None):
             scale = oracle.distance_terms(name, x, y, **parameters)[0]
         oracle.assert_within_ulps(given, expected, oracle.ULPS[given.dtype.name], scale=scale)
 

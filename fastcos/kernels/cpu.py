@@ -45,9 +45,8 @@ def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable
     - ``inner``, ``segments``: task ``o * segments + s`` visits samples ``o * inner + i`` for i in
       the s-th part of the inner range;
     - ``features``: the length of a row;
-    - ``target``, ``weight``, ``scale``: (address, step) each, step 0 for one value for all; an
-      address of 0 means no target. ``scale`` is the upstream gradient over the reduction's
-      denominator;
+    - ``target``, ``weight``, ``scale``: (address, step, constant) each; an address of 0 means the
+      constant for all samples. ``scale`` is the upstream gradient over the reduction's denominator;
     - ``out``: address of the weighted loss per sample;
     - ``distance_parameters``, ``loss_parameters``.
 
@@ -245,8 +244,9 @@ def _offset(position: int, geometry: Any, operand: int) -> int:
 
 @register_jitable
 def _at(values: Any, i: int) -> float:
-    """Sample i of an (address, step) pair of float64 values."""
-    return doubles(values[0], i + 1)[i * values[1]]
+    """The number of sample i, as :func:`pair` has it."""
+    address, step, constant = values
+    return constant if address == 0 else doubles(address, i + 1)[i * step]
 
 
 def _measure(distance: Any, storage: Any, jitable: Any) -> Any:
@@ -362,8 +362,7 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
             y = row(rows[1] + _offset(position, geometry, 2), features)
             i = _offset(position, geometry, 5)
             state, d = measure(x, y, features, of_distance)
-            label = _at(target, i) if target[0] != 0 else 0.0
-            value, slopes = function((d,), label, *of_loss)
+            value, slopes = function((d,), _at(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i) * slopes[0]
@@ -430,8 +429,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             s1, d1 = measure(a, p, features, of_distance)
             s2, d2 = measure(a, n, features, of_distance)
             s3, d3 = third(p, n, features, of_distance)
-            label = _at(target, i) if target[0] != 0 else 0.0
-            value, slopes = judge(d1, d2, d3, label, of_loss)
+            value, slopes = judge(d1, d2, d3, _at(target, i), of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i)
@@ -471,8 +469,8 @@ def _pointwise_task(function: Any, jitable: Any, gather: Any, scatter: Any) -> A
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
             i = _offset(position, geometry, geometry.shape[0] - 1)
-            label = _at(target, i) if target[0] != 0 else 0.0
-            value, slopes = function(gather(rows, position, geometry), label, *of_loss)
+            d = gather(rows, position, geometry)
+            value, slopes = function(d, _at(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             scatter(grads, modes, position, geometry, w * _at(scale, i), slopes)
