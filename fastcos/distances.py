@@ -259,8 +259,8 @@ def _angular() -> Distance:
         else:
             g = _gap(state)
             sine2 = g * (2 - g)
-        # Below an angle of 1e-15 the direction is lost to rounding: as good as parallel.
-        slope = 0 * sine2 if sine2 < 1e-30 else 1 / (math.pi * math.sqrt(sine2))
+        # Below an angle of 1e-13 the direction is lost to the rounding of s and P in long rows.
+        slope = 0 * sine2 if sine2 < 1e-26 else 1 / (math.pi * math.sqrt(sine2))
         gx, gy = _cosine_gradient(state, x, y)
         return slope * gx, slope * gy
 
@@ -621,8 +621,8 @@ def angular() -> Distance:
     Returns:
         A :class:`Distance` with values in [0, 1].
 
-    Singular points: a zero row is at 1/2 from everything, with gradient 0; where the rows are
-    parallel (to 1e-15) the gradient is 0.
+    Singular points: a zero row is at 1/2 from everything, with gradient 0; the gradient of rows that
+    are parallel, or opposite, to within 1e-13 is 0.
 
     Example:
         >>> import numpy as np, fastcos
