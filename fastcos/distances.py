@@ -621,8 +621,8 @@ def angular() -> Distance:
     Returns:
         A :class:`Distance` with values in [0, 1].
 
-    Singular points: a zero row is at 1/2 from everything, with gradient 0; the gradient of rows that
-    are parallel, or opposite, to within 1e-13 is 0.
+    Singular points: a zero row is at 1/2 from everything, with gradient 0; the gradient of rows
+    that are parallel, or opposite, to within 1e-13 is 0.
 
     Example:
         >>> import numpy as np, fastcos
