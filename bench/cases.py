@@ -75,15 +75,15 @@ def draw(n: int, d: int, dtype: npt.DTypeLike, seed: int = 0) -> Buffers:
     negative is drawn around the anchor and the positive in turn, so that ``swap`` takes either.
     """
     rng = np.random.default_rng(seed)
-    base = rng.standard_normal((3, n, d), dtype=np.dtype(dtype).type)  # type: ignore[call-overload]
+    base = rng.standard_normal((3, n, d), dtype=np.dtype(dtype).type)
     a, p = base[0], 0.6 * base[0] + 0.8 * base[1]
     around = np.where(np.arange(n)[:, None] % 2, p, a)
     rows = tuple(
         (0.5 / math.sqrt(d) * r).astype(dtype) for r in (a, p, 0.6 * around + 0.8 * base[2])
     )
     return Buffers(
-        rows,  # type: ignore[arg-type]
-        tuple(np.zeros_like(r) for r in rows),  # type: ignore[arg-type]
+        rows,
+        tuple(np.zeros_like(r) for r in rows),
         np.where(rng.random(n) < 0.5, 1, -1),
         rng.uniform(0.5, 1.5, n).astype(dtype),
         np.where(rng.random(n * d) < 0.5, 1, -1).astype(np.int8),
@@ -312,20 +312,27 @@ def _cosine_embedding(x: Array, y: Array, target: Array) -> tuple[Any, Pull]:
 
 def _cosine_distance(labels: Array, predictions: Array, weights: Array) -> tuple[Any, Pull]:
     d, pull = _cosine(labels, predictions)
-    count = np.count_nonzero(weights)
+    count = int(np.count_nonzero(weights))  # a NumPy integer would make everything float64
     return d @ weights / count, lambda c: pull(weights * (c / count))
 
 
 def _hinge_embedding(x: Array, target: Array) -> tuple[Any, Pull]:
-    similar = target == 1
-    value = np.where(similar, x, np.maximum(1 - x, 0)).mean()
+    # Products with 0 and 1, several times faster than np.where on labels in random order.
+    similar = (target == 1).astype(x.dtype)
+    different = 1 - similar
+    slack = 1 - x
+    value = np.maximum(slack, 0)
+    value *= different
+    value += similar * x
 
     def gradients(c: Any) -> tuple[Array]:
-        g = np.where(similar, x.dtype.type(1), -(x <= 1).astype(x.dtype))
+        g = (slack >= 0).astype(x.dtype)
+        g *= different
+        np.subtract(similar, g, out=g)
         g *= c / x.size
         return (g,)
 
-    return value, gradients
+    return value.mean(), gradients
 
 
 def _triplet(a: Array, p: Array, n: Array) -> tuple[Any, Pull]:

@@ -184,6 +184,7 @@ def plot(results: Results, path: pathlib.Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib import ticker
 
     rows = [r for r in results.rows if r["dtype"] == _DTYPE]
     cases = list(dict.fromkeys(r["case"] for r in rows))
@@ -231,7 +232,7 @@ def plot(results: Results, path: pathlib.Path) -> None:
         yscale="log",
     )
     right.yaxis.set_major_formatter("{x:g}×")
-    right.yaxis.set_minor_formatter("{x:g}")
+    right.yaxis.set_minor_formatter(ticker.NullFormatter())
     for axes in (left, right):
         axes.grid(which="both", alpha=0.2)
         axes.legend(fontsize=8)

@@ -138,7 +138,7 @@ def pool(size: Size, dtype: str, last_level: int) -> list[Buffers]:
 
 def _copied(b: Buffers) -> Buffers:
     rows, grads = (tuple(a.copy() for a in arrays) for arrays in (b.rows, b.grads))
-    return Buffers(rows, grads, b.labels.copy(), b.weights.copy(), b.marks.copy())  # type: ignore[arg-type]
+    return Buffers(rows, grads, b.labels.copy(), b.weights.copy(), b.marks.copy())
 
 
 def measure(

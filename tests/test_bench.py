@@ -38,6 +38,13 @@ def test_providers_agree(case, dtype):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_formulas_stay_in_the_dtype_of_the_rows(case):
+    # A float64 that slips in would make NumPy look slow.
+    value, pull = case.formula(*case.inputs(draw(21, 13, "float32")))
+    assert {np.asarray(a).dtype.name for a in (value, *pull(1))} == {"float32"}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_gradient_is_skipped(case):
     # A row whose loss is 0 costs the kernels less than the formulas; the data have none.
     _, grads = calls(case, draw(64, 33, "float64"))[GRADIENT, "fastcos"]()
