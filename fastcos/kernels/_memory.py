@@ -45,27 +45,27 @@ def _float_to_half(typingctx: Any, value: Any) -> Any:
     return types.uint16(types.float32), codegen
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _plain(value: Any) -> Any:
     return value
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _decode_half(word: Any) -> Any:
     return _half_to_float(word)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _encode_half(value: Any) -> Any:
     return _float_to_half(types.float32(value))
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _decode_bfloat(word: Any) -> Any:
     return _float_of_bits(types.uint32(word) << types.uint32(16))
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _encode_bfloat(value: Any) -> Any:
     # To nearest, ties to even; a NaN keeps its quiet bit, which the carry could clear.
     narrow = types.float32(value)
@@ -90,22 +90,42 @@ def _pointer_to(word: Any) -> Any:
 _words, _floats, _doubles = (_pointer_to(t) for t in (types.uint16, types.float32, types.float64))
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def words(address: Any, length: Any) -> Any:
     """The 16-bit words at an address."""
     return carray(_words(address), (length,))
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def floats(address: Any, length: Any) -> Any:
     """The float32 numbers at an address."""
     return carray(_floats(address), (length,))
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def doubles(address: Any, length: Any) -> Any:
     """The float64 numbers at an address."""
     return carray(_doubles(address), (length,))
+
+
+@intrinsic
+def _prefetch(typingctx: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), kind)
+        # For reading, into all levels of the data cache.
+        builder.call(function, [builder.inttoptr(args[0], pointer), word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
+
+
+@register_jitable(forceinline=True)
+def prefetch(address: Any, size: Any) -> None:
+    """Asks for the cache lines of ``size`` bytes; harmless where there is no such memory."""
+    for offset in range(0, size, 64):
+        _prefetch(address + offset)
 
 
 class Storage(NamedTuple):
@@ -116,14 +136,15 @@ class Storage(NamedTuple):
     """
 
     name: str
+    size: int
     row: Any
     decode: Any
     encode: Any
 
 
 STORAGE = {
-    "float16": Storage("float16", words, _decode_half, _encode_half),
-    "bfloat16": Storage("bfloat16", words, _decode_bfloat, _encode_bfloat),
-    "float32": Storage("float32", floats, _plain, _plain),
-    "float64": Storage("float64", doubles, _plain, _plain),
+    "float16": Storage("float16", 2, words, _decode_half, _encode_half),
+    "bfloat16": Storage("bfloat16", 2, words, _decode_bfloat, _encode_bfloat),
+    "float32": Storage("float32", 4, floats, _plain, _plain),
+    "float64": Storage("float64", 8, doubles, _plain, _plain),
 }

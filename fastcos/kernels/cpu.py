@@ -26,11 +26,15 @@ from numba.extending import register_jitable
 
 from fastcos.distances import Distance
 from fastcos.kernels import ADD, SKIP, WRITE
-from fastcos.kernels._memory import STORAGE, doubles
+from fastcos.kernels._memory import STORAGE, doubles, prefetch
 from fastcos.losses import Loss
 
 # What the compiler may do to the sums: reorder them, and fuse product and sum.
 _REORDER = {"reassoc", "contract"}
+
+# Numbers that are summed before the same stretch of the next row is asked for. The processor does
+# not foresee the start of a row; asking for all of it at once stalls.
+_BLOCK = 64
 
 
 def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable[..., float]:
@@ -113,7 +117,7 @@ def _named(tag: str) -> Any:
     def jitable(**options: Any) -> Any:
         def decorate(function: Any) -> Any:
             function.__qualname__ += f"_{tag}"
-            return (register_jitable(**options) if options else register_jitable)(function)
+            return register_jitable(forceinline=True, **options)(function)
 
         return decorate
 
@@ -157,7 +161,7 @@ def _loop(task: Any, parallel: bool, cache: bool, tag: str) -> Any:
     return numba.njit(**options)(kernel)
 
 
-@register_jitable(fastmath=_REORDER)
+@register_jitable(forceinline=True, fastmath=_REORDER)
 def _total(values: Any) -> float:
     total = 0.0
     for i in range(values.shape[0]):
@@ -216,7 +220,7 @@ def _jitable(function: Any) -> Any:
     """Makes a plain Python function, and those it calls, callable from compiled code."""
     if isinstance(function, python_types.FunctionType) and function not in _registered:
         _registered.add(function)
-        register_jitable(function)
+        register_jitable(forceinline=True)(function)
         names = inspect.getclosurevars(function)
         for used in (*names.globals.values(), *names.nonlocals.values()):
             _jitable(used)
@@ -228,7 +232,7 @@ def _jitable(function: Any) -> Any:
 # --------------------------------------------------------------------------------------------------
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _offset(position: int, geometry: Any, operand: int) -> int:
     """Byte offset of a sample's row, from its position in the order of the pass."""
     last = geometry.shape[1] - 1
@@ -242,18 +246,29 @@ def _offset(position: int, geometry: Any, operand: int) -> int:
     return offset
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _at(values: Any, i: int) -> float:
     """The number of sample i, as :func:`pair` has it."""
     address, step, constant = values
     return constant if address == 0 else doubles(address, i + 1)[i * step]
 
 
+@register_jitable(forceinline=True)
+def _row_and_next(address: int, position: int, geometry: Any, operand: int) -> tuple[int, int]:
+    """Where a sample's row is, and the next one's if that is another row."""
+    this = address + _offset(position, geometry, operand)
+    following = address + _offset(position + 1, geometry, operand)
+    return this, 0 if following == this else following
+
+
 def _measure(distance: Any, storage: Any, jitable: Any) -> Any:
-    """``(x, y, features, parameters) -> (state, d)`` for two rows."""
+    """``(x, y, next_x, next_y, features, parameters) -> (state, d)`` for two rows by address.
+
+    The next rows, where not 0, are those that will be read after these.
+    """
     init, accumulate, finalize, _, revisit, reaccumulate = distance
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
-    decode = storage.decode
+    row, decode, size = storage.row, storage.decode, storage.size
 
     @jitable(fastmath=_REORDER)
     def first_pass(state: Any, x: Any, y: Any, features: int) -> Any:
@@ -268,11 +283,21 @@ def _measure(distance: Any, storage: Any, jitable: Any) -> Any:
         return state
 
     @jitable()
-    def measure(x: Any, y: Any, features: int, parameters: Any) -> Any:
-        state = first_pass(init(0.0, *parameters), x, y, features)
+    def measure(x: int, y: int, next_x: int, next_y: int, features: int, parameters: Any) -> Any:
+        state = init(0.0, *parameters)
+        whole = features - features % _BLOCK
+        for start in range(0, whole, _BLOCK):
+            at = start * size
+            if next_x != 0:
+                prefetch(next_x + at, _BLOCK * size)
+            if next_y != 0:
+                prefetch(next_y + at, _BLOCK * size)
+            state = first_pass(state, row(x + at, _BLOCK), row(y + at, _BLOCK), _BLOCK)
+        at, rest = whole * size, features - whole
+        state = first_pass(state, row(x + at, rest), row(y + at, rest), rest)
         again, state = revisit(state)
         while again:
-            state = further_pass(state, x, y, features)
+            state = further_pass(state, row(x, features), row(y, features), features)
             again, state = revisit(state)
         return state, finalize(state)
 
@@ -300,6 +325,37 @@ def _sweep(gradient: Any, storage: Any, jitable: Any, side: int) -> Any:
                 total[k] += c * gradient(s, d, xk, yk)[side]
 
     return sweep
+
+
+def _sweep_pair(gradient: Any, storage: Any, jitable: Any) -> Any:
+    """Writes both gradients of one distance, all rows by address, reading the rows once."""
+    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
+
+    @jitable()
+    def write(c: float, s: Any, d: float, x: Any, y: Any, gx: Any, gy: Any) -> None:
+        for k in range(x.shape[0]):
+            dx, dy = gradient(s, d, float64(decode(x[k])), float64(decode(y[k])))
+            gx[k] = encode(c * dx)
+            gy[k] = encode(c * dy)
+
+    @jitable()
+    def sweep_pair(
+        c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int, features: int
+    ) -> None:
+        # Up to a cache line first: large NumPy arrays begin 16 bytes after one, and every vector
+        # stored would straddle two.
+        head = min(features, (-gx % 64) // size)
+        write(c, s, d, row(x, head), row(y, head), row(gx, head), row(gy, head))
+        x, y, gx, gy, rest = (
+            x + head * size,
+            y + head * size,
+            gx + head * size,
+            gy + head * size,
+            features - head,
+        )
+        write(c, s, d, row(x, rest), row(y, rest), row(gx, rest), row(gy, rest))
+
+    return sweep_pair
 
 
 def _sweep_both(gradient: Any, storage: Any, jitable: Any, side1: int, side2: int) -> Any:
@@ -332,7 +388,7 @@ def _sweep_both(gradient: Any, storage: Any, jitable: Any, side1: int, side2: in
     return sweep_both
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
     for operand in range(len(modes)):
         if modes[operand] == ADD:
@@ -344,6 +400,7 @@ def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
 def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
     measure, gradient, row = _measure(distance, storage, jitable), distance[3], storage.row
     sweep_x, sweep_y = _sweep(gradient, storage, jitable, 0), _sweep(gradient, storage, jitable, 1)
+    sweep_pair = _sweep_pair(gradient, storage, jitable)
 
     @jitable()
     def task(
@@ -358,20 +415,24 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
         sum_y = doubles(sums[1] + t * features * 8, features)
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
-            x = row(rows[0] + _offset(position, geometry, 1), features)
-            y = row(rows[1] + _offset(position, geometry, 2), features)
+            x, next_x = _row_and_next(rows[0], position, geometry, 1)
+            y, next_y = _row_and_next(rows[1], position, geometry, 2)
             i = _offset(position, geometry, 5)
-            state, d = measure(x, y, features, of_distance)
+            state, d = measure(x, y, next_x, next_y, features, of_distance)
             value, slopes = function((d,), _at(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i) * slopes[0]
+            gx = grads[0] + _offset(position, geometry, 3)
+            gy = grads[1] + _offset(position, geometry, 4)
+            if modes[0] == WRITE and modes[1] == WRITE and c != 0:
+                sweep_pair(c, state, d, x, y, gx, gy, features)
+                continue
+            xs, ys = row(x, features), row(y, features)
             if modes[0] != SKIP:
-                gx = row(grads[0] + _offset(position, geometry, 3), features)
-                sweep_x(modes[0], gx, sum_x, c, state, d, x, y)
+                sweep_x(modes[0], row(gx, features), sum_x, c, state, d, xs, ys)
             if modes[1] != SKIP:
-                gy = row(grads[1] + _offset(position, geometry, 4), features)
-                sweep_y(modes[1], gy, sum_y, c, state, d, x, y)
+                sweep_y(modes[1], row(gy, features), sum_y, c, state, d, xs, ys)
 
     return task
 
@@ -398,7 +459,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         sweep_n = sweep_p
 
         @jitable()
-        def third(x: Any, y: Any, features: int, parameters: Any) -> Any:
+        def third(x: int, y: int, next_x: int, next_y: int, features: int, parameters: Any) -> Any:
             return init(0.0, *parameters), 0.0
 
         init = distance[0]
@@ -422,13 +483,14 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         sum_n = doubles(sums[2] + t * features * 8, features)
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
-            a = row(rows[0] + _offset(position, geometry, 1), features)
-            p = row(rows[1] + _offset(position, geometry, 2), features)
-            n = row(rows[2] + _offset(position, geometry, 3), features)
+            at_a, next_a = _row_and_next(rows[0], position, geometry, 1)
+            at_p, next_p = _row_and_next(rows[1], position, geometry, 2)
+            at_n, next_n = _row_and_next(rows[2], position, geometry, 3)
+            a, p, n = row(at_a, features), row(at_p, features), row(at_n, features)
             i = _offset(position, geometry, 7)
-            s1, d1 = measure(a, p, features, of_distance)
-            s2, d2 = measure(a, n, features, of_distance)
-            s3, d3 = third(p, n, features, of_distance)
+            s1, d1 = measure(at_a, at_p, next_a, next_p, features, of_distance)
+            s2, d2 = measure(at_a, at_n, 0, next_n, features, of_distance)
+            s3, d3 = third(at_p, at_n, 0, 0, features, of_distance)
             value, slopes = judge(d1, d2, d3, _at(target, i), of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
@@ -529,7 +591,7 @@ def _number_at(storage: Any, jitable: Any) -> Any:
     return number
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _no_gradient(
     grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
 ) -> None:
