@@ -34,7 +34,7 @@ _REORDER = {"reassoc", "contract"}
 
 # Numbers that are summed before the same stretch of the next row is asked for. The processor does
 # not foresee the start of a row; asking for all of it at once stalls.
-_BLOCK = 64
+_BLOCK = 192
 
 
 def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable[..., float]:
