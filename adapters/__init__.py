@@ -6,11 +6,12 @@ adapter for an array library provides
 - ``asarray(name, value)``: the argument as an array of that library, or an error that names it;
   ``float64(name, value)``: the same for weights and upstream gradients;
 - ``float_name(dtype)`` and ``common_dtype(arrays)``: the dtypes that kernels compute in;
-- ``rows(array, axis, dtype)``: an array whose ``axis`` is last and contiguous, without a copy if
-  it can be; ``features_last(array, axis)`` and ``rows_for_writing(view, dtype)``: the same for a
-  gradient that is to be written;
+- ``form(array)``: what a plan needs to know of it; ``rows(array, axis, dtype)``: a contiguous copy
+  with ``axis`` last, for where a kernel cannot read the array itself;
+  ``features_last(array, axis)``: the view with ``axis`` last;
+- ``all_signs(labels)``: whether every label is 1 or -1;
 - ``numbers(array, samples)``: one number for all samples, or one for each, and the way back,
   ``sum_to(array, shape)``;
 - ``empty(shape, dtype)``, ``empty_like(array, axis, dtype)`` and ``address(array)``;
-- ``check_out(...)``: whether a buffer of the caller's can take a gradient.
+- ``check_out(...)``: whether a buffer of the caller's may be written to.
 """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+
+from fastcos._plan import Form
 
 Array = npt.NDArray[Any]
 
@@ -24,6 +27,11 @@ def float_name(dtype: np.dtype[Any]) -> str | None:
     return dtype.name if dtype.name in FLOATS else None
 
 
+@functools.cache
+def _is_plain(dtype: np.dtype[Any]) -> bool:
+    return dtype.isnative and (float_name(dtype) is not None or dtype.kind in "iub")
+
+
 def asarray(name: str, value: Any) -> Array:
     """The argument as a numeric array in native byte order.
 
@@ -31,6 +39,8 @@ def asarray(name: str, value: Any) -> Array:
         TypeError: it is complex, object, string, masked, sparse, or of a float type not supported.
         ValueError: it is a list of unequal depth.
     """
+    if type(value) is np.ndarray and _is_plain(value.dtype):
+        return value
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a masked array: pass {name}.filled(0) and a weight that is 0 where a sample"
@@ -60,28 +70,21 @@ def common_dtype(arrays: Sequence[Array]) -> np.dtype[Any]:
     float16 and bfloat16 hold neither each other's range nor precision and meet in float32.
     """
     dtypes = {array.dtype for array in arrays}
-    if len(dtypes) == 1:
-        (only,) = dtypes
-        if float_name(only):
-            return only
+    first = arrays[0].dtype
+    if len(dtypes) == 1 and float_name(first):
+        return first
     wide = [d for d in dtypes if float_name(d) not in ("float16", "bfloat16")]
     return np.result_type(np.float32, *wide)
 
 
+def form(array: Array) -> Form:
+    """What a plan needs to know of an array."""
+    return Form(array.shape, array.strides, array.dtype, array.flags.aligned)
+
+
 def rows(array: Array, axis: int, dtype: np.dtype[Any]) -> Array:
-    """The array with the feature axis last and contiguous, in the dtype to compute in.
-
-    A view where that is possible: any strides of the other axes are taken as they are.
-    """
-    array = features_last(array, axis)
-    if array.dtype != dtype:
-        return np.ascontiguousarray(array, dtype=dtype)
-    return array if _has_rows(array) else array.copy(order="C")
-
-
-def rows_for_writing(view: Array, dtype: np.dtype[Any]) -> Array:
-    """The view itself if a kernel can write its rows, else a new array of its shape."""
-    return view if view.dtype == dtype and _has_rows(view) else np.empty(view.shape, dtype)
+    """A C-contiguous copy in the dtype to compute in, the feature axis last."""
+    return np.array(features_last(array, axis), dtype=dtype, order="C")
 
 
 def features_last(array: Array, axis: int) -> Array:
@@ -89,11 +92,6 @@ def features_last(array: Array, axis: int) -> Array:
     if axis == 0:
         return array[..., None]
     return array if axis == -1 else np.moveaxis(array, axis, -1)
-
-
-def _has_rows(array: Array) -> bool:
-    contiguous = array.shape[-1] == 1 or array.strides[-1] == array.itemsize
-    return contiguous and array.flags.aligned
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -108,10 +106,17 @@ def empty_like(array: Array, axis: int, dtype: Any) -> Array:
     return np.moveaxis(np.empty(np.moveaxis(array, axis, -1).shape, dtype), -1, axis)
 
 
+def all_signs(labels: Array) -> bool:
+    """Whether each of these float64 numbers is 1 or -1."""
+    from fastcos.kernels import cpu
+
+    return cpu.all_signs()(address(labels), labels.size)
+
+
 def numbers(array: Array, samples: tuple[int, ...]) -> Array:
     """Float64 numbers for the kernels: one for all samples, or one for each in C order."""
-    if array.size == 1 or array.shape == samples:
-        return np.ascontiguousarray(array)
+    if array.shape == samples or array.size == 1:
+        return array if array.flags.c_contiguous else np.ascontiguousarray(array)
     return np.ascontiguousarray(np.broadcast_to(array, samples))
 
 
@@ -125,26 +130,23 @@ def sum_to(array: Array, shape: tuple[int, ...]) -> Array:
 
 def address(array: Array) -> int:
     """Where the data begin."""
-    return array.ctypes.data
+    try:
+        # A third of what array.ctypes.data takes; for arrays that a C program could write to.
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        return array.ctypes.data
 
 
-def check_out(
-    name: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], others: dict[str, Any]
-) -> Array:
-    """Returns ``out`` if a gradient can be written there.
+def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
+    """Raises unless ``out`` is memory of its own.
 
     Raises:
-        TypeError: not a NumPy array, or of another dtype.
-        ValueError: of another shape, read-only, or sharing memory with an argument, with another
-            buffer, or with itself.
+        TypeError: not a NumPy array.
+        ValueError: read-only, or sharing memory with an argument, with another buffer, or with
+            itself.
     """
     if not isinstance(out, np.ndarray) or isinstance(out, (np.ma.MaskedArray, np.matrix)):
         raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
-    if out.shape != shape or out.dtype != dtype:
-        error = ValueError if out.shape != shape else TypeError
-        raise error(
-            f"{name} must have shape {shape} and dtype {dtype}, got {out.shape} and {out.dtype}"
-        )
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
     if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
@@ -152,12 +154,11 @@ def check_out(
     for other, value in others.items():
         if isinstance(value, np.ndarray) and _overlap(out, value):
             raise ValueError(f"{name} shares memory with {other}")
-    return out
 
 
 def _overlap(a: Array, b: Array) -> bool:
     try:
         # Exact, so that two halves of one buffer may be used; the bound is for wild strides.
-        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
+        return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True

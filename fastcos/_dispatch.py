@@ -10,14 +10,13 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from fastcos import _plan
-from fastcos.distances import DISTANCES, Distance
+from fastcos.distances import DISTANCES, Distance, Functions, functions
 from fastcos.kernels import ADD
 from fastcos.losses import Loss
 
@@ -84,20 +83,27 @@ def adapter_for(arguments: Sequence[tuple[str, Any]]) -> Any:
     Raises:
         TypeError: arrays of two libraries, or of one that is not supported.
     """
+    libraries = {_library(type(value)) for _, value in arguments}  # type: ignore[arg-type]
+    libraries.discard(None)
+    library = libraries.pop() if libraries else "numpy"
+    if libraries or library not in _ADAPTERS:
+        raise _unfit(arguments)
+    return _adapter(_ADAPTERS[library])
+
+
+def _unfit(arguments: Sequence[tuple[str, Any]]) -> TypeError:
     seen: dict[str, str] = {}
     for name, value in arguments:
         library = _library(type(value))  # type: ignore[arg-type]
         if library in _NOT_YET:
-            raise TypeError(
+            return TypeError(
                 f"{name} is a {library} array ({type(value).__name__}), which fastcos does not take"
                 " yet: pass NumPy arrays"
             )
         if library is not None:
             seen.setdefault(library, name)
-    if len(seen) > 1:
-        listing = " and ".join(f"{name} is a {library} array" for library, name in seen.items())
-        raise TypeError(f"arrays of one library only: {listing}")
-    return _adapter(_ADAPTERS[next(iter(seen), "numpy")])
+    listing = " and ".join(f"{name} is a {library} array" for library, name in seen.items())
+    return TypeError(f"arrays of one library only: {listing}")
 
 
 @functools.cache
@@ -112,14 +118,26 @@ def _library(kind: type) -> str | None:
 _adapter = functools.cache(importlib.import_module)
 
 
-class _Samples(NamedTuple):
-    """The layout of a call, checked; axis -1, -2, ... or 0 where the operands are distances."""
+class _Call(NamedTuple):
+    """What follows from the layout of the arrays alone: found once, the same for the next batch.
 
-    arrays: tuple[Any, ...]
+    Args:
+        axis: The feature axis, counted from the end; 0 where the operands are distances.
+        shape: Of the per-sample loss.
+        features: Length of a row.
+        operands: Per operand, whether its rows are read where they lie.
+        grads: Per operand, whether its gradient's rows are written where they are wanted.
+        kernel: What runs; None where there is no sample.
+        passes: How often, and over what.
+    """
+
     axis: int
     shape: tuple[int, ...]
     features: int
-    dtype: Any
+    operands: tuple[bool, ...]
+    grads: tuple[bool, ...]
+    kernel: Callable[..., float] | None
+    passes: tuple[_plan.Pass, ...]
 
 
 def solve(
@@ -132,8 +150,9 @@ def solve(
 
     Everything that can be wrong is found before the first kernel runs or a byte is written.
     """
-    if problem.distance is not None and not isinstance(problem.distance, Distance):
-        problem = _measured(problem, wanted)
+    distance = problem.distance
+    if distance is not None and not isinstance(distance, Distance):
+        problem, distance = _measured(problem, wanted), None
     weight_name, weight_value = problem.weight
     adapter = adapter_for(
         (
@@ -144,36 +163,63 @@ def solve(
         )
     )
     reduction = _plan.check_reduction(problem.reduction)
-    samples = _layout(problem, adapter)
-    target = _labels(adapter, problem, samples.shape)
-    weight = _per_sample(adapter, weight_name, weight_value, samples.shape)
-    upstream = _per_sample(
-        adapter, "grad_output", grad_output, samples.shape if reduction == "none" else ()
+    names = tuple([name for name, _ in problem.operands])
+    arrays = tuple([adapter.asarray(name, value) for name, value in problem.operands])
+    dtype = adapter.common_dtype(arrays)
+    given = {} if out is None else _given(adapter, problem, wanted, grad_output, out)
+    call = _prepared(
+        adapter,
+        problem.loss,
+        distance and functions(distance),
+        dtype,
+        names,
+        tuple([adapter.form(array) for array in arrays]),
+        _plan.check_axis(problem.axis),
+        tuple([adapter.form(given[n]) if n in given else n in wanted for n in names]),
     )
-    buffers = _buffers(adapter, problem, samples, wanted, grad_output, out)
-    denominator = _denominator(reduction, weight, samples.shape)
+    target = _labels(adapter, problem, call.shape)
+    weight = _per_sample(adapter, weight_name, weight_value, call.shape)
+    upstream = _per_sample(
+        adapter, "grad_output", grad_output, call.shape if reduction == "none" else ()
+    )
+    denominator = _denominator(reduction, weight, call.shape)
+    grads = [
+        None
+        if name not in wanted
+        else given[name]
+        if name in given
+        else adapter.empty_like(array, call.axis, _own(adapter, array, dtype))
+        for name, array in zip(names, arrays, strict=True)
+    ]
+    if weight_name in wanted:
+        array = adapter.asarray(weight_name, weight_value)
+        own = _own(adapter, array, dtype)
+        if weight_name in given:
+            _check_fit(weight_name, adapter.form(given[weight_name]), array.shape, own)
+        slopes = given.get(weight_name, adapter.empty_like(array, -1, own))
 
     scale = upstream / denominator if denominator else 0 * upstream
     if weight_name in wanted:
         # The losses are wanted without their weights: the weights go into the slopes instead.
-        losses, _ = _run(adapter, problem, samples, target, 1.0, weight * scale, buffers)
+        losses, _ = _run(adapter, problem, call, dtype, arrays, target, 1.0, weight * scale, grads)
         total = float((weight * losses).sum())
     else:
-        losses, total = _run(adapter, problem, samples, target, weight, scale, buffers)
+        losses, total = _run(adapter, problem, call, dtype, arrays, target, weight, scale, grads)
 
     if reduction == "none":
-        value = (losses * weight if weight_name in wanted else losses).astype(samples.dtype)[()]
+        value = (losses * weight if weight_name in wanted else losses).astype(dtype)[()]
     else:
         empty_mean = reduction == "mean" and losses.size == 0
         mean = total / denominator if denominator else (math.nan if empty_mean else 0.0)
-        value = samples.dtype.type(mean)
+        value = dtype.type(mean)
+    results: dict[str, Any] = dict(zip(names, grads, strict=True))
     if weight_name in wanted:
         less = mean if reduction == "mean" else 0.0
-        buffers[weight_name][...] = adapter.sum_to((losses - less) * scale, np.shape(weight))
+        results[weight_name] = slopes
+        slopes[...] = adapter.sum_to((losses - less) * scale, np.shape(weight))
+    found = tuple([results[name] for name in wanted])
     # A gradient of one number is a scalar like the value, but what the caller gave is handed back.
-    scalars = out is None
-    grads = (buffers[name] for name in wanted)
-    return value, tuple(g[()] if scalars and g.ndim == 0 else g for g in grads)
+    return value, found if out is not None else tuple([g if g.ndim else g[()] for g in found])
 
 
 def _measured(problem: Problem, wanted: tuple[str, ...]) -> Problem:
@@ -204,22 +250,93 @@ def _measured(problem: Problem, wanted: tuple[str, ...]) -> Problem:
     return problem._replace(distance=None, operands=measured)
 
 
-def _layout(problem: Problem, adapter: Any) -> _Samples:
-    names = tuple(name for name, _ in problem.operands)
-    arrays = tuple(adapter.asarray(name, value) for name, value in problem.operands)
-    shapes = tuple(array.shape for array in arrays)
-    dtype = adapter.common_dtype(arrays)
-    if problem.distance is None:
+def _own(adapter: Any, array: Any, dtype: Any) -> Any:
+    """The dtype of the gradient of an array: its own, that of the loss where it is of integers."""
+    return array.dtype if adapter.float_name(array.dtype) else dtype
+
+
+def _given(
+    adapter: Any, problem: Problem, wanted: tuple[str, ...], grad_output: Any, out: tuple[Any, ...]
+) -> dict[str, Any]:
+    """The caller's buffers by the name of what they are for; whether they fit is seen later."""
+    taken = {**dict(problem.operands), problem.weight[0]: problem.weight[1]}
+    taken |= {"target": problem.target, "grad_output": grad_output}
+    given = {}
+    for name, buffer in zip(wanted, out, strict=True):
+        label = f"out for {name}"
+        adapter.check_out(label, buffer, taken)
+        given[name] = taken[label] = buffer
+    return given
+
+
+def _check_fit(name: str, given: _plan.Form, shape: tuple[int, ...], dtype: Any) -> None:
+    if given.shape != shape or given.dtype != dtype:
+        error = ValueError if given.shape != shape else TypeError
+        raise error(
+            f"out for {name} must have shape {shape} and dtype {dtype}, got {given.shape} and"
+            f" {given.dtype}"
+        )
+
+
+@functools.lru_cache(maxsize=1024)
+def _prepared(
+    adapter: Any,
+    loss: Loss,
+    distance: Functions | None,
+    dtype: Any,
+    names: tuple[str, ...],
+    operands: tuple[_plan.Form, ...],
+    axis: int,
+    grads: tuple[_plan.Form | bool, ...],
+) -> _Call:
+    """The call for operands, and gradients, of these forms.
+
+    A gradient's is True where it is wanted in a new array, False where it is not wanted.
+
+    Raises:
+        ValueError: shapes that do not fit.
+        TypeError: a gradient's buffer of another dtype.
+    """
+    shapes = tuple(operand.shape for operand in operands)
+    if distance is None:
         if len(set(shapes)) > 1:
             raise ValueError(f"the distances have unequal shapes: {shapes}")
-        return _Samples(arrays, 0, shapes[0], 1, dtype)
-    try:
-        axis = operator.index(problem.axis)
-    except TypeError:
-        raise TypeError(f"axis must be an integer, got {problem.axis!r}") from None
-    axis = _plan.feature_axis(names, shapes, axis)
-    shape = _plan.sample_shape(names, shapes, axis)
-    return _Samples(arrays, axis, shape, shapes[0][axis], dtype)
+        axis, shape, features = 0, shapes[0], 1
+    else:
+        axis = _plan.feature_axis(names, shapes, axis)
+        shape, features = _plan.sample_shape(names, shapes, axis), shapes[0][axis]
+    rows = [_plan.rows(operand, axis, dtype) for operand in operands]
+    written: list[tuple[_plan.Layout, bool] | None] = []
+    for name, operand, grad in zip(names, operands, grads, strict=True):
+        own = _own(adapter, operand, dtype)
+        if isinstance(grad, _plan.Form):
+            _check_fit(name, grad, operand.shape, own)
+            written.append(_plan.rows(grad, axis, dtype))
+        else:
+            new = _plan.new(operand, axis, own)
+            written.append(_plan.rows(new, axis, dtype) if grad else None)
+    in_place = [g is not None and g[1] for g in written]
+    kernel, passes = None, cast(tuple[_plan.Pass, ...], ())
+    if math.prod(shape):
+        plan = _plan.plan(
+            shape, features, [layout for layout, _ in rows], [g and g[0] for g in written]
+        )
+        kernel = _kernel(loss, distance, len(rows), adapter.float_name(dtype), plan.parallel)
+        passes = plan.passes
+    return _Call(
+        axis, shape, features, tuple(there for _, there in rows), tuple(in_place), kernel, passes
+    )
+
+
+def _kernel(
+    loss: Loss, distance: Functions | None, operands: int, dtype: str, parallel: bool
+) -> Callable[..., float]:
+    from fastcos.kernels import cpu
+
+    if distance is None:
+        return cpu.pointwise(loss, dtype, parallel)
+    loops = cpu.pair if operands == 2 else cpu.triplet
+    return loops(loss, distance, dtype, parallel)
 
 
 def _labels(adapter: Any, problem: Problem, samples: tuple[int, ...]) -> Any:
@@ -228,10 +345,10 @@ def _labels(adapter: Any, problem: Problem, samples: tuple[int, ...]) -> Any:
         return 0.0
     given = adapter.asarray("target", problem.target)
     _plan.check_per_sample("target", given.shape, samples)
-    labels = given.astype(np.float64)
+    labels = adapter.float64("target", given)
     if given.dtype == bool:
         return 2 * labels - 1
-    if problem.validate is not False and not (np.abs(labels) == 1).all():
+    if problem.validate is not False and not adapter.all_signs(labels):
         raise _wrong_label(given, labels)
     return labels
 
@@ -271,107 +388,74 @@ def _denominator(reduction: str, weight: Any, samples: tuple[int, ...]) -> float
     return float(total) * times
 
 
-def _buffers(
-    adapter: Any,
-    problem: Problem,
-    samples: _Samples,
-    wanted: tuple[str, ...],
-    grad_output: Any,
-    out: tuple[Any, ...] | None,
-) -> dict[str, Any]:
-    """An array for each gradient asked for: the caller's, checked, or a new one."""
-    arguments = {**dict(problem.operands), problem.weight[0]: problem.weight[1]}
-    arrays = dict(zip((name for name, _ in problem.operands), samples.arrays, strict=True))
-    buffers: dict[str, Any] = {}
-    taken = {**arguments, "target": problem.target, "grad_output": grad_output}
-    for position, name in enumerate(wanted):
-        array = arrays[name] if name in arrays else adapter.asarray(name, arguments[name])
-        axis = samples.axis if name in arrays else -1
-        dtype = array.dtype if adapter.float_name(array.dtype) else samples.dtype
-        if out is None:
-            buffers[name] = adapter.empty_like(array, axis, dtype)
-        else:
-            label = f"out[{position}]"
-            buffers[name] = adapter.check_out(label, out[position], array.shape, dtype, taken)
-            taken[label] = out[position]
-    return buffers
-
-
 def _run(
     adapter: Any,
     problem: Problem,
-    samples: _Samples,
+    call: _Call,
+    dtype: Any,
+    arrays: tuple[Any, ...],
     target: Any,
     weight: Any,
     scale: Any,
-    buffers: dict[str, Any],
+    wanted: list[Any],
 ) -> tuple[Any, float]:
     """Runs the passes: the weighted loss of each sample, their sum, and the gradients."""
-    wanted = [buffers.get(name) for name, _ in problem.operands]
-    losses = adapter.empty(samples.shape, np.float64)
-    if losses.size == 0:
+    losses = adapter.empty(call.shape, np.float64)
+    if call.kernel is None:
         for buffer in wanted:
             if buffer is not None:
                 buffer[...] = 0
         return losses, 0.0
 
-    rows = [adapter.rows(array, samples.axis, samples.dtype) for array in samples.arrays]
+    rows = [
+        array if there else adapter.rows(array, call.axis, dtype)
+        for array, there in zip(arrays, call.operands, strict=True)
+    ]
     # A gradient is written in place where its rows are contiguous and of the computing dtype.
-    views = [None if b is None else adapter.features_last(b, samples.axis) for b in wanted]
-    grads = [None if v is None else adapter.rows_for_writing(v, samples.dtype) for v in views]
-    plan = _plan.plan(
-        samples.shape,
-        samples.features,
-        tuple(_plan.Layout(row.shape[:-1], row.strides[:-1]) for row in rows),
-        tuple(None if g is None else _plan.Layout(g.shape[:-1], g.strides[:-1]) for g in grads),
-    )
-    kernel = _kernel(problem, len(rows), adapter.float_name(samples.dtype), plan.parallel)
+    grads = [
+        g if there or g is None else adapter.empty(adapter.features_last(g, call.axis).shape, dtype)
+        for g, there in zip(wanted, call.grads, strict=True)
+    ]
     # Kept here, for an address does not keep its array alive.
     numbers = [
-        n if isinstance(n, float) else adapter.numbers(n, samples.shape)
+        n if isinstance(n, float) else adapter.numbers(n, call.shape)
         for n in (target, weight, scale)
     ]
-    labels, weights, scales = (
+    labels, weights, scales = [
         (0, 0, n) if isinstance(n, float) else (adapter.address(n), int(n.size > 1), 0.0)
         for n in numbers
-    )
-    for run in plan.passes:
+    ]
+    row_addresses = tuple([adapter.address(row) for row in rows])
+    grad_addresses = tuple([0 if g is None else adapter.address(g) for g in grads])
+    for run in call.passes:
         sums = [
-            adapter.empty((run.tasks, samples.features), np.float64) if mode == ADD else None
+            adapter.empty((run.tasks, call.features), np.float64) if mode == ADD else None
             for mode in run.modes
         ]
-        total = kernel(
+        total = call.kernel(
             run.tasks,
             losses.size,
             adapter.address(losses),
-            tuple(map(adapter.address, rows)),
-            tuple(0 if g is None else adapter.address(g) for g in grads),
-            tuple(0 if s is None else adapter.address(s) for s in sums),
+            row_addresses,
+            grad_addresses,
+            tuple([0 if s is None else adapter.address(s) for s in sums]),
             run.modes,
             run.geometry,
             run.inner,
             run.segments,
-            samples.features,
+            call.features,
             labels,
             weights,
             scales,
             problem.distance.parameters if isinstance(problem.distance, Distance) else (),
             problem.parameters,
         )
-        for grad, part in zip(grads, sums, strict=True):
-            if part is not None and grad is not None:
-                by_row = part.reshape(run.outer, run.segments, samples.features)
-                grad[...] = by_row.sum(axis=1).reshape(grad.shape)
-    for view, grad in zip(views, grads, strict=True):
-        if view is not None and grad is not None and grad is not view:
-            view[...] = grad
+        for k, part in enumerate(sums):
+            if part is not None:
+                by_row = part.reshape(run.outer, run.segments, call.features).sum(axis=1)
+                grad = grads[k] if not call.grads[k] else adapter.features_last(grads[k], call.axis)
+                grad[...] = by_row.reshape(grad.shape)
+    for buffer, grad, there in zip(wanted, grads, call.grads, strict=True):
+        if buffer is not None and not there:
+            adapter.features_last(buffer, call.axis)[...] = grad
     return losses, total
-
-
-def _kernel(problem: Problem, operands: int, dtype: str, parallel: bool) -> Callable[..., float]:
-    from fastcos.kernels import cpu
-
-    if not isinstance(problem.distance, Distance):
-        return cpu.pointwise(problem.loss, dtype, parallel)
-    loops = cpu.pair if operands == 2 else cpu.triplet
-    return loops(problem.loss, problem.distance, dtype, parallel)

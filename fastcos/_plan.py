@@ -9,10 +9,10 @@ Operands that are broadcast over different axes take a pass each; all others rid
 
 from __future__ import annotations
 
-import functools
 import math
+import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,11 +54,55 @@ class Plan(NamedTuple):
     parallel: bool
 
 
+class Form(NamedTuple):
+    """What an array looks like; strides in bytes."""
+
+    shape: Shape
+    strides: Strides
+    dtype: Any
+    aligned: bool
+
+
 class Layout(NamedTuple):
     """Where the rows of an operand lie: leading axes aligned to the samples', strides in bytes."""
 
     shape: Shape
     strides: Strides
+
+
+def rows(form: Form, axis: int, dtype: Any) -> tuple[Layout, bool]:
+    """Where a kernel finds the rows, and whether that is where they are, or in a copy.
+
+    A row must be contiguous and of the computing dtype; the other axes may have any strides. An
+    axis of 0 stands for rows of one component.
+    """
+    shape, strides, own, aligned = form
+    if axis:
+        length, step = shape[axis], strides[axis]
+        shape, strides = _without(shape, axis), _without(strides, axis)
+    else:
+        length, step = 1, 0
+    if own == dtype and aligned and (length == 1 or step == own.itemsize):
+        return Layout(shape, strides), True
+    return Layout(shape, _contiguous(shape, length * dtype.itemsize)), False
+
+
+def new(form: Form, axis: int, dtype: Any) -> Form:
+    """A new array of the same shape, whose rows along ``axis`` are contiguous."""
+    if not axis:
+        return Form(form.shape, _contiguous(form.shape, dtype.itemsize), dtype, True)
+    outer = _contiguous(_without(form.shape, axis), form.shape[axis] * dtype.itemsize)
+    at = len(form.shape) + axis
+    return Form(form.shape, (*outer[:at], dtype.itemsize, *outer[at:]), dtype, True)
+
+
+def _without(values: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    at = len(values) + axis
+    return values[:at] + values[at + 1 :]
+
+
+def _contiguous(shape: Shape, itemsize: int) -> Strides:
+    return tuple(itemsize * math.prod(shape[a + 1 :]) for a in range(len(shape)))
 
 
 def check_reduction(reduction: object) -> str:
@@ -79,7 +123,14 @@ def check_finite(name: str, value: object) -> float:
     return number
 
 
-@functools.lru_cache(maxsize=1024)
+def check_axis(axis: object) -> int:
+    """Returns an integer or raises."""
+    try:
+        return operator.index(axis)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"axis must be an integer, got {axis!r}") from None
+
+
 def feature_axis(names: tuple[str, ...], shapes: tuple[Shape, ...], axis: int) -> int:
     """The feature axis counted from the end, the same for all operands.
 
@@ -103,14 +154,13 @@ def feature_axis(names: tuple[str, ...], shapes: tuple[Shape, ...], axis: int) -
     return from_end
 
 
-@functools.lru_cache(maxsize=1024)
 def sample_shape(names: tuple[str, ...], shapes: tuple[Shape, ...], axis: int) -> Shape:
     """The broadcast leading shape: one loss per position.
 
     Raises:
         ValueError: the leading axes do not broadcast.
     """
-    leading = [shape[: len(shape) + axis] + shape[len(shape) + axis + 1 :] for shape in shapes]
+    leading = [_without(shape, axis) for shape in shapes]
     try:
         return np.broadcast_shapes(*leading)
     except ValueError:
@@ -122,22 +172,26 @@ def sample_shape(names: tuple[str, ...], shapes: tuple[Shape, ...], axis: int) -
 
 def check_per_sample(name: str, shape: Shape, samples: Shape) -> None:
     """Raises unless ``shape`` is () or has the rank of the samples with every axis equal or 1."""
-    fits = len(shape) == len(samples) and all(
-        n in (1, of) for n, of in zip(shape, samples, strict=True)
+    fits = (
+        not shape
+        or shape == samples
+        or (
+            len(shape) == len(samples)
+            and all(n in (1, of) for n, of in zip(shape, samples, strict=True))
+        )
     )
-    if shape and not fits:
+    if not fits:
         raise ValueError(
             f"{name} must be a scalar or have the shape of the per-sample loss, {samples}, with"
             f" every axis equal or 1; got shape {shape}"
         )
 
 
-@functools.lru_cache(maxsize=1024)
 def plan(
     samples: Shape,
     features: int,
-    operands: tuple[Layout, ...],
-    grads: tuple[Layout | None, ...],
+    operands: Sequence[Layout],
+    grads: Sequence[Layout | None],
 ) -> Plan:
     """The passes that visit all samples and give every gradient asked for.
 

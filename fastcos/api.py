@@ -66,7 +66,7 @@ def cosine_similarity(x1: Any, x2: Any, *, axis: int = -1, eps: float = 0.0) -> 
     """
     return Problem(
         losses.identity,
-        distances._SIMILARITY._replace(parameters=(distances._eps(eps),)),
+        distances._with(distances._SIMILARITY, (distances._eps(eps),)),
         (("x1", x1), ("x2", x2)),
         axis=axis,
         reduction="none",

@@ -68,6 +68,14 @@ class Distance(NamedTuple):
     parameters: tuple[float, ...] = ()
 
 
+Functions = tuple[Callable[..., Any] | None, ...]
+
+
+def functions(distance: Distance) -> Functions:
+    """A distance without its name and parameters: what a kernel is compiled for."""
+    return distance[1:-1]
+
+
 # --------------------------------------------------------------------------------------------------
 # Range. Sums of squares leave float64 long before the distance does: (1e200)² is infinite. A sum
 # outside [2⁻⁵⁰⁰, 2⁵⁰⁰] (the square root of the range, so that products of two sums stay inside too)
@@ -550,6 +558,11 @@ _CHEBYSHEV, _LP = _chebyshev(), _lp()
 _CANBERRA, _BRAYCURTIS, _POINCARE = _canberra(), _braycurtis(), _poincare()
 
 
+def _with(distance: Distance, parameters: tuple[float, ...]) -> Distance:
+    # Half the time of _replace, which is part of every call.
+    return Distance(*distance[:-1], parameters)
+
+
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
@@ -588,7 +601,7 @@ def cosine(eps: float = 0.0) -> Distance:
         >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.cosine())), 6)
         0.04
     """
-    return _COSINE._replace(parameters=(_eps(eps),))
+    return _with(_COSINE, (_eps(eps),))
 
 
 def dot() -> Distance:
@@ -659,7 +672,7 @@ def euclidean(eps: float = 1e-6) -> Distance:
         >>> float(fastcos.paired_distance(x, y, fastcos.distances.euclidean(eps=0)))
         5.0
     """
-    return _EUCLIDEAN._replace(parameters=(_eps(eps),))
+    return _with(_EUCLIDEAN, (_eps(eps),))
 
 
 def sqeuclidean() -> Distance:
@@ -701,7 +714,7 @@ def manhattan(eps: float = 1e-6) -> Distance:
         >>> float(fastcos.paired_distance(x, y, fastcos.distances.manhattan(eps=0)))
         7.0
     """
-    return _MANHATTAN._replace(parameters=(_eps(eps),))
+    return _with(_MANHATTAN, (_eps(eps),))
 
 
 def chebyshev(eps: float = 1e-6) -> Distance:
@@ -727,7 +740,7 @@ def chebyshev(eps: float = 1e-6) -> Distance:
         >>> float(fastcos.paired_distance(x, y, fastcos.distances.chebyshev(eps=0)))
         4.0
     """
-    return _CHEBYSHEV._replace(parameters=(_eps(eps),))
+    return _with(_CHEBYSHEV, (_eps(eps),))
 
 
 def lp(p: float, eps: float = 1e-6) -> Distance:
@@ -759,8 +772,8 @@ def lp(p: float, eps: float = 1e-6) -> Distance:
         raise ValueError(f"p must be > 0 (inf for the maximum norm), got {p!r}")
     special = {1.0: _MANHATTAN, 2.0: _EUCLIDEAN, math.inf: _CHEBYSHEV}.get(power)
     if special is not None:
-        return special._replace(parameters=(_eps(eps),))
-    return _LP._replace(parameters=(power, _eps(eps)))
+        return _with(special, (_eps(eps),))
+    return _with(_LP, (power, _eps(eps)))
 
 
 def canberra() -> Distance:

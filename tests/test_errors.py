@@ -198,18 +198,26 @@ OUT_CASES = {
     "list element": (
         lambda g1, g2: (g1, g2.tolist()),
         TypeError,
-        r"out\[1\] must be a NumPy array",
+        r"out for input2 must be a NumPy array",
     ),
     "shape": (
         lambda g1, g2: (g1, g2[:3]),
         ValueError,
-        r"out\[1\] must have shape \(4, 3\).*\(3, 3\)",
+        r"out for input2 must have shape \(4, 3\).*\(3, 3\)",
     ),
-    "dtype": (lambda g1, g2: (g1, g2.astype("f4")), TypeError, r"out\[1\].*float64.*float32"),
-    "same": (lambda g1, g2: (g1, g1), ValueError, r"out\[1\] shares memory with out\[0\]"),
-    "input": (lambda g1, g2: (g1, X), ValueError, r"out\[1\] shares memory with input1"),
-    "broadcast": (lambda g1, g2: (g1, _strided((4, 3))), ValueError, r"out\[1\].*share memory"),
-    "read-only": (lambda g1, g2: (g1, _locked(g2)), ValueError, r"out\[1\] is read-only"),
+    "dtype": (lambda g1, g2: (g1, g2.astype("f4")), TypeError, r"out for input2.*float64.*float32"),
+    "same": (
+        lambda g1, g2: (g1, g1),
+        ValueError,
+        r"out for input2 shares memory with out for input1",
+    ),
+    "input": (lambda g1, g2: (g1, X), ValueError, r"out for input2 shares memory with input1"),
+    "broadcast": (
+        lambda g1, g2: (g1, _strided((4, 3))),
+        ValueError,
+        r"out for input2.*share memory",
+    ),
+    "read-only": (lambda g1, g2: (g1, _locked(g2)), ValueError, r"out for input2 is read-only"),
 }
 
 

@@ -24,7 +24,7 @@ import numba
 from numba import float64, prange
 from numba.extending import register_jitable
 
-from fastcos.distances import Distance
+from fastcos.distances import Functions
 from fastcos.kernels import ADD, SKIP, WRITE
 from fastcos.kernels._memory import STORAGE, doubles, prefetch
 from fastcos.losses import Loss
@@ -37,7 +37,7 @@ _REORDER = {"reassoc", "contract"}
 _BLOCK = 192
 
 
-def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable[..., float]:
+def pair(loss: Loss, distance: Functions, dtype: str, parallel: bool) -> Callable[..., float]:
     """The kernel of a loss of one distance between two operands.
 
     Its arguments, in order; addresses are integers, strides bytes, all numbers of samples float64:
@@ -57,16 +57,16 @@ def pair(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable
     Returns:
         The kernel; it returns the sum of ``out``.
     """
-    return _compiled(_pair, loss.function, _functions(distance), dtype, parallel)
+    return _compiled(_pair, loss.function, distance, dtype, parallel)
 
 
-def triplet(loss: Loss, distance: Distance, dtype: str, parallel: bool) -> Callable[..., float]:
+def triplet(loss: Loss, distance: Functions, dtype: str, parallel: bool) -> Callable[..., float]:
     """The kernel of a loss of the distances (a,p), (a,n) and, for a loss of three, (p,n).
 
     Arguments as in :func:`pair`, with three operands.
     """
     body = _triplet_swap if loss.arity == 3 else _triplet
-    return _compiled(body, loss.function, _functions(distance), dtype, parallel)
+    return _compiled(body, loss.function, distance, dtype, parallel)
 
 
 def pointwise(loss: Loss, dtype: str, parallel: bool) -> Callable[..., float]:
@@ -77,23 +77,30 @@ def pointwise(loss: Loss, dtype: str, parallel: bool) -> Callable[..., float]:
     return _compiled(_POINTWISE[loss.arity], loss.function, (), dtype, parallel)
 
 
+@functools.cache
+def all_signs() -> Callable[[int, int], bool]:
+    """The kernel that says whether each of ``count`` float64 numbers at an address is 1 or -1."""
+
+    def kernel(address: int, count: int) -> bool:
+        wrong = 0
+        for label in doubles(address, count):
+            wrong += abs(label) != 1
+        return wrong == 0
+
+    kernel.__qualname__ += f"_{_source_digest()}"
+    return numba.njit(nogil=True, cache=True)(kernel)
+
+
 # --------------------------------------------------------------------------------------------------
 # Compilation
 # --------------------------------------------------------------------------------------------------
-
-_Functions = tuple[Callable[..., Any] | None, ...]
-
-
-def _functions(distance: Distance) -> _Functions:
-    """The distance without its name and parameters: what a kernel is compiled for."""
-    return distance[1:-1]
 
 
 @functools.cache
 def _compiled(
     body: Callable[..., Callable[..., None]],
     function: Callable[..., Any],
-    distance: _Functions,
+    distance: Functions,
     dtype: str,
     parallel: bool,
 ) -> Any:
@@ -261,10 +268,17 @@ def _row_and_next(address: int, position: int, geometry: Any, operand: int) -> t
     return this, 0 if following == this else following
 
 
-def _measure(distance: Any, storage: Any, jitable: Any) -> Any:
-    """``(x, y, next_x, next_y, features, parameters) -> (state, d)`` for two rows by address.
+@register_jitable(forceinline=True)
+def _nothing(work: Any, start: int, stop: int) -> None:
+    pass
 
-    The next rows, where not 0, are those that will be read after these.
+
+def _measure(distance: Any, storage: Any, jitable: Any, meanwhile: Any = _nothing) -> Any:
+    """``(x, y, next_x, next_y, features, parameters, work) -> (state, d)`` for rows by address.
+
+    The next rows, where not 0, are those that will be read after these. After each stretch of the
+    sums ``meanwhile(work, start, stop)`` is called: memory that is read and written in turns, by
+    the stretch and not by the row, is busy all the time.
     """
     init, accumulate, finalize, _, revisit, reaccumulate = distance
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
@@ -283,18 +297,31 @@ def _measure(distance: Any, storage: Any, jitable: Any) -> Any:
         return state
 
     @jitable()
-    def measure(x: int, y: int, next_x: int, next_y: int, features: int, parameters: Any) -> Any:
+    def stretch(state: Any, x: int, y: int, next_x: int, next_y: int, at: int) -> Any:
+        if next_x != 0:
+            prefetch(next_x + at, _BLOCK * size)
+        if next_y != 0:
+            prefetch(next_y + at, _BLOCK * size)
+        return first_pass(state, row(x + at, _BLOCK), row(y + at, _BLOCK), _BLOCK)
+
+    @jitable()
+    def measure(
+        x: int, y: int, next_x: int, next_y: int, features: int, parameters: Any, work: Any
+    ) -> Any:
         state = init(0.0, *parameters)
         whole = features - features % _BLOCK
-        for start in range(0, whole, _BLOCK):
-            at = start * size
-            if next_x != 0:
-                prefetch(next_x + at, _BLOCK * size)
-            if next_y != 0:
-                prefetch(next_y + at, _BLOCK * size)
-            state = first_pass(state, row(x + at, _BLOCK), row(y + at, _BLOCK), _BLOCK)
+        # Two loops, or the compiler takes the square roots of the work out of the loop, and then
+        # does them also where there is no work: 50 ns a row.
+        if work[-1] == 0:
+            for start in range(0, whole, _BLOCK):
+                state = stretch(state, x, y, next_x, next_y, start * size)
+        else:
+            for start in range(0, whole, _BLOCK):
+                state = stretch(state, x, y, next_x, next_y, start * size)
+                meanwhile(work, start, start + _BLOCK)
         at, rest = whole * size, features - whole
         state = first_pass(state, row(x + at, rest), row(y + at, rest), rest)
+        meanwhile(work, whole, features)
         again, state = revisit(state)
         while again:
             state = further_pass(state, row(x, features), row(y, features), features)
@@ -327,8 +354,13 @@ def _sweep(gradient: Any, storage: Any, jitable: Any, side: int) -> Any:
     return sweep
 
 
-def _sweep_pair(gradient: Any, storage: Any, jitable: Any) -> Any:
-    """Writes both gradients of one distance, all rows by address, reading the rows once."""
+def _sweep_pair(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
+    """Writes both gradients of a sample while the next one is measured.
+
+    Returns:
+        ``begin(c, state, d, x, y, gx, gy, features) -> work`` and ``go_on(work, start, stop)``, to
+        be called for every stretch of the row. No work is that of no features.
+    """
     row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
 
     @jitable()
@@ -339,23 +371,23 @@ def _sweep_pair(gradient: Any, storage: Any, jitable: Any) -> Any:
             gy[k] = encode(c * dy)
 
     @jitable()
-    def sweep_pair(
-        c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int, features: int
-    ) -> None:
+    def begin(c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int, features: int) -> Any:
         # Up to a cache line first: large NumPy arrays begin 16 bytes after one, and every vector
         # stored would straddle two.
         head = min(features, (-gx % 64) // size)
         write(c, s, d, row(x, head), row(y, head), row(gx, head), row(gy, head))
-        x, y, gx, gy, rest = (
-            x + head * size,
-            y + head * size,
-            gx + head * size,
-            gy + head * size,
-            features - head,
-        )
-        write(c, s, d, row(x, rest), row(y, rest), row(gx, rest), row(gy, rest))
+        at = head * size
+        return c, s, d, x + at, y + at, gx + at, gy + at, features - head
 
-    return sweep_pair
+    @jitable()
+    def go_on(work: Any, start: int, stop: int) -> None:
+        c, s, d, x, y, gx, gy, features = work
+        length = min(stop, features) - start
+        if length > 0:
+            x, y, gx, gy = x + start * size, y + start * size, gx + start * size, gy + start * size
+            write(c, s, d, row(x, length), row(y, length), row(gx, length), row(gy, length))
+
+    return begin, go_on
 
 
 def _sweep_both(gradient: Any, storage: Any, jitable: Any, side1: int, side2: int) -> Any:
@@ -398,9 +430,10 @@ def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
 
 
 def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
-    measure, gradient, row = _measure(distance, storage, jitable), distance[3], storage.row
+    init, gradient, row = distance[0], distance[3], storage.row
     sweep_x, sweep_y = _sweep(gradient, storage, jitable, 0), _sweep(gradient, storage, jitable, 1)
-    sweep_pair = _sweep_pair(gradient, storage, jitable)
+    begin_pair, go_on = _sweep_pair(gradient, storage, jitable)
+    measure = _measure(distance, storage, jitable, meanwhile=go_on)
 
     @jitable()
     def task(
@@ -413,26 +446,29 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
         _clear(sums, modes, t, features)
         sum_x = doubles(sums[0] + t * features * 8, features)
         sum_y = doubles(sums[1] + t * features * 8, features)
+        work = (0.0, init(0.0, *of_distance), 0.0, 0, 0, 0, 0, 0)
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
             x, next_x = _row_and_next(rows[0], position, geometry, 1)
             y, next_y = _row_and_next(rows[1], position, geometry, 2)
             i = _offset(position, geometry, 5)
-            state, d = measure(x, y, next_x, next_y, features, of_distance)
+            state, d = measure(x, y, next_x, next_y, features, of_distance, work)
             value, slopes = function((d,), _at(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i) * slopes[0]
             gx = grads[0] + _offset(position, geometry, 3)
             gy = grads[1] + _offset(position, geometry, 4)
-            if modes[0] == WRITE and modes[1] == WRITE and c != 0:
-                sweep_pair(c, state, d, x, y, gx, gy, features)
+            both = modes[0] == WRITE and modes[1] == WRITE and c != 0
+            work = begin_pair(c, state, d, x, y, gx, gy, features if both else 0)
+            if both:
                 continue
             xs, ys = row(x, features), row(y, features)
             if modes[0] != SKIP:
                 sweep_x(modes[0], row(gx, features), sum_x, c, state, d, xs, ys)
             if modes[1] != SKIP:
                 sweep_y(modes[1], row(gy, features), sum_y, c, state, d, xs, ys)
+        go_on(work, 0, features)
 
     return task
 
@@ -459,7 +495,9 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         sweep_n = sweep_p
 
         @jitable()
-        def third(x: int, y: int, next_x: int, next_y: int, features: int, parameters: Any) -> Any:
+        def third(
+            x: int, y: int, next_x: int, next_y: int, features: int, parameters: Any, work: Any
+        ) -> Any:
             return init(0.0, *parameters), 0.0
 
         init = distance[0]
@@ -488,9 +526,9 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             at_n, next_n = _row_and_next(rows[2], position, geometry, 3)
             a, p, n = row(at_a, features), row(at_p, features), row(at_n, features)
             i = _offset(position, geometry, 7)
-            s1, d1 = measure(at_a, at_p, next_a, next_p, features, of_distance)
-            s2, d2 = measure(at_a, at_n, 0, next_n, features, of_distance)
-            s3, d3 = third(at_p, at_n, 0, 0, features, of_distance)
+            s1, d1 = measure(at_a, at_p, next_a, next_p, features, of_distance, (0,))
+            s2, d2 = measure(at_a, at_n, 0, next_n, features, of_distance, (0,))
+            s3, d3 = third(at_p, at_n, 0, 0, features, of_distance, (0,))
             value, slopes = judge(d1, d2, d3, _at(target, i), of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
