@@ -15,6 +15,8 @@ from fastcos._plan import Form
 Array = npt.NDArray[Any]
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+#: NumPy has no number of threads of its own.
+THREADS = None
 ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
 
 
@@ -94,8 +96,8 @@ def features_last(array: Array, axis: int) -> Array:
     return array if axis == -1 else np.moveaxis(array, axis, -1)
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Array:
-    """A new array."""
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any] | None, like: Array) -> Array:
+    """A new array; of float64 where no dtype is given."""
     return np.empty(shape, dtype)
 
 
@@ -104,6 +106,16 @@ def empty_like(array: Array, axis: int, dtype: Any) -> Array:
     if axis in (-1, 0):
         return np.empty(array.shape, dtype)
     return np.moveaxis(np.empty(np.moveaxis(array, axis, -1).shape, dtype), -1, axis)
+
+
+def is_bool(array: Array) -> bool:
+    """Whether labels are True and False."""
+    return array.dtype == bool
+
+
+def host(array: Array) -> Array:
+    """The same as a NumPy array."""
+    return array
 
 
 def all_signs(labels: Array) -> bool:
@@ -126,6 +138,16 @@ def sum_to(array: Array, shape: tuple[int, ...]) -> Array:
         return np.asarray(array.sum())
     axes = tuple(a for a, n in enumerate(shape) if n == 1)
     return cast(Array, array.sum(axis=axes, keepdims=True))
+
+
+def values(losses: Array, dtype: np.dtype[Any]) -> Any:
+    """What is returned for one loss per sample."""
+    return losses.astype(dtype)[()]
+
+
+def scalar(number: float, dtype: np.dtype[Any], like: Array) -> Any:
+    """What is returned for one number."""
+    return dtype.type(number)
 
 
 def address(array: Array) -> int:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from fastcos import _plan
-from fastcos.distances import DISTANCES, Distance, Functions, functions
+from fastcos.distances import DISTANCES, Distance, Functions
 from fastcos.kernels import ADD
 from fastcos.losses import Loss
 
@@ -128,6 +128,7 @@ class _Call(NamedTuple):
         operands: Per operand, whether its rows are read where they lie.
         grads: Per operand, whether its gradient's rows are written where they are wanted.
         kernel: What runs; None where there is no sample.
+        twin: Where the kernel is a parallel one, what gives the serial one.
         passes: How often, and over what.
     """
 
@@ -137,7 +138,21 @@ class _Call(NamedTuple):
     operands: tuple[bool, ...]
     grads: tuple[bool, ...]
     kernel: Callable[..., float] | None
+    twin: Callable[[], Callable[..., float]] | None
     passes: tuple[_plan.Pass, ...]
+
+
+def evaluate(problem: Problem) -> Any:
+    """The value of a problem; what else there is to do with it is the framework's affair."""
+    if problem.distance is not None and not isinstance(problem.distance, Distance):
+        problem = _measured(problem)
+    adapter = _adapter_of(problem)
+    return adapter.evaluate(problem) if hasattr(adapter, "evaluate") else solve(problem)[0]
+
+
+def _adapter_of(problem: Problem, grad_output: Any = None) -> Any:
+    labels, upstream = ("target", problem.target), ("grad_output", grad_output)
+    return adapter_for((*problem.operands, labels, problem.weight, upstream))
 
 
 def solve(
@@ -145,23 +160,20 @@ def solve(
     wanted: tuple[str, ...] = (),
     grad_output: Any = None,
     out: tuple[Any, ...] | None = None,
+    result: Any = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """The value of a problem, and its gradients with respect to the arguments named in ``wanted``.
 
-    Everything that can be wrong is found before the first kernel runs or a byte is written.
+    The value is of dtype ``result``, or of that which is computed in. Everything that can be wrong
+    is found before the first kernel runs or a byte is written.
     """
     distance = problem.distance
     if distance is not None and not isinstance(distance, Distance):
-        problem, distance = _measured(problem, wanted), None
+        if wanted:
+            raise _unknown_gradient(distance)
+        problem, distance = _measured(problem), None
     weight_name, weight_value = problem.weight
-    adapter = adapter_for(
-        (
-            *problem.operands,
-            ("target", problem.target),
-            problem.weight,
-            ("grad_output", grad_output),
-        )
-    )
+    adapter = _adapter_of(problem, grad_output)
     reduction = _plan.check_reduction(problem.reduction)
     names = tuple([name for name, _ in problem.operands])
     arrays = tuple([adapter.asarray(name, value) for name, value in problem.operands])
@@ -170,7 +182,7 @@ def solve(
     call = _prepared(
         adapter,
         problem.loss,
-        distance and functions(distance),
+        distance and distance.functions,
         dtype,
         names,
         tuple([adapter.form(array) for array in arrays]),
@@ -206,35 +218,38 @@ def solve(
     else:
         losses, total = _run(adapter, problem, call, dtype, arrays, target, weight, scale, grads)
 
+    result = result or dtype
     if reduction == "none":
-        value = (losses * weight if weight_name in wanted else losses).astype(dtype)[()]
+        value = adapter.values(losses * weight if weight_name in wanted else losses, result)
     else:
-        empty_mean = reduction == "mean" and losses.size == 0
+        empty_mean = reduction == "mean" and call.kernel is None
         mean = total / denominator if denominator else (math.nan if empty_mean else 0.0)
-        value = dtype.type(mean)
+        value = adapter.scalar(mean, result, losses)
     results: dict[str, Any] = dict(zip(names, grads, strict=True))
     if weight_name in wanted:
         less = mean if reduction == "mean" else 0.0
         results[weight_name] = slopes
-        slopes[...] = adapter.sum_to((losses - less) * scale, np.shape(weight))
+        slopes[...] = adapter.sum_to((losses - less) * scale, slopes.shape)
     found = tuple([results[name] for name in wanted])
     # A gradient of one number is a scalar like the value, but what the caller gave is handed back.
     return value, found if out is not None else tuple([g if g.ndim else g[()] for g in found])
 
 
-def _measured(problem: Problem, wanted: tuple[str, ...]) -> Problem:
+def _unknown_gradient(distance: Any) -> TypeError:
+    name = getattr(distance, "__name__", "mine")
+    return TypeError(
+        f"the gradient of the callable {name} is not known. Write it as a Distance:\n"
+        f'    fastcos.Distance("{name}",\n'
+        "        init=lambda zero: (zero,),\n"
+        "        accumulate=lambda state, x, y: (state[0] + (x - y) ** 2,),\n"
+        "        finalize=lambda state: state[0],\n"
+        "        gradient=lambda state, d, x, y: (2 * (x - y), -2 * (x - y)))\n"
+        "and test it with fastcos.check_distance"
+    )
+
+
+def _measured(problem: Problem) -> Problem:
     """The problem with its rows replaced by the distances that a user's callable gives."""
-    if wanted:
-        name = getattr(problem.distance, "__name__", "mine")
-        raise TypeError(
-            f"the gradient of the callable {name} is not known. Write it as a Distance:\n"
-            f'    fastcos.Distance("{name}",\n'
-            "        init=lambda zero: (zero,),\n"
-            "        accumulate=lambda state, x, y: (state[0] + (x - y) ** 2,),\n"
-            "        finalize=lambda state: state[0],\n"
-            "        gradient=lambda state, d, x, y: (2 * (x - y), -2 * (x - y)))\n"
-            "and test it with fastcos.check_distance"
-        )
     measure = problem.distance
     assert callable(measure)
     adapter = adapter_for(problem.operands)
@@ -316,15 +331,23 @@ def _prepared(
             new = _plan.new(operand, axis, own)
             written.append(_plan.rows(new, axis, dtype) if grad else None)
     in_place = [g is not None and g[1] for g in written]
-    kernel, passes = None, cast(tuple[_plan.Pass, ...], ())
+    kernel, twin, passes = None, None, cast(tuple[_plan.Pass, ...], ())
     if math.prod(shape):
         plan = _plan.plan(
             shape, features, [layout for layout, _ in rows], [g and g[0] for g in written]
         )
-        kernel = _kernel(loss, distance, len(rows), adapter.float_name(dtype), plan.parallel)
-        passes = plan.passes
+        of = loss, distance, len(rows), adapter.float_name(dtype)
+        kernel, passes = _kernel(*of, plan.parallel), plan.passes
+        twin = functools.partial(_kernel, *of, False) if plan.parallel else None
     return _Call(
-        axis, shape, features, tuple(there for _, there in rows), tuple(in_place), kernel, passes
+        axis,
+        shape,
+        features,
+        tuple(there for _, there in rows),
+        tuple(in_place),
+        kernel,
+        twin,
+        passes,
     )
 
 
@@ -346,10 +369,10 @@ def _labels(adapter: Any, problem: Problem, samples: tuple[int, ...]) -> Any:
     given = adapter.asarray("target", problem.target)
     _plan.check_per_sample("target", given.shape, samples)
     labels = adapter.float64("target", given)
-    if given.dtype == bool:
+    if adapter.is_bool(given):
         return 2 * labels - 1
     if problem.validate is not False and not adapter.all_signs(labels):
-        raise _wrong_label(given, labels)
+        raise _wrong_label(adapter.host(given), adapter.host(labels))
     return labels
 
 
@@ -383,9 +406,9 @@ def _denominator(reduction: str, weight: Any, samples: tuple[int, ...]) -> float
     if isinstance(weight, float):
         return weight * count if reduction == "mean" else float((weight != 0) * count)
     # Every weight counts once for each sample that it is broadcast to.
-    times = count // weight.size if weight.size else 0
-    total = weight.sum() if reduction == "mean" else np.count_nonzero(weight)
-    return float(total) * times
+    size = math.prod(weight.shape)
+    total = weight.sum() if reduction == "mean" else (weight != 0).sum()
+    return float(total) * (count // size if size else 0)
 
 
 def _run(
@@ -400,12 +423,13 @@ def _run(
     wanted: list[Any],
 ) -> tuple[Any, float]:
     """Runs the passes: the weighted loss of each sample, their sum, and the gradients."""
-    losses = adapter.empty(call.shape, np.float64)
+    losses = adapter.empty(call.shape, None, arrays[0])
     if call.kernel is None:
         for buffer in wanted:
             if buffer is not None:
                 buffer[...] = 0
         return losses, 0.0
+    from fastcos.kernels._threads import launch
 
     rows = [
         array if there else adapter.rows(array, call.axis, dtype)
@@ -413,7 +437,9 @@ def _run(
     ]
     # A gradient is written in place where its rows are contiguous and of the computing dtype.
     grads = [
-        g if there or g is None else adapter.empty(adapter.features_last(g, call.axis).shape, dtype)
+        g
+        if there or g is None
+        else adapter.empty(adapter.features_last(g, call.axis).shape, dtype, g)
         for g, there in zip(wanted, call.grads, strict=True)
     ]
     # Kept here, for an address does not keep its array alive.
@@ -422,19 +448,22 @@ def _run(
         for n in (target, weight, scale)
     ]
     labels, weights, scales = [
-        (0, 0, n) if isinstance(n, float) else (adapter.address(n), int(n.size > 1), 0.0)
+        (0, 0, n)
+        if isinstance(n, float)
+        else (adapter.address(n), int(math.prod(n.shape) > 1), 0.0)
         for n in numbers
     ]
+    count = math.prod(call.shape)
     row_addresses = tuple([adapter.address(row) for row in rows])
     grad_addresses = tuple([0 if g is None else adapter.address(g) for g in grads])
     for run in call.passes:
         sums = [
-            adapter.empty((run.tasks, call.features), np.float64) if mode == ADD else None
+            adapter.empty((run.tasks, call.features), None, losses) if mode == ADD else None
             for mode in run.modes
         ]
-        total = call.kernel(
+        arguments = (
             run.tasks,
-            losses.size,
+            count,
             adapter.address(losses),
             row_addresses,
             grad_addresses,
@@ -450,12 +479,15 @@ def _run(
             problem.distance.parameters if isinstance(problem.distance, Distance) else (),
             problem.parameters,
         )
+        if call.twin is None:
+            total = call.kernel(*arguments)
+        else:
+            total = launch(call.kernel, call.twin, arguments, adapter.THREADS)
         for k, part in enumerate(sums):
             if part is not None:
                 by_row = part.reshape(run.outer, run.segments, call.features).sum(axis=1)
-                grad = grads[k] if not call.grads[k] else adapter.features_last(grads[k], call.axis)
-                grad[...] = by_row.reshape(grad.shape)
-    for buffer, grad, there in zip(wanted, grads, call.grads, strict=True):
-        if buffer is not None and not there:
-            adapter.features_last(buffer, call.axis)[...] = grad
+                grads[k][...] = by_row.reshape(grads[k].shape)
+    for view, grad in zip(views, grads, strict=True):
+        if view is not None and grad is not view:
+            view[...] = grad
     return losses, total

@@ -8,6 +8,7 @@ kind and dtype that went in, a scalar where one number is left.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -26,7 +27,7 @@ def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
 
     @functools.wraps(problem)
     def function(*args: P.args, **kwargs: P.kwargs) -> Any:
-        return _dispatch.solve(problem(*args, **kwargs))[0]
+        return _dispatch.evaluate(problem(*args, **kwargs))
 
     function.__annotations__ = {**problem.__annotations__, "return": "Any"}
     _PUBLIC.add(function)
@@ -187,6 +188,7 @@ def cosine_embedding_loss(
         (
             _plan.check_finite("margin", margin),
             _plan.check_finite("pos_margin", pos_margin),
+            math.nan,
         ),
         axis=axis,
         target=target,
@@ -454,7 +456,7 @@ def hinge_embedding_loss(
         losses.hinge_embedding,
         None,
         (("input", input),),
-        (_plan.check_finite("margin", margin),),
+        (_plan.check_finite("margin", margin), math.nan),
         target=target,
         weight=("weight", weight),
         reduction=reduction,

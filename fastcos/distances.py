@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 State = tuple[Any, ...]
+Functions = tuple[Callable[..., Any] | None, ...]
 
 
 class Distance(NamedTuple):
@@ -67,13 +68,10 @@ class Distance(NamedTuple):
     reaccumulate: Callable[[State, Any, Any], State] | None = None
     parameters: tuple[float, ...] = ()
 
-
-Functions = tuple[Callable[..., Any] | None, ...]
-
-
-def functions(distance: Distance) -> Functions:
-    """A distance without its name and parameters: what a kernel is compiled for."""
-    return distance[1:-1]
+    @property
+    def functions(self) -> Functions:
+        """The record without its name and parameters: what a kernel is compiled for."""
+        return self[1:-1]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -236,6 +234,46 @@ def _similarity() -> Distance:
         _in_range,
         _cosine_reaccumulate,
         (0.0,),
+    )
+
+
+def _clamped_similarity() -> Distance:
+    # torch's cosine_similarity: norms of at least e, differentiated as if they were not clamped.
+    # With u = max(√(x·x), e), v = max(√(y·y), e):
+    #     c = s / (u v),    dc/dx = (y - s/(u √(x·x)) x) / (u v),   the second term 0 for x = 0
+    # The state is that of the cosine with e² in the place of eps.
+    def norms(state: State) -> tuple[Any, Any]:
+        return math.sqrt(max(state[1], state[7])), math.sqrt(max(state[2], state[8]))
+
+    def init(zero: Any, eps: Any) -> State:
+        return _cosine_init(zero, eps * eps)
+
+    def finalize(state: State) -> Any:
+        u, v = norms(state)
+        if u == 0 or v == 0:
+            return 0 * u * v
+        return state[0] / (u * v)
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        s, xx, yy, _, sx, sy, _, _, _ = state
+        u, v = norms(state)
+        if u == 0 or v == 0:
+            return 0 * x, 0 * y
+        r = 1 / (u * v)
+        a = 0 * xx if xx == 0 else s / (u * math.sqrt(xx))
+        b = 0 * yy if yy == 0 else s / (v * math.sqrt(yy))
+        x, y = x * sx, y * sy
+        return (y - a * x) * (r * sx), (x - b * y) * (r * sy)
+
+    return Distance(
+        "clamped_cosine_similarity",
+        init,
+        _cosine_accumulate,
+        finalize,
+        gradient,
+        _in_range,
+        _cosine_reaccumulate,
+        (1e-8,),
     )
 
 
@@ -553,6 +591,7 @@ def _poincare() -> Distance:
 
 
 _COSINE, _SIMILARITY, _ANGULAR, _DOT = _cosine(), _similarity(), _angular(), _dot()
+_CLAMPED_SIMILARITY = _clamped_similarity()
 _EUCLIDEAN, _SQEUCLIDEAN, _MANHATTAN = _euclidean(), _sqeuclidean(), _manhattan()
 _CHEBYSHEV, _LP = _chebyshev(), _lp()
 _CANBERRA, _BRAYCURTIS, _POINCARE = _canberra(), _braycurtis(), _poincare()

@@ -20,8 +20,8 @@ class Loss(NamedTuple):
     Args:
         arity: How many distances it takes: 1 for pairs, 2 for triplets, 3 for triplets with swap.
         function: ``(d, target, *parameters) -> (value, slopes)`` with ``d`` and ``slopes`` tuples
-            of one length; ``target`` is 1 or -1 (anything else gives NaN), or 0 where the loss has
-            no target.
+            of one length; ``target`` is 1 or -1, or 0 where the loss has no target. What any other
+            target gives is the last of the parameters.
         labelled: Whether it has a target.
     """
 
@@ -52,14 +52,15 @@ def _cosine_embedding() -> Loss:
     #     y = +1:  l = max(0, pos_margin - c) = max(0, d - (1 - pos_margin))     dl/dd =  1
     #     y = -1:  l = max(0, c - margin)     = max(0, (1 - margin) - d)         dl/dd = -1
     # In d, which keeps its digits for nearly parallel rows, where c has lost them.
-    def function(d: Any, target: Any, margin: Any, pos_margin: Any) -> Any:
+    # Any other target: l = dl/dd = other, which is NaN here and 0 in torch.
+    def function(d: Any, target: Any, margin: Any, pos_margin: Any, other: Any) -> Any:
         if target == 1:
             value, slope = _ramp(d[0] - (1 - pos_margin))
             return value, (slope,)
         if target == -1:
             value, slope = _ramp((1 - margin) - d[0])
             return value, (0 - slope,)  # not -slope: 0 and not -0
-        return math.nan, (math.nan,)
+        return other, (other,)
 
     return Loss(1, function, labelled=True)
 
@@ -67,13 +68,14 @@ def _cosine_embedding() -> Loss:
 def _hinge_embedding() -> Loss:
     # y = +1:  l = d                     dl/dd =  1
     # y = -1:  l = max(0, margin - d)    dl/dd = -1
-    def function(d: Any, target: Any, margin: Any) -> Any:
+    # Any other target: other times the sum of both; other is NaN here and 1 in torch.
+    def function(d: Any, target: Any, margin: Any, other: Any) -> Any:
+        value, slope = _ramp(margin - d[0])
         if target == 1:
             return d[0], (1.0,)
         if target == -1:
-            value, slope = _ramp(margin - d[0])
             return value, (0 - slope,)  # not -slope: 0 and not -0
-        return math.nan, (math.nan,)
+        return other * (d[0] + value), (other * (1 - slope),)
 
     return Loss(1, function, labelled=True)
 

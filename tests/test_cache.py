@@ -20,7 +20,7 @@ from fastcos.kernels import cpu
 from fastcos import losses, distances
 x, y = np.array([[1.0, 2.0]]), np.array([[3.0, 5.0]])
 d = fastcos.paired_distance(x, y, "sqeuclidean")
-kernel = cpu.pair(losses.identity, distances.functions(distances.sqeuclidean()), "float64", False)
+kernel = cpu.pair(losses.identity, distances.sqeuclidean().functions, "float64", False)
 print(fastcos.__file__, float(d[0]), sum(kernel.stats.cache_hits.values()))
 """
 

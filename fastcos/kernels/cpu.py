@@ -579,7 +579,7 @@ def _pointwise_task(function: Any, jitable: Any, gather: Any, scatter: Any) -> A
 
 
 def _pointwise_1(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
-    number, row, encode = _number_at(storage, jitable), storage.row, storage.encode
+    number, put = _number_at(storage, jitable), _put_at(storage, jitable)
 
     @jitable()
     def gather(rows: Any, position: int, geometry: Any) -> Any:
@@ -589,26 +589,31 @@ def _pointwise_1(function: Any, distance: Any, storage: Any, jitable: Any) -> An
     def scatter(
         grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
     ) -> None:
-        if modes[0] == WRITE:
-            g = row(grads[0] + _offset(position, geometry, 2), 1)
-            g[0] = encode(c * slopes[0])
+        put(modes[0], grads[0] + _offset(position, geometry, 2), c * slopes[0])
 
     return _pointwise_task(function, jitable, gather, scatter)
 
 
 def _pointwise_2(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
-    number = _number_at(storage, jitable)
+    number, put = _number_at(storage, jitable), _put_at(storage, jitable)
 
     @jitable()
     def gather(rows: Any, position: int, geometry: Any) -> Any:
         d1 = number(rows[0] + _offset(position, geometry, 1))
         return d1, number(rows[1] + _offset(position, geometry, 2))
 
-    return _pointwise_task(function, jitable, gather, _no_gradient)
+    @jitable()
+    def scatter(
+        grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
+    ) -> None:
+        put(modes[0], grads[0] + _offset(position, geometry, 3), c * slopes[0])
+        put(modes[1], grads[1] + _offset(position, geometry, 4), c * slopes[1])
+
+    return _pointwise_task(function, jitable, gather, scatter)
 
 
 def _pointwise_3(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
-    number = _number_at(storage, jitable)
+    number, put = _number_at(storage, jitable), _put_at(storage, jitable)
 
     @jitable()
     def gather(rows: Any, position: int, geometry: Any) -> Any:
@@ -616,7 +621,15 @@ def _pointwise_3(function: Any, distance: Any, storage: Any, jitable: Any) -> An
         d2 = number(rows[1] + _offset(position, geometry, 2))
         return d1, d2, number(rows[2] + _offset(position, geometry, 3))
 
-    return _pointwise_task(function, jitable, gather, _no_gradient)
+    @jitable()
+    def scatter(
+        grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
+    ) -> None:
+        put(modes[0], grads[0] + _offset(position, geometry, 4), c * slopes[0])
+        put(modes[1], grads[1] + _offset(position, geometry, 5), c * slopes[1])
+        put(modes[2], grads[2] + _offset(position, geometry, 6), c * slopes[2])
+
+    return _pointwise_task(function, jitable, gather, scatter)
 
 
 def _number_at(storage: Any, jitable: Any) -> Any:
@@ -629,11 +642,15 @@ def _number_at(storage: Any, jitable: Any) -> Any:
     return number
 
 
-@register_jitable(forceinline=True)
-def _no_gradient(
-    grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
-) -> None:
-    """Two and three distances come from a user's callable, whose gradient nobody here knows."""
+def _put_at(storage: Any, jitable: Any) -> Any:
+    row, encode = storage.row, storage.encode
+
+    @jitable()
+    def put(mode: int, address: int, number: float) -> None:
+        if mode == WRITE:
+            row(address, 1)[0] = encode(number)
+
+    return put
 
 
 _POINTWISE = {1: _pointwise_1, 2: _pointwise_2, 3: _pointwise_3}

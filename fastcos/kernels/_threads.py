@@ -1,0 +1,75 @@
+"""Whether a kernel may use threads here and now.
+
+Numba's threading layers fail in ways that end the process: after a fork OpenMP hangs in the child, or
+is killed; the ``workqueue`` layer aborts when two Python threads run parallel code at once. Every
+parallel kernel has a serial twin that gives the same bits; this module says which one runs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+Kernel = Callable[..., float]
+
+_alone = threading.Lock()
+# "forked": this process came out of a fork, and the threads did not come with it;
+# "layer": which threading layer Numba took, known after the first launch.
+_state = {"forked": False, "layer": ""}
+
+
+def _forked() -> None:
+    _state["forked"] = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def launch(
+    kernel: Kernel,
+    twin: Callable[[], Kernel],
+    arguments: tuple[Any, ...],
+    threads: tuple[Callable[[], int], Callable[[int], None]] | None,
+) -> float:
+    """Runs a parallel kernel where that is safe, else its serial twin.
+
+    Args:
+        kernel: The parallel kernel.
+        twin: Gives the serial one.
+        arguments: Of either.
+        threads: How to ask for and set the number of threads of the framework that the arrays
+            belong to, which is respected and left as it was. None takes Numba's.
+    """
+    limit = threads[0]() if threads else 0
+    if _state["forked"] or limit == 1:
+        return twin()(*arguments)
+    if _state["layer"] in ("omp", "tbb"):
+        total = _with_at_most(limit, kernel, arguments)
+    elif _alone.acquire(blocking=False):
+        try:
+            total = _with_at_most(limit, kernel, arguments)
+            _state["layer"] = numba.threading_layer()
+        finally:
+            _alone.release()
+    else:
+        return twin()(*arguments)
+    # Numba sets the number of OpenMP threads when it starts, and may share the pool.
+    if threads and threads[0]() != limit:
+        threads[1](limit)
+    return total
+
+
+def _with_at_most(limit: int, kernel: Kernel, arguments: tuple[Any, ...]) -> float:
+    own = numba.get_num_threads()
+    if not 0 < limit < own:
+        return kernel(*arguments)
+    numba.set_num_threads(limit)
+    try:
+        return kernel(*arguments)
+    finally:
+        numba.set_num_threads(own)
