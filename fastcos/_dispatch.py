@@ -436,11 +436,10 @@ def _run(
         for array, there in zip(arrays, call.operands, strict=True)
     ]
     # A gradient is written in place where its rows are contiguous and of the computing dtype.
+    views = [None if g is None else adapter.features_last(g, call.axis) for g in wanted]
     grads = [
-        g
-        if there or g is None
-        else adapter.empty(adapter.features_last(g, call.axis).shape, dtype, g)
-        for g, there in zip(wanted, call.grads, strict=True)
+        view if there or view is None else adapter.empty(view.shape, dtype, view)
+        for view, there in zip(views, call.grads, strict=True)
     ]
     # Kept here, for an address does not keep its array alive.
     numbers = [
