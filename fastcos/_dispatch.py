@@ -482,10 +482,10 @@ def _run(
             total = call.kernel(*arguments)
         else:
             total = launch(call.kernel, call.twin, arguments, adapter.THREADS)
-        for k, part in enumerate(sums):
-            if part is not None:
+        for grad, part in zip(grads, sums, strict=True):
+            if grad is not None and part is not None:
                 by_row = part.reshape(run.outer, run.segments, call.features).sum(axis=1)
-                grads[k][...] = by_row.reshape(grads[k].shape)
+                grad[...] = by_row.reshape(grad.shape)
     for view, grad in zip(views, grads, strict=True):
         if view is not None and grad is not view:
             view[...] = grad

@@ -1,8 +1,8 @@
 """Whether a kernel may use threads here and now.
 
 Numba's threading layers fail in ways that end the process: after a fork OpenMP hangs in the child,
-or is killed; the ``workqueue`` layer aborts when two Python threads run parallel code at once. Every
-parallel kernel has a serial twin that gives the same bits; this module says which one runs.
+or is killed; the ``workqueue`` layer aborts when two Python threads run parallel code at once.
+Every parallel kernel has a serial twin that gives the same bits; this module says which one runs.
 """
 
 from __future__ import annotations
