@@ -22,9 +22,9 @@ from fastcos.losses import Loss
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
 # goes to NumPy, which reads lists, scalars, data frames and whatever else has numbers in it.
-_ADAPTERS = {"numpy": "fastcos.adapters.numpy"}
+_ADAPTERS = {"numpy": "fastcos.adapters.numpy", "torch": "fastcos.adapters.torch.arrays"}
 # Arrays that NumPy would read too, silently and as a copy on the host.
-_NOT_YET = ("torch", "cupy", "jax", "jaxlib", "tensorflow")
+_NOT_YET = ("cupy", "jax", "jaxlib", "tensorflow")
 
 
 class Problem(NamedTuple):

@@ -1,0 +1,51 @@
+"""torch's losses with torch's signatures: change the import, keep everything else.
+
+The functions and modules of this module take the place of those of the same name in
+``torch.nn.functional`` and ``torch.nn``: the same arguments, defaults, broadcasting, dtypes and
+errors, the same treatment of ``eps`` and of targets other than ±1. Plain calls run in one fused
+kernel: tensors of float16, bfloat16, float32 or float64 on the CPU, of any strides, rows broadcast
+or not, any reduction, under autocast or not.
+
+torch's own operator is called instead, and decides what happens, for
+
+- ``torch.compile``, ``torch.export``, ``torch.jit``, ``make_fx``, fake and meta tensors;
+- ``torch.func`` transforms (``grad``, ``vmap``, ``jvp``, ...), forward mode, batched gradients;
+- second and higher derivatives (the first derivative of such a call is the fused one);
+- tensor subclasses, complex and integer tensors, empty tensors;
+- shapes that broadcast other than row by row, norms with ``p <= 0``, ``size_average`` and
+  ``reduce``, and every call that is an error.
+
+Tensors on other devices, sparse, nested and quantised tensors raise a ``TypeError``.
+"""
+
+from fastcos.adapters.torch.functional import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    hinge_embedding_loss,
+    pairwise_distance,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from fastcos.adapters.torch.modules import (
+    CosineEmbeddingLoss,
+    CosineSimilarity,
+    HingeEmbeddingLoss,
+    PairwiseDistance,
+    TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
+)
+
+__all__ = [
+    "CosineEmbeddingLoss",
+    "CosineSimilarity",
+    "HingeEmbeddingLoss",
+    "PairwiseDistance",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
+    "cosine_embedding_loss",
+    "cosine_similarity",
+    "hinge_embedding_loss",
+    "pairwise_distance",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+]

@@ -1,0 +1,197 @@
+"""torch tensors as arrays: the adapter's contract, without autograd."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastcos._plan import Form
+from fastcos.adapters.torch.autograd import evaluate as evaluate
+
+Dtype = torch.dtype
+
+FLOATS = {
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float32: "float32",
+    torch.float64: "float64",
+}
+#: How to ask for and set the number of threads.
+THREADS = (torch.get_num_threads, torch.set_num_threads)
+
+_INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
+
+# glibc maps a block of this size anew each time, page by page; NumPy asks for huge pages, which is
+# three to four times faster to touch.
+_HUGE = 32 << 20
+
+
+def float_name(dtype: Dtype) -> str | None:
+    """The name that the kernels know a dtype by, None for one that they do not compute in."""
+    return FLOATS.get(dtype)
+
+
+def asarray(name: str, value: Any) -> Tensor:
+    """The argument as a strided tensor in the memory of this machine, detached.
+
+    Raises:
+        TypeError: it is on another device, sparse, nested, quantised, complex or without memory.
+    """
+    if not isinstance(value, Tensor):
+        value = torch.as_tensor(value, device="cpu")
+    fault = unfit(value)
+    if fault:
+        raise TypeError(f"{name} {fault}")
+    if value.requires_grad:
+        value = value.detach()
+    return value.resolve_neg() if value.is_neg() else value
+
+
+def unfit(value: Tensor) -> str:
+    """Why the kernels cannot take a tensor; empty where they can."""
+    if value.dtype not in FLOATS and value.dtype not in _INTEGERS:
+        return f"has dtype {value.dtype}; accepted are {_ACCEPTED}"
+    if not value.is_cpu:
+        return f"is on {value.device}; accepted are tensors on the CPU"
+    if value.layout is not torch.strided or value.is_nested:
+        kind = "a nested tensor" if value.is_nested else f"of layout {value.layout}"
+        return f"is {kind}; accepted are strided tensors"
+    if value.data_ptr() == 0 and value.numel():
+        return "has no memory of its own (it is a fake, wrapped or zero tensor)"
+    return ""
+
+
+def float64(name: str, value: Any) -> Tensor:
+    """The argument as contiguous float64."""
+    return asarray(name, value).to(torch.float64).contiguous()
+
+
+def common_dtype(arrays: Sequence[Tensor]) -> Dtype:
+    """The dtype to compute in: torch's promotion, never below float32 where an integer takes part.
+
+    float16 and bfloat16 meet in float32.
+    """
+    first = arrays[0].dtype
+    if first in FLOATS and all([array.dtype is first for array in arrays]):
+        return first
+    dtypes = [a.dtype if a.dtype in FLOATS else torch.float32 for a in arrays]
+    return functools.reduce(torch.promote_types, dtypes)
+
+
+def form(array: Tensor) -> Form:
+    """What a plan needs to know of a tensor."""
+    size = array.itemsize
+    strides = tuple([size * stride for stride in array.stride()])
+    return Form(tuple(array.shape), strides, array.dtype, array.data_ptr() % size == 0)
+
+
+def rows(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
+    """A C-contiguous copy in the dtype to compute in, the feature axis last."""
+    view = features_last(array, axis)
+    return empty(view.shape, dtype, array).copy_(view)
+
+
+def features_last(array: Tensor, axis: int) -> Tensor:
+    """A view with the feature axis last; with an axis of length 1 added for ``axis`` 0."""
+    if axis == 0:
+        return array.unsqueeze(-1)
+    return array if axis == -1 else array.movedim(axis, -1)
+
+
+def empty(shape: Sequence[int], dtype: Dtype | None, like: Tensor) -> Tensor:
+    """A new tensor; of float64 where no dtype is given."""
+    dtype = dtype or torch.float64
+    # new_empty and not torch.empty, which follows the default device.
+    if math.prod(shape) * dtype.itemsize < _HUGE:
+        return like.new_empty(shape, dtype=dtype, requires_grad=False)
+    words = np.empty(shape, np.dtype(f"i{dtype.itemsize}"))
+    return torch.from_numpy(words).view(dtype)
+
+
+def empty_like(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
+    """A new tensor of the same shape whose rows along ``axis`` are contiguous."""
+    if axis in (-1, 0):
+        return empty(array.shape, dtype, array)
+    return empty(array.movedim(axis, -1).shape, dtype, array).movedim(-1, axis)
+
+
+def is_bool(array: Tensor) -> bool:
+    """Whether labels are True and False."""
+    return array.dtype is torch.bool
+
+
+def host(array: Tensor) -> Any:
+    """The same as a NumPy array."""
+    return array.numpy()
+
+
+def all_signs(labels: Tensor) -> bool:
+    """Whether each of these float64 numbers is 1 or -1."""
+    from fastcos.kernels import cpu
+
+    return cpu.all_signs()(labels.data_ptr(), labels.numel())
+
+
+def numbers(array: Tensor, samples: tuple[int, ...]) -> Tensor:
+    """Float64 numbers for the kernels: one for all samples, or one for each in C order."""
+    if array.numel() != 1 and array.shape != samples:
+        array = array.expand(samples)
+    return array.contiguous()
+
+
+def sum_to(array: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The sum over the axes along which something of ``shape`` was broadcast."""
+    axes = [a for a, n in enumerate(shape) if n == 1]
+    if not shape:
+        return array.sum()
+    return array.sum(axes, keepdim=True) if axes else array
+
+
+def values(losses: Tensor, dtype: Dtype) -> Tensor:
+    """What is returned for one loss per sample."""
+    return losses.to(dtype)
+
+
+def scalar(number: float, dtype: Dtype, like: Tensor) -> Tensor:
+    """What is returned for one number."""
+    return like.new_full((), number, dtype=dtype)
+
+
+def address(array: Tensor) -> int:
+    """Where the data begin."""
+    return array.data_ptr()
+
+
+def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
+    """Raises unless ``out`` is memory of its own.
+
+    Raises:
+        TypeError: not a tensor on the CPU.
+        ValueError: part of a graph, or sharing memory with an argument, with another buffer, or
+            with itself.
+    """
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(out).__name__}")
+    fault = unfit(out)
+    if fault:
+        raise TypeError(f"{name} {fault}")
+    if out.requires_grad:
+        raise ValueError(f"{name} requires a gradient: pass a detached tensor")
+    if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.stride(), strict=True)):
+        raise ValueError(f"{name} is an expanded view: its elements share memory")
+    for other, value in others.items():
+        if isinstance(value, Tensor) and np.shares_memory(_extent(out), _extent(value)):
+            raise ValueError(f"{name} shares memory with {other}")
+
+
+def _extent(array: Tensor) -> Any:
+    """The same elements as a NumPy array of words, whatever the dtype."""
+    words = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[array.itemsize]
+    return array.detach().view(words).numpy()

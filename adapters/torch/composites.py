@@ -1,0 +1,97 @@
+"""The losses in torch's own operators: for second derivatives, transforms and compilation.
+
+Only what torch has no operator for: per-sample weights, ``pos_margin`` and the distances. One line
+each, in the names of ``fastcos.distances``; the tests hold them against the kernels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastcos.distances import DISTANCES, Distance, lp
+
+#: The float32 constant that torch adds to the squared norms of the cosine embedding loss.
+EPS = 9.999999960041972e-13
+
+
+def reduced(losses: Tensor, weight: Any, reduction: str) -> Tensor:
+    """The weighted losses, their sum, or that over the sum of the weights."""
+    if weight is None:
+        return {"none": losses.clone, "sum": losses.sum, "mean": losses.mean}[reduction]()
+    weight = torch.as_tensor(weight, device=losses.device).to(losses.dtype)
+    if reduction == "none":
+        return losses * weight
+    total = (losses * weight).sum()
+    if reduction == "sum":
+        return total
+    weights = weight.expand_as(losses).sum()
+    return torch.where(weights == 0, 0 * total, total) / torch.where(weights == 0, 1, weights)
+
+
+def cosine_embedding(
+    input1: Tensor, input2: Tensor, target: Tensor, margin: float, pos_margin: float
+) -> Tensor:
+    """The loss of each sample."""
+    c = 1 - _cosine(input1, input2, EPS)
+    drawn, pushed = (pos_margin - c).clamp_min(0), (c - margin).clamp_min(0)
+    return torch.where(target == 1, drawn, torch.where(target == -1, pushed, 0 * c))
+
+
+def triplet(positive: Tensor, negative: Tensor, swapped: Tensor | None, margin: float) -> Tensor:
+    """The loss of each sample, from its distances."""
+    if swapped is not None:
+        negative = torch.minimum(negative, swapped)
+    return (margin + positive - negative).clamp_min(0)
+
+
+def _cosine(x: Tensor, y: Tensor, eps: float) -> Tensor:
+    p, q = (x * x).sum(-1) + eps, (y * y).sum(-1) + eps
+    return 1 - (x * y).sum(-1) / (p * q).sqrt()
+
+
+def _norm(p: float) -> Callable[[Tensor, Tensor, float], Tensor]:
+    return lambda x, y, eps: torch.linalg.vector_norm(x - y + eps, p, -1)
+
+
+def _canberra(x: Tensor, y: Tensor) -> Tensor:
+    m = x.abs() + y.abs()
+    return ((x - y).abs() / torch.where(m == 0, 1, m)).sum(-1)
+
+
+def _braycurtis(x: Tensor, y: Tensor) -> Tensor:
+    a, b = (x - y).abs().sum(-1), (x + y).abs().sum(-1)
+    return a / torch.where(a == 0, 1, b)
+
+
+def _poincare(x: Tensor, y: Tensor) -> Tensor:
+    room = (1 - (x * x).sum(-1)) * (1 - (y * y).sum(-1))
+    return 2 * torch.asinh(torch.linalg.vector_norm(x - y, 2, -1) / room.sqrt())
+
+
+_DISTANCES: dict[str, Callable[..., Tensor]] = {
+    "cosine": _cosine,
+    "dot": lambda x, y: 1 - (x * y).sum(-1),
+    "angular": lambda x, y: torch.acos(1 - _cosine(x, y, 0.0)) / math.pi,
+    "euclidean": _norm(2.0),
+    "sqeuclidean": lambda x, y: ((x - y) ** 2).sum(-1),
+    "manhattan": _norm(1.0),
+    "chebyshev": _norm(math.inf),
+    "lp": lambda x, y, p, eps: torch.linalg.vector_norm(x - y + eps, p, -1),
+    "canberra": _canberra,
+    "braycurtis": _braycurtis,
+    "poincare": _poincare,
+}
+
+
+def distance(record: Distance) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """A distance of ours in torch's operators; None for a user's own."""
+    known = lp(3.0) if record.name == "lp" else DISTANCES.get(record.name, lambda: None)()
+    if known is None or known.functions != record.functions:
+        return None
+    formula = _DISTANCES[record.name]
+    return lambda x, y: formula(x, y, *record.parameters)

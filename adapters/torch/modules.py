@@ -1,0 +1,274 @@
+"""torch's loss modules on the fused kernels.
+
+Subclasses of torch's, so that everything that a module can do is torch's: state dict, pickling,
+``size_average`` and ``reduce`` with their warning, scripting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastcos.adapters.torch import functional
+from fastcos.distances import Distance
+
+
+class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
+    r"""``torch.nn.CosineEmbeddingLoss`` on :func:`cosine_embedding_loss`.
+
+    Args:
+        margin: Cosine above which dissimilar pairs cost.
+        size_average: Deprecated, as in torch.
+        reduce: Deprecated, as in torch.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+        pos_margin: Cosine below which similar pairs cost. Not in torch.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import CosineEmbeddingLoss
+        >>> criterion = CosineEmbeddingLoss(margin=0.5)
+        >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
+        >>> round(criterion(x, y, torch.tensor([-1])).item(), 6)
+        0.1
+    """
+
+    pos_margin: float
+
+    def __init__(
+        self,
+        margin: float = 0.0,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        *,
+        pos_margin: float = 1.0,
+    ) -> None:
+        super().__init__(margin, size_average, reduce, reduction)
+        self.pos_margin = pos_margin
+
+    def forward(
+        self, input1: Tensor, input2: Tensor, target: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """The loss; ``weight`` as in :func:`cosine_embedding_loss`."""
+        if torch.jit.is_scripting():
+            return F.cosine_embedding_loss(
+                input1, input2, target, margin=self.margin, reduction=self.reduction
+            )
+        return functional.cosine_embedding_loss(
+            input1,
+            input2,
+            target,
+            self.margin,
+            reduction=self.reduction,
+            pos_margin=self.pos_margin,
+            weight=weight,
+        )
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        extra = "" if self.pos_margin == 1 else f", pos_margin={self.pos_margin}"
+        return f"margin={self.margin}, reduction={self.reduction!r}{extra}"
+
+
+class CosineSimilarity(nn.CosineSimilarity):
+    """``torch.nn.CosineSimilarity`` on :func:`cosine_similarity`.
+
+    Args:
+        dim: The feature axis.
+        eps: Smallest norm to divide by.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import CosineSimilarity
+        >>> CosineSimilarity()(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]])).tolist()
+        [0.9599...]
+    """
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """The similarity of each pair of rows."""
+        if torch.jit.is_scripting():
+            return F.cosine_similarity(x1, x2, self.dim, self.eps)
+        return functional.cosine_similarity(x1, x2, self.dim, self.eps)
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return f"dim={self.dim}, eps={self.eps}"
+
+
+class PairwiseDistance(nn.PairwiseDistance):
+    """``torch.nn.PairwiseDistance`` on :func:`pairwise_distance`.
+
+    Args:
+        p: Which norm; inf is the largest component.
+        eps: Added to every difference, signed.
+        keepdim: Whether the feature axis stays, with length 1.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import PairwiseDistance
+        >>> PairwiseDistance(p=1, eps=0.0)(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).tolist()
+        [7.0]
+    """
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """The distance of each pair of rows."""
+        if torch.jit.is_scripting():
+            return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
+        return functional.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return f"p={self.norm}, eps={self.eps}, keepdim={self.keepdim}"
+
+
+class TripletMarginLoss(nn.TripletMarginLoss):
+    """``torch.nn.TripletMarginLoss`` on :func:`triplet_margin_loss`.
+
+    Args:
+        margin: By how much the negative is to be farther; > 0.
+        p: Which norm; inf is the largest component.
+        eps: Added to every difference, signed.
+        swap: Takes the smaller of d(a,n) and d(p,n) for the negative distance.
+        size_average: Deprecated, as in torch.
+        reduce: Deprecated, as in torch.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import TripletMarginLoss
+        >>> a, p, n = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 5.5]]).split(1)
+        >>> round(TripletMarginLoss(eps=0.0)(a, p, n).item(), 6)
+        0.5
+    """
+
+    def forward(
+        self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """The loss; ``weight`` as in :func:`triplet_margin_loss`."""
+        if torch.jit.is_scripting():
+            return F.triplet_margin_loss(
+                anchor,
+                positive,
+                negative,
+                margin=self.margin,
+                p=self.p,
+                eps=self.eps,
+                swap=self.swap,
+                reduction=self.reduction,
+            )
+        return functional.triplet_margin_loss(
+            anchor,
+            positive,
+            negative,
+            self.margin,
+            self.p,
+            self.eps,
+            self.swap,
+            reduction=self.reduction,
+            weight=weight,
+        )
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return (
+            f"margin={self.margin}, p={self.p}, eps={self.eps}, swap={self.swap},"
+            f" reduction={self.reduction!r}"
+        )
+
+
+class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
+    """``torch.nn.TripletMarginWithDistanceLoss`` on :func:`triplet_margin_with_distance_loss`.
+
+    Args:
+        distance_function: As there. A name can be pickled, a :class:`fastcos.Distance` only if its
+            functions can.
+        margin: By how much the negative is to be farther; > 0.
+        swap: Takes the smaller of d(a,n) and d(p,n) for the negative distance.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import TripletMarginWithDistanceLoss
+        >>> criterion = TripletMarginWithDistanceLoss(distance_function="cosine")
+        >>> a, p, n = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]).split(1)
+        >>> round(criterion(a, p, n).item(), 6)
+        0.8
+    """
+
+    def __init__(
+        self,
+        *,
+        distance_function: str | Distance | Callable[[Tensor, Tensor], Tensor] | None = None,
+        margin: float = 1.0,
+        swap: bool = False,
+        reduction: str = "mean",
+    ) -> None:
+        if distance_function is None:
+            distance_function = PairwiseDistance()
+        super().__init__(
+            distance_function=distance_function,  # type: ignore[arg-type]
+            margin=margin,
+            swap=swap,
+            reduction=reduction,
+        )
+
+    def forward(
+        self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """The loss; ``weight`` as in :func:`triplet_margin_with_distance_loss`."""
+        return functional.triplet_margin_with_distance_loss(
+            anchor,
+            positive,
+            negative,
+            distance_function=self.distance_function,
+            margin=self.margin,
+            swap=self.swap,
+            reduction=self.reduction,
+            weight=weight,
+        )
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        options = f"margin={self.margin}, swap={self.swap}, reduction={self.reduction!r}"
+        given: object = self.distance_function
+        if isinstance(given, str):
+            return f"distance_function={given!r}, {options}"
+        return f"distance_function={given.name}, {options}" if _is_record(given) else options
+
+
+def _is_record(given: object) -> bool:
+    return isinstance(given, Distance)
+
+
+class HingeEmbeddingLoss(nn.HingeEmbeddingLoss):
+    """``torch.nn.HingeEmbeddingLoss`` on :func:`hinge_embedding_loss`.
+
+    Args:
+        margin: Distance below which dissimilar pairs cost.
+        size_average: Deprecated, as in torch.
+        reduce: Deprecated, as in torch.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import HingeEmbeddingLoss
+        >>> HingeEmbeddingLoss()(torch.tensor([0.25]), torch.tensor([-1])).item()
+        0.75
+    """
+
+    def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss; ``weight`` as in :func:`hinge_embedding_loss`."""
+        if torch.jit.is_scripting():
+            return F.hinge_embedding_loss(
+                input, target, margin=self.margin, reduction=self.reduction
+            )
+        return functional.hinge_embedding_loss(
+            input, target, self.margin, reduction=self.reduction, weight=weight
+        )
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return f"margin={self.margin}, reduction={self.reduction!r}"
