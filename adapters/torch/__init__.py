@@ -18,7 +18,7 @@ torch's own operator is called instead, and decides what happens, for
 Tensors on other devices, sparse, nested and quantised tensors raise a ``TypeError``.
 """
 
-from fastcos.adapters.torch.functional import (
+from .functional import (
     cosine_embedding_loss,
     cosine_similarity,
     hinge_embedding_loss,
@@ -26,7 +26,7 @@ from fastcos.adapters.torch.functional import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from fastcos.adapters.torch.modules import (
+from .modules import (
     CosineEmbeddingLoss,
     CosineSimilarity,
     HingeEmbeddingLoss,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fastcos._plan import Form
-from fastcos.adapters.torch.autograd import evaluate as evaluate
+
+from .autograd import evaluate as evaluate
 
 Dtype = torch.dtype
 

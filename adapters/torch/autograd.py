@@ -4,9 +4,9 @@ What is kept for the backward pass. Where the loss is reduced to one number, the
 the gradients already: value and gradient in one pass over the data move 4 N·D numbers, and a value
 followed by a gradient 6 N·D. They are handed out if the upstream gradient is 1, as it is in
 ``loss.backward()``. If it is another, and with ``reduction="none"``, the backward pass computes
-them from the inputs with that upstream gradient, in full precision; so it does, at once, for float16
-inputs, whose losses are usually scaled. The inputs are kept too, by reference, for that and for
-second derivatives, which come from torch's own operators.
+them from the inputs with that upstream gradient, in full precision; float16 inputs, whose losses
+are usually scaled, wait for it. The inputs are kept too, by reference, for that and for second
+derivatives, which come from torch's own operators.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def evaluate(
                 result,
             )
             target = problem.target
-            value: Tensor = _Fused.apply(recorded, *tensors[:-1], target, weight)
+            value: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
+                recorded, *tensors[:-1], target, weight
+            )
             return value
     return _dispatch.solve(problem, result=result)[0]  # type: ignore[no-any-return]
 

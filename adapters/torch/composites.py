@@ -22,7 +22,7 @@ EPS = 9.999999960041972e-13
 def reduced(losses: Tensor, weight: Any, reduction: str) -> Tensor:
     """The weighted losses, their sum, or that over the sum of the weights."""
     if weight is None:
-        return {"none": losses.clone, "sum": losses.sum, "mean": losses.mean}[reduction]()
+        return losses if reduction == "none" else getattr(losses, reduction)()
     weight = torch.as_tensor(weight, device=losses.device).to(losses.dtype)
     if reduction == "none":
         return losses * weight

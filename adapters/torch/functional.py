@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.nn import functional as F
 from torch.nn import _reduction as legacy
+from torch.nn import functional as F
 
 from fastcos import distances, losses
 from fastcos._dispatch import Problem, resolve_distance
-from fastcos.adapters.torch import composites
-from fastcos.adapters.torch.arrays import FLOATS, unfit
-from fastcos.adapters.torch.autograd import evaluate
 from fastcos.distances import Distance
+
+from . import composites
+from .arrays import FLOATS, unfit
+from .autograd import evaluate
 
 _COSINE = distances.cosine(composites.EPS)
 _REDUCTIONS = ("mean", "sum", "none")
@@ -610,7 +611,7 @@ def _distance(given: Any) -> tuple[Distance | None, Callable[..., Tensor] | None
     if given is None or given is F.pairwise_distance or given is pairwise_distance:
         return distances.euclidean(1e-6), F.pairwise_distance
     if isinstance(given, torch.nn.PairwiseDistance):
-        from fastcos.adapters.torch.modules import PairwiseDistance
+        from .modules import PairwiseDistance
 
         known = type(given) in (torch.nn.PairwiseDistance, PairwiseDistance)
         if known and not given.keepdim and _is_norm(given.norm, given.eps):
@@ -655,8 +656,8 @@ def _of_distances(
         each = composites.triplet(positive, negative, swapped, margin)
         return composites.reduced(each, weight, reduction)
 
-    names = ("distance(anchor, positive)", "distance(anchor, negative)")
-    names = (*names, "distance(positive, negative)")[: len(given)]
+    pairs = ("anchor, positive", "anchor, negative", "positive, negative")
+    names = [f"distance({pair})" for pair in pairs[: len(given)]]
     problem = Problem(
         losses.triplet if swapped is None else losses.triplet_swap,
         None,

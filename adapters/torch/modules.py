@@ -7,13 +7,15 @@ Subclasses of torch's, so that everything that a module can do is torch's: state
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastcos.adapters.torch import functional
 from fastcos.distances import Distance
+
+from . import functional
 
 
 class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
@@ -233,14 +235,11 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
     def extra_repr(self) -> str:
         """The options, for printing."""
         options = f"margin={self.margin}, swap={self.swap}, reduction={self.reduction!r}"
-        given: object = self.distance_function
-        if isinstance(given, str):
-            return f"distance_function={given!r}, {options}"
-        return f"distance_function={given.name}, {options}" if _is_record(given) else options
-
-
-def _is_record(given: object) -> bool:
-    return isinstance(given, Distance)
+        given: Any = self.distance_function
+        if isinstance(given, nn.Module):
+            return options  # listed with its own options, as a submodule
+        name = given.name if isinstance(given, Distance) else getattr(given, "__name__", given)
+        return f"distance_function={name}, {options}"
 
 
 class HingeEmbeddingLoss(nn.HingeEmbeddingLoss):
