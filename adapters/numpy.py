@@ -11,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fastcos._plan import Form
+from fastcos.kernels import BOOLS, BYTES, DOUBLES, FLOATS, LONGS
 
 Array = npt.NDArray[Any]
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
-#: NumPy has no number of threads of its own.
+FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
+#: NumPy has no number of threads of its own, and records nothing for later.
 THREADS = None
+records = False
 ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
 
 
@@ -26,7 +28,7 @@ def float_name(dtype: np.dtype[Any]) -> str | None:
 
     Cached: ``dtype.name`` takes several microseconds.
     """
-    return dtype.name if dtype.name in FLOATS else None
+    return dtype.name if dtype.name in FLOAT_NAMES else None
 
 
 @functools.cache
@@ -96,9 +98,14 @@ def features_last(array: Array, axis: int) -> Array:
     return array if axis == -1 else np.moveaxis(array, axis, -1)
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype[Any] | None, like: Array) -> Array:
-    """A new array; of float64 where no dtype is given."""
-    return np.empty(shape, dtype)
+def scratch(shape: tuple[int, ...], like: Array) -> Array:
+    """Memory for float64 numbers."""
+    return np.empty(shape)
+
+
+def wrap(numbers: Array) -> Array:
+    """Scratch memory as an array of this library."""
+    return numbers
 
 
 def empty_like(array: Array, axis: int, dtype: Any) -> Array:
@@ -108,25 +115,27 @@ def empty_like(array: Array, axis: int, dtype: Any) -> Array:
     return np.moveaxis(np.empty(np.moveaxis(array, axis, -1).shape, dtype), -1, axis)
 
 
-def is_bool(array: Array) -> bool:
-    """Whether labels are True and False."""
-    return array.dtype == bool
-
-
 def host(array: Array) -> Array:
     """The same as a NumPy array."""
     return array
 
 
-def all_signs(labels: Array) -> bool:
-    """Whether each of these float64 numbers is 1 or -1."""
-    from fastcos.kernels import cpu
+_KINDS = {"float64": DOUBLES, "float32": FLOATS, "int64": LONGS, "int8": BYTES, "bool": BOOLS}
 
-    return cpu.all_signs()(address(labels), labels.size)
+
+@functools.cache
+def _kind(dtype: np.dtype[Any]) -> int | None:
+    return _KINDS.get(dtype.name)
+
+
+def labels(given: Array) -> tuple[Array, int]:
+    """Labels in a dtype that kernels read, and which."""
+    kind = _kind(given.dtype)
+    return (given.astype(np.float64), DOUBLES) if kind is None else (given, kind)
 
 
 def numbers(array: Array, samples: tuple[int, ...]) -> Array:
-    """Float64 numbers for the kernels: one for all samples, or one for each in C order."""
+    """Numbers for the kernels: one for all samples, or one for each in C order."""
     if array.shape == samples or array.size == 1:
         return array if array.flags.c_contiguous else np.ascontiguousarray(array)
     return np.ascontiguousarray(np.broadcast_to(array, samples))

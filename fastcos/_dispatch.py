@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from fastcos import _plan
 from fastcos.distances import DISTANCES, Distance, Functions
-from fastcos.kernels import ADD
+from fastcos.kernels import ADD, BOOLS, DOUBLES
 from fastcos.losses import Loss
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
@@ -34,22 +34,26 @@ class Problem(NamedTuple):
         loss: The loss of a sample's distances.
         distance: What measures a sample's rows: a record, or a user's callable on whole arrays;
             None where the operands are distances already.
-        operands: Names and values of the arguments that a gradient can be asked for.
+        names: What the arguments are called that a gradient can be asked for.
+        operands: Their values.
         parameters: Of the loss.
         axis: The feature axis.
         target: Labels, for a loss that has them.
-        weight: Name and value of the per-sample weight.
+        weight: The per-sample weight.
+        weight_name: What it is called.
         reduction: One of the five.
         validate: False leaves labels unchecked.
     """
 
     loss: Loss
     distance: Distance | Callable[..., Any] | None
-    operands: tuple[tuple[str, Any], ...]
+    names: tuple[str, ...]
+    operands: tuple[Any, ...]
     parameters: tuple[float, ...] = ()
     axis: int = -1
     target: Any = None
-    weight: tuple[str, Any] = ("weight", None)
+    weight: Any = None
+    weight_name: str = "weight"
     reduction: str = "mean"
     validate: bool | None = None
 
@@ -77,21 +81,23 @@ def resolve_distance(name: str, distance: Any) -> Distance | Callable[..., Any]:
     )
 
 
-def adapter_for(arguments: Sequence[tuple[str, Any]]) -> Any:
-    """The adapter module that takes these arguments.
+def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
+    """The adapter module that takes the arguments of a problem.
 
     Raises:
         TypeError: arrays of two libraries, or of one that is not supported.
     """
-    libraries = {_library(type(value)) for _, value in arguments}  # type: ignore[arg-type]
+    arguments = (*problem.operands, problem.target, problem.weight, grad_output)
+    libraries = {_library(type(value)) for value in arguments}  # type: ignore[arg-type]
     libraries.discard(None)
     library = libraries.pop() if libraries else "numpy"
     if libraries or library not in _ADAPTERS:
-        raise _unfit(arguments)
+        names = (*problem.names, "target", problem.weight_name, "grad_output")
+        raise _unfit(zip(names, arguments, strict=True))
     return _adapter(_ADAPTERS[library])
 
 
-def _unfit(arguments: Sequence[tuple[str, Any]]) -> TypeError:
+def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
     seen: dict[str, str] = {}
     for name, value in arguments:
         library = _library(type(value))  # type: ignore[arg-type]
@@ -124,9 +130,11 @@ class _Call(NamedTuple):
     Args:
         axis: The feature axis, counted from the end; 0 where the operands are distances.
         shape: Of the per-sample loss.
+        samples: How many.
         features: Length of a row.
-        operands: Per operand, whether its rows are read where they lie.
-        grads: Per operand, whether its gradient's rows are written where they are wanted.
+        in_place: Per operand, whether its rows are read where they lie.
+        grads: Per operand, the dtype of its gradient, or None where none is wanted.
+        grads_in_place: Per operand, whether its gradient is written where it is wanted.
         kernel: What runs; None where there is no sample.
         twin: Where the kernel is a parallel one, what gives the serial one.
         passes: How often, and over what.
@@ -134,9 +142,11 @@ class _Call(NamedTuple):
 
     axis: int
     shape: tuple[int, ...]
+    samples: int
     features: int
-    operands: tuple[bool, ...]
-    grads: tuple[bool, ...]
+    in_place: tuple[bool, ...]
+    grads: tuple[Any, ...]
+    grads_in_place: tuple[bool, ...]
     kernel: Callable[..., float] | None
     twin: Callable[[], Callable[..., float]] | None
     passes: tuple[_plan.Pass, ...]
@@ -146,13 +156,10 @@ def evaluate(problem: Problem) -> Any:
     """The value of a problem; what else there is to do with it is the framework's affair."""
     if problem.distance is not None and not isinstance(problem.distance, Distance):
         problem = _measured(problem)
-    adapter = _adapter_of(problem)
-    return adapter.evaluate(problem) if hasattr(adapter, "evaluate") else solve(problem)[0]
-
-
-def _adapter_of(problem: Problem, grad_output: Any = None) -> Any:
-    labels, upstream = ("target", problem.target), ("grad_output", grad_output)
-    return adapter_for((*problem.operands, labels, problem.weight, upstream))
+    adapter = adapter_for(problem)
+    if adapter.records:
+        return adapter.evaluate(problem)
+    return solve(problem, adapter=adapter)[0]
 
 
 def solve(
@@ -161,6 +168,7 @@ def solve(
     grad_output: Any = None,
     out: tuple[Any, ...] | None = None,
     result: Any = None,
+    adapter: Any = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """The value of a problem, and its gradients with respect to the arguments named in ``wanted``.
 
@@ -172,11 +180,10 @@ def solve(
         if wanted:
             raise _unknown_gradient(distance)
         problem, distance = _measured(problem), None
-    weight_name, weight_value = problem.weight
-    adapter = _adapter_of(problem, grad_output)
+    names, weight_name = problem.names, problem.weight_name
+    adapter = adapter or adapter_for(problem, grad_output)
     reduction = _plan.check_reduction(problem.reduction)
-    names = tuple([name for name, _ in problem.operands])
-    arrays = tuple([adapter.asarray(name, value) for name, value in problem.operands])
+    arrays = [adapter.asarray(*given) for given in zip(names, problem.operands, strict=True)]
     dtype = adapter.common_dtype(arrays)
     given = {} if out is None else _given(adapter, problem, wanted, grad_output, out)
     call = _prepared(
@@ -189,47 +196,54 @@ def solve(
         _plan.check_axis(problem.axis),
         tuple([adapter.form(given[n]) if n in given else n in wanted for n in names]),
     )
-    target = _labels(adapter, problem, call.shape)
-    weight = _per_sample(adapter, weight_name, weight_value, call.shape)
+    shape = call.shape
+    target = _labels(adapter, problem, shape)
+    weight = _per_sample(adapter, weight_name, problem.weight, shape)
     upstream = _per_sample(
-        adapter, "grad_output", grad_output, call.shape if reduction == "none" else ()
+        adapter, "grad_output", grad_output, shape if reduction == "none" else ()
     )
-    denominator = _denominator(reduction, weight, call.shape)
+    denominator = _denominator(reduction, weight, shape)
     grads = [
         None
-        if name not in wanted
+        if own is None
         else given[name]
         if name in given
-        else adapter.empty_like(array, call.axis, _own(adapter, array, dtype))
-        for name, array in zip(names, arrays, strict=True)
+        else adapter.empty_like(array, call.axis, own)
+        for name, array, own in zip(names, arrays, call.grads, strict=True)
     ]
+    slopes = None
     if weight_name in wanted:
-        array = adapter.asarray(weight_name, weight_value)
+        # The losses are wanted without their weights: the weights go into the slopes instead.
+        array = adapter.asarray(weight_name, problem.weight)
         own = _own(adapter, array, dtype)
         if weight_name in given:
             _check_fit(weight_name, adapter.form(given[weight_name]), array.shape, own)
         slopes = given.get(weight_name, adapter.empty_like(array, -1, own))
 
     scale = upstream / denominator if denominator else 0 * upstream
-    if weight_name in wanted:
-        # The losses are wanted without their weights: the weights go into the slopes instead.
-        losses, _ = _run(adapter, problem, call, dtype, arrays, target, 1.0, weight * scale, grads)
-        total = float((weight * losses).sum())
+    in_slopes = weight * scale if weight_name in wanted else None
+    numbers = target, weight, scale, in_slopes
+    losses, total = _run(adapter, problem, call, dtype, arrays, numbers, grads)
+    if in_slopes is not None:
+        losses = adapter.wrap(losses)
+        weighted = losses * weight
+        total = float(weighted.sum())
     else:
-        losses, total = _run(adapter, problem, call, dtype, arrays, target, weight, scale, grads)
+        weighted = losses
 
-    result = result or dtype
     if reduction == "none":
-        value = adapter.values(losses * weight if weight_name in wanted else losses, result)
+        value = adapter.values(weighted, result or dtype)
     else:
         empty_mean = reduction == "mean" and call.kernel is None
         mean = total / denominator if denominator else (math.nan if empty_mean else 0.0)
-        value = adapter.scalar(mean, result, losses)
+        value = adapter.scalar(mean, result or dtype, arrays[0])
+    if not wanted:
+        return value, ()
     results: dict[str, Any] = dict(zip(names, grads, strict=True))
-    if weight_name in wanted:
+    if slopes is not None:
         less = mean if reduction == "mean" else 0.0
+        slopes[...] = adapter.sum_to((losses - less) * scale, tuple(slopes.shape))
         results[weight_name] = slopes
-        slopes[...] = adapter.sum_to((losses - less) * scale, slopes.shape)
     found = tuple([results[name] for name in wanted])
     # A gradient of one number is a scalar like the value, but what the caller gave is handed back.
     return value, found if out is not None else tuple([g if g.ndim else g[()] for g in found])
@@ -252,17 +266,14 @@ def _measured(problem: Problem) -> Problem:
     """The problem with its rows replaced by the distances that a user's callable gives."""
     measure = problem.distance
     assert callable(measure)
-    adapter = adapter_for(problem.operands)
-    arrays = [adapter.asarray(name, value) for name, value in problem.operands]
+    adapter = adapter_for(problem)
+    arrays = [
+        adapter.asarray(*given) for given in zip(problem.names, problem.operands, strict=True)
+    ]
     pairs = ((0, 1), (0, 2), (1, 2))[: problem.loss.arity]
-    measured = tuple(
-        (
-            f"distance_function({', '.join(problem.operands[k][0] for k in pair)})",
-            measure(*(arrays[k] for k in pair)),
-        )
-        for pair in pairs
-    )
-    return problem._replace(distance=None, operands=measured)
+    names = [f"distance_function({problem.names[i]}, {problem.names[j]})" for i, j in pairs]
+    measured = [measure(arrays[i], arrays[j]) for i, j in pairs]
+    return problem._replace(distance=None, names=tuple(names), operands=tuple(measured))
 
 
 def _own(adapter: Any, array: Any, dtype: Any) -> Any:
@@ -274,8 +285,9 @@ def _given(
     adapter: Any, problem: Problem, wanted: tuple[str, ...], grad_output: Any, out: tuple[Any, ...]
 ) -> dict[str, Any]:
     """The caller's buffers by the name of what they are for; whether they fit is seen later."""
-    taken = {**dict(problem.operands), problem.weight[0]: problem.weight[1]}
-    taken |= {"target": problem.target, "grad_output": grad_output}
+    taken = dict(zip(problem.names, problem.operands, strict=True))
+    taken |= {problem.weight_name: problem.weight, "target": problem.target}
+    taken["grad_output"] = grad_output
     given = {}
     for name, buffer in zip(wanted, out, strict=True):
         label = f"out for {name}"
@@ -322,6 +334,7 @@ def _prepared(
         shape, features = _plan.sample_shape(names, shapes, axis), shapes[0][axis]
     rows = [_plan.rows(operand, axis, dtype) for operand in operands]
     written: list[tuple[_plan.Layout, bool] | None] = []
+    owns = []
     for name, operand, grad in zip(names, operands, grads, strict=True):
         own = _own(adapter, operand, dtype)
         if isinstance(grad, _plan.Form):
@@ -330,7 +343,7 @@ def _prepared(
         else:
             new = _plan.new(operand, axis, own)
             written.append(_plan.rows(new, axis, dtype) if grad else None)
-    in_place = [g is not None and g[1] for g in written]
+        owns.append(own if grad else None)
     kernel, twin, passes = None, None, cast(tuple[_plan.Pass, ...], ())
     if math.prod(shape):
         plan = _plan.plan(
@@ -342,9 +355,11 @@ def _prepared(
     return _Call(
         axis,
         shape,
+        math.prod(shape),
         features,
         tuple(there for _, there in rows),
-        tuple(in_place),
+        tuple(owns),
+        tuple(g is None or g[1] for g in written),
         kernel,
         twin,
         passes,
@@ -362,25 +377,29 @@ def _kernel(
     return loops(loss, distance, dtype, parallel)
 
 
-def _labels(adapter: Any, problem: Problem, samples: tuple[int, ...]) -> Any:
-    """Labels as +1 and -1 in float64; 0 where the loss has none."""
+def _labels(adapter: Any, problem: Problem, samples: tuple[int, ...]) -> tuple[Any, int]:
+    """The labels, or 0 where the loss has none, and how they are written."""
     if not problem.loss.labelled:
-        return 0.0
+        return 0.0, DOUBLES
     given = adapter.asarray("target", problem.target)
-    _plan.check_per_sample("target", given.shape, samples)
-    labels = adapter.float64("target", given)
-    if adapter.is_bool(given):
-        return 2 * labels - 1
-    if problem.validate is not False and not adapter.all_signs(labels):
-        raise _wrong_label(adapter.host(given), adapter.host(labels))
-    return labels
+    _plan.check_per_sample("target", tuple(given.shape), samples)
+    labels, kind = adapter.labels(given)
+    if kind != BOOLS and problem.validate is not False and not _are_signs(adapter, labels, kind):
+        raise _wrong_label(adapter.host(given))
+    return labels, kind
 
 
-def _wrong_label(given: Any, labels: Any) -> ValueError:
-    first = np.flatnonzero(np.abs(labels) != 1)[0]
-    index = tuple(int(i) for i in np.unravel_index(first, labels.shape))
+def _are_signs(adapter: Any, labels: Any, kind: int) -> bool:
+    from fastcos.kernels import cpu
+
+    return cpu.all_signs()(adapter.address(labels), math.prod(labels.shape), kind)
+
+
+def _wrong_label(given: Any) -> ValueError:
+    first = np.flatnonzero(np.abs(given.astype(np.float64)) != 1)[0]
+    index = tuple(int(i) for i in np.unravel_index(first, given.shape))
     hint = ""
-    if np.isin(labels, (0, 1)).all():
+    if np.isin(given, (0, 1)).all():
         hint = "; for 0/1 labels pass 2 * target - 1 or target.astype(bool)"
     return ValueError(
         f"target must be +1 or -1 (or bool), got {given[index]!s} at index {index}{hint}"
@@ -392,7 +411,7 @@ def _per_sample(adapter: Any, name: str, value: Any, samples: tuple[int, ...]) -
     if value is None:
         return 1.0
     array = adapter.float64(name, value)
-    _plan.check_per_sample(name, array.shape, samples)
+    _plan.check_per_sample(name, tuple(array.shape), samples)
     return array if array.ndim else float(array)
 
 
@@ -416,77 +435,101 @@ def _run(
     problem: Problem,
     call: _Call,
     dtype: Any,
-    arrays: tuple[Any, ...],
-    target: Any,
-    weight: Any,
-    scale: Any,
+    arrays: list[Any],
+    numbers: tuple[tuple[Any, int], Any, Any, Any],
     wanted: list[Any],
 ) -> tuple[Any, float]:
-    """Runs the passes: the weighted loss of each sample, their sum, and the gradients."""
-    losses = adapter.empty(call.shape, None, arrays[0])
+    """Runs the passes: the weighted loss of each sample, their sum, and the gradients.
+
+    The numbers of the samples are the labels and how they are written, the weight, the scale, and
+    either None or what the slopes are multiplied by where the losses are wanted without weights.
+    """
+    losses = adapter.scratch(call.shape, arrays[0])
     if call.kernel is None:
         for buffer in wanted:
             if buffer is not None:
                 buffer[...] = 0
         return losses, 0.0
-    from fastcos.kernels._threads import launch
 
-    rows = [
-        array if there else adapter.rows(array, call.axis, dtype)
-        for array, there in zip(arrays, call.operands, strict=True)
-    ]
-    # A gradient is written in place where its rows are contiguous and of the computing dtype.
-    views = [None if g is None else adapter.features_last(g, call.axis) for g in wanted]
-    grads = [
-        view if there or view is None else adapter.empty(view.shape, dtype, view)
-        for view, there in zip(views, call.grads, strict=True)
-    ]
-    # Kept here, for an address does not keep its array alive.
-    numbers = [
-        n if isinstance(n, float) else adapter.numbers(n, call.shape)
-        for n in (target, weight, scale)
-    ]
-    labels, weights, scales = [
-        (0, 0, n)
-        if isinstance(n, float)
-        else (adapter.address(n), int(math.prod(n.shape) > 1), 0.0)
-        for n in numbers
-    ]
-    count = math.prod(call.shape)
+    rows, views, grads = arrays, wanted, wanted
+    if not all(call.in_place):
+        rows = [
+            array if there else adapter.rows(array, call.axis, dtype)
+            for array, there in zip(arrays, call.in_place, strict=True)
+        ]
+    if call.axis != -1 or not all(call.grads_in_place):
+        # A gradient is written in place where its rows are contiguous and of the computing dtype.
+        views = [None if g is None else adapter.features_last(g, call.axis) for g in wanted]
+        grads = [
+            view if there else adapter.empty_like(view, -1, dtype)
+            for view, there in zip(views, call.grads_in_place, strict=True)
+        ]
+    # Named here, for an address does not keep its array alive.
+    (labels, kind), weight, scale, in_slopes = numbers
+    if in_slopes is not None:
+        weight, scale = 1.0, in_slopes
+    label_numbers, labels = _numbers(adapter, labels, call.shape)
+    weight_numbers, weight = _numbers(adapter, weight, call.shape)
+    scale_numbers, scale = _numbers(adapter, scale, call.shape)
     row_addresses = tuple([adapter.address(row) for row in rows])
     grad_addresses = tuple([0 if g is None else adapter.address(g) for g in grads])
+    distance = problem.distance
+    total = 0.0
     for run in call.passes:
-        sums = [
-            adapter.empty((run.tasks, call.features), None, losses) if mode == ADD else None
-            for mode in run.modes
-        ]
+        added, sums = [], _NO_SUMS[: len(arrays)]
+        if ADD in run.modes:
+            added = [
+                adapter.scratch((run.tasks, call.features), arrays[0]) if mode == ADD else None
+                for mode in run.modes
+            ]
+            sums = tuple([0 if s is None else adapter.address(s) for s in added])
         arguments = (
             run.tasks,
-            count,
+            call.samples,
             adapter.address(losses),
             row_addresses,
             grad_addresses,
-            tuple([0 if s is None else adapter.address(s) for s in sums]),
+            sums,
             run.modes,
             run.geometry,
             run.inner,
             run.segments,
             call.features,
-            labels,
-            weights,
-            scales,
-            problem.distance.parameters if isinstance(problem.distance, Distance) else (),
+            (*label_numbers, kind),
+            weight_numbers,
+            scale_numbers,
+            distance.parameters if isinstance(distance, Distance) else (),
             problem.parameters,
         )
         if call.twin is None:
             total = call.kernel(*arguments)
         else:
-            total = launch(call.kernel, call.twin, arguments, adapter.THREADS)
-        for grad, part in zip(grads, sums, strict=True):
+            total = _launcher()(call.kernel, call.twin, arguments, adapter.THREADS)
+        for grad, part in zip(grads, added, strict=False):
             if grad is not None and part is not None:
                 by_row = part.reshape(run.outer, run.segments, call.features).sum(axis=1)
-                grad[...] = by_row.reshape(grad.shape)
+                grad[...] = adapter.wrap(by_row.reshape(tuple(grad.shape)))
     for view, grad in zip(views, grads, strict=True):
-        if view is not None and grad is not view:
+        if grad is not view:
             view[...] = grad
     return losses, total
+
+
+_NO_SUMS = (0, 0, 0)
+
+
+def _numbers(
+    adapter: Any, given: Any, samples: tuple[int, ...]
+) -> tuple[tuple[int, int, float], Any]:
+    """Numbers of the samples as a kernel takes them, and what is to be kept alive for them."""
+    if isinstance(given, float):
+        return (0, 0, given), None
+    array = adapter.numbers(given, samples)
+    return (adapter.address(array), int(math.prod(array.shape) > 1), 0.0), array
+
+
+@functools.cache
+def _launcher() -> Callable[..., float]:
+    from fastcos.kernels._threads import launch
+
+    return launch

@@ -68,7 +68,8 @@ def cosine_similarity(x1: Any, x2: Any, *, axis: int = -1, eps: float = 0.0) -> 
     return Problem(
         losses.identity,
         distances._with(distances._SIMILARITY, (distances._eps(eps),)),
-        (("x1", x1), ("x2", x2)),
+        ("x1", "x2"),
+        (x1, x2),
         axis=axis,
         reduction="none",
     )
@@ -109,7 +110,8 @@ def paired_distance(
     return Problem(
         losses.identity,
         _dispatch.resolve_distance("distance", distance),
-        (("x1", x1), ("x2", x2)),
+        ("x1", "x2"),
+        (x1, x2),
         axis=axis,
         reduction="none",
     )
@@ -184,7 +186,8 @@ def cosine_embedding_loss(
     return Problem(
         losses.cosine_embedding,
         distances.cosine(eps),
-        (("input1", input1), ("input2", input2)),
+        ("input1", "input2"),
+        (input1, input2),
         (
             _plan.check_finite("margin", margin),
             _plan.check_finite("pos_margin", pos_margin),
@@ -192,7 +195,7 @@ def cosine_embedding_loss(
         ),
         axis=axis,
         target=target,
-        weight=("weight", weight),
+        weight=weight,
         reduction=reduction,
         validate=validate,
     )
@@ -248,9 +251,11 @@ def cosine_distance_loss(
     return Problem(
         losses.identity,
         distances.cosine(eps) if normalize else distances.dot(),
-        (("labels", labels), ("predictions", predictions)),
+        ("labels", "predictions"),
+        (labels, predictions),
         axis=axis,
-        weight=("weights", weights),
+        weight=weights,
+        weight_name="weights",
         reduction=reduction,
     )
 
@@ -403,10 +408,11 @@ def _triplet(
     return Problem(
         losses.triplet_swap if swap else losses.triplet,
         distance,
-        (("anchor", anchor), ("positive", positive), ("negative", negative)),
+        ("anchor", "positive", "negative"),
+        (anchor, positive, negative),
         (_plan.check_finite("margin", margin),),
         axis=axis,
-        weight=("weight", weight),
+        weight=weight,
         reduction=reduction,
     )
 
@@ -455,10 +461,11 @@ def hinge_embedding_loss(
     return Problem(
         losses.hinge_embedding,
         None,
-        (("input", input),),
+        ("input",),
+        (input,),
         (_plan.check_finite("margin", margin), math.nan),
         target=target,
-        weight=("weight", weight),
+        weight=weight,
         reduction=reduction,
         validate=validate,
     )
@@ -559,10 +566,9 @@ def grad(
 
 def _wanted(problem: Problem, argnums: int | str | Sequence[int | str] | None) -> tuple[str, ...]:
     """The names that ``argnums`` stands for."""
-    names = [name for name, _ in problem.operands]
+    names, weight_name = problem.names, problem.weight_name
     if argnums is None:
-        return tuple(names)
-    weight_name, weight = problem.weight
+        return names
     wanted = []
     for given in [argnums] if isinstance(argnums, (int, str)) else argnums:
         if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(names):
@@ -576,6 +582,6 @@ def _wanted(problem: Problem, argnums: int | str | Sequence[int | str] | None) -
             )
     if len(set(wanted)) < len(wanted):
         raise TypeError(f"argnums names an argument twice: {argnums!r}")
-    if weight_name in wanted and weight is None:
+    if weight_name in wanted and problem.weight is None:
         raise TypeError(f"the gradient of {weight_name} needs {weight_name} to be given")
     return tuple(wanted)

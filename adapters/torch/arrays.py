@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastcos import kernels
 from fastcos._plan import Form
+from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
 from .autograd import evaluate as evaluate
 
@@ -23,6 +25,8 @@ FLOATS = {
     torch.float32: "float32",
     torch.float64: "float64",
 }
+#: Whether operations are recorded for later, by :func:`evaluate`.
+records = True
 #: How to ask for and set the number of threads.
 THREADS = (torch.get_num_threads, torch.set_num_threads)
 
@@ -40,7 +44,7 @@ def float_name(dtype: Dtype) -> str | None:
 
 
 def asarray(name: str, value: Any) -> Tensor:
-    """The argument as a strided tensor in the memory of this machine, detached.
+    """The argument as a strided tensor in the memory of this machine.
 
     Raises:
         TypeError: it is on another device, sparse, nested, quantised, complex or without memory.
@@ -50,8 +54,6 @@ def asarray(name: str, value: Any) -> Tensor:
     fault = unfit(value)
     if fault:
         raise TypeError(f"{name} {fault}")
-    if value.requires_grad:
-        value = value.detach()
     return value.resolve_neg() if value.is_neg() else value
 
 
@@ -70,8 +72,8 @@ def unfit(value: Tensor) -> str:
 
 
 def float64(name: str, value: Any) -> Tensor:
-    """The argument as contiguous float64."""
-    return asarray(name, value).to(torch.float64).contiguous()
+    """The argument as contiguous float64, detached."""
+    return asarray(name, value).detach().to(torch.float64).contiguous()
 
 
 def common_dtype(arrays: Sequence[Tensor]) -> Dtype:
@@ -95,8 +97,8 @@ def form(array: Tensor) -> Form:
 
 def rows(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
     """A C-contiguous copy in the dtype to compute in, the feature axis last."""
-    view = features_last(array, axis)
-    return empty(view.shape, dtype, array).copy_(view)
+    view = features_last(array.detach(), axis)
+    return _new(view, dtype).copy_(view)
 
 
 def features_last(array: Tensor, axis: int) -> Tensor:
@@ -106,42 +108,54 @@ def features_last(array: Tensor, axis: int) -> Tensor:
     return array if axis == -1 else array.movedim(axis, -1)
 
 
-def empty(shape: Sequence[int], dtype: Dtype | None, like: Tensor) -> Tensor:
-    """A new tensor; of float64 where no dtype is given."""
-    dtype = dtype or torch.float64
-    # new_empty and not torch.empty, which follows the default device.
-    if math.prod(shape) * dtype.itemsize < _HUGE:
-        return like.new_empty(shape, dtype=dtype, requires_grad=False)
-    words = np.empty(shape, np.dtype(f"i{dtype.itemsize}"))
+def _new(like: Tensor, dtype: Dtype) -> Tensor:
+    """A new contiguous tensor of the same shape."""
+    if like.numel() * dtype.itemsize < _HUGE:
+        # Not torch.empty, which follows the default device.
+        return torch.empty_like(like, dtype=dtype, memory_format=torch.contiguous_format)
+    words = np.empty(tuple(like.shape), np.dtype(f"i{dtype.itemsize}"))
     return torch.from_numpy(words).view(dtype)
 
 
 def empty_like(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
     """A new tensor of the same shape whose rows along ``axis`` are contiguous."""
     if axis in (-1, 0):
-        return empty(array.shape, dtype, array)
-    return empty(array.movedim(axis, -1).shape, dtype, array).movedim(-1, axis)
+        return _new(array, dtype)
+    return _new(array.movedim(axis, -1), dtype).movedim(-1, axis)
 
 
-def is_bool(array: Tensor) -> bool:
-    """Whether labels are True and False."""
-    return array.dtype is torch.bool
+def scratch(shape: tuple[int, ...], like: Tensor) -> Any:
+    """Memory for float64 numbers: NumPy's, which is there in a tenth of the time."""
+    return np.empty(shape)
+
+
+def wrap(numbers: Any) -> Tensor:
+    """Scratch memory as a tensor."""
+    return torch.from_numpy(numbers)
 
 
 def host(array: Tensor) -> Any:
     """The same as a NumPy array."""
-    return array.numpy()
+    return array.detach().numpy()
 
 
-def all_signs(labels: Tensor) -> bool:
-    """Whether each of these float64 numbers is 1 or -1."""
-    from fastcos.kernels import cpu
+_KINDS = {
+    torch.float64: DOUBLES,
+    torch.float32: kernels.FLOATS,
+    torch.int64: LONGS,
+    torch.int8: BYTES,
+    torch.bool: BOOLS,
+}
 
-    return cpu.all_signs()(labels.data_ptr(), labels.numel())
+
+def labels(given: Tensor) -> tuple[Tensor, int]:
+    """Labels in a dtype that kernels read, and which."""
+    kind = _KINDS.get(given.dtype)
+    return (given.detach().to(torch.float64), DOUBLES) if kind is None else (given, kind)
 
 
 def numbers(array: Tensor, samples: tuple[int, ...]) -> Tensor:
-    """Float64 numbers for the kernels: one for all samples, or one for each in C order."""
+    """Numbers for the kernels: one for all samples, or one for each in C order."""
     if array.numel() != 1 and array.shape != samples:
         array = array.expand(samples)
     return array.contiguous()
@@ -155,19 +169,21 @@ def sum_to(array: Tensor, shape: tuple[int, ...]) -> Tensor:
     return array.sum(axes, keepdim=True) if axes else array
 
 
-def values(losses: Tensor, dtype: Dtype) -> Tensor:
+def values(losses: Any, dtype: Dtype) -> Tensor:
     """What is returned for one loss per sample."""
-    return losses.to(dtype)
+    return torch.as_tensor(losses, device="cpu").to(dtype)
 
 
 def scalar(number: float, dtype: Dtype, like: Tensor) -> Tensor:
     """What is returned for one number."""
-    return like.new_full((), number, dtype=dtype)
+    return torch.scalar_tensor(number, dtype=dtype, device="cpu")
 
 
-def address(array: Tensor) -> int:
+def address(array: Any) -> int:
     """Where the data begin."""
-    return array.data_ptr()
+    if isinstance(array, Tensor):
+        return array.data_ptr()
+    return ctypes.addressof(ctypes.c_char.from_buffer(array))
 
 
 def check_out(name: str, out: Any, others: dict[str, Any]) -> None:

@@ -11,8 +11,9 @@ derivatives, which come from torch's own operators.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,95 +21,104 @@ from torch import Tensor
 from fastcos import _dispatch
 from fastcos._dispatch import Problem
 
+Composite = Callable[..., Tensor] | None
 
-class Recorded(NamedTuple):
-    """A problem without its tensors, which autograd keeps.
+
+def evaluate(
+    problem: Problem, composite: Composite = None, result: torch.dtype | None = None
+) -> Tensor:
+    """The value of a problem on tensors, recorded where a gradient may be asked for.
 
     Args:
-        problem: The problem; the values of its operands, target and weight are None.
+        problem: The problem.
         composite: ``(*operands, target, weight) -> value`` in torch's own operators, for second
             derivatives; None where there is none.
         result: The dtype of the value; None for that which is computed in.
     """
-
-    problem: Problem
-    composite: Callable[..., Tensor] | None
-    result: torch.dtype | None
-
-
-def evaluate(
-    problem: Problem,
-    composite: Callable[..., Tensor] | None = None,
-    result: torch.dtype | None = None,
-) -> Tensor:
-    """The value of a problem on tensors, recorded where a gradient may be asked for."""
-    weight_name, weight = problem.weight
     if torch.is_grad_enabled():
-        tensors = [*[value for _, value in problem.operands], weight]
-        if any([isinstance(t, Tensor) and t.requires_grad for t in tensors]):
-            recorded = Recorded(
-                problem._replace(
-                    operands=tuple([(name, None) for name, _ in problem.operands]),
-                    target=None,
-                    weight=(weight_name, None),
-                ),
-                composite,
-                result,
-            )
-            target = problem.target
-            value: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
-                recorded, *tensors[:-1], target, weight
-            )
-            return value
-    return _dispatch.solve(problem, result=result)[0]  # type: ignore[no-any-return]
+        tensors = (*problem.operands, problem.target, problem.weight)
+        wanted = [isinstance(t, Tensor) and t.requires_grad for t in tensors]
+        wanted[-2] = False
+        if True in wanted:
+            if torch._C._are_functorch_transforms_active():
+                raise RuntimeError(f"torch.func transforms: {_FIRST_ONLY}")
+            return cast(Tensor, _apply(problem, composite, result, *tensors))
+    return cast(Tensor, _dispatch.solve(problem, result=result, adapter=_arrays())[0])
+
+
+_FIRST_ONLY = (
+    "this function has first derivatives only, and no batched ones; those of fastcos.adapters.torch"
+    " have derivatives of every order"
+)
+
+
+@functools.cache
+def _arrays() -> Any:
+    from . import arrays
+
+    return arrays
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, recorded: Recorded, *tensors: Any) -> Tensor:
-        problem = _with(recorded.problem, tensors)
-        needed = ctx.needs_input_grad[1:]
-        ctx.wanted = tuple(
-            [name for name, need in zip(_names(problem), needed, strict=True) if need and name]
+    def forward(
+        ctx: Any, problem: Problem, composite: Composite, result: Any, *tensors: Any
+    ) -> Tensor:
+        names = (*problem.names, "", problem.weight_name)
+        needed = ctx.needs_input_grad[3:]
+        wanted = tuple([name for name, need in zip(names, needed, strict=True) if need and name])
+        at_once = problem.reduction != "none" and not any(
+            [t.dtype is torch.float16 for t in problem.operands]
         )
-        halves = any(isinstance(t, Tensor) and t.dtype is torch.float16 for t in tensors)
-        at_once = problem.reduction != "none" and not halves
         value, grads = _dispatch.solve(
-            problem, ctx.wanted if at_once else (), result=recorded.result
+            problem, wanted if at_once else (), result=result, adapter=_arrays()
         )
-        ctx.recorded = recorded
         ctx.grads = grads if at_once else None
-        ctx.others = tuple([None if isinstance(t, Tensor) else t for t in tensors])
+        ctx.composite, ctx.wanted, ctx.names = composite, wanted, names
+        # Without its tensors, which are autograd's to keep; what is no tensor stays.
+        target, weight = (None if isinstance(t, Tensor) else t for t in tensors[-2:])
+        ctx.problem = Problem(
+            problem.loss,
+            problem.distance,
+            problem.names,
+            (),
+            problem.parameters,
+            problem.axis,
+            target,
+            weight,
+            problem.weight_name,
+            problem.reduction,
+            problem.validate,
+        )
         ctx.save_for_backward(*[t if isinstance(t, Tensor) else None for t in tensors])
-        return value  # type: ignore[no-any-return]
+        return cast(Tensor, value)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        saved = zip(ctx.saved_tensors, ctx.others, strict=True)
-        tensors = tuple([other if tensor is None else tensor for tensor, other in saved])
+        names = ctx.names
         if torch.is_grad_enabled() or not _is_readable(upstream):
-            return None, *_through_torch(ctx, tensors, upstream)
+            return None, None, None, *_through_torch(ctx, upstream)
         # Handed out once: the tensor that the gradient goes to can then take it without a copy.
         grads, ctx.grads = ctx.grads, None
         if grads is None or upstream.item() != 1:
-            problem = _with(ctx.recorded.problem, tensors)
-            grads = _dispatch.solve(problem, ctx.wanted, grad_output=upstream)[1]
+            problem = _restored(ctx)
+            grads = _dispatch.solve(problem, ctx.wanted, upstream, adapter=_arrays())[1]
         found = dict(zip(ctx.wanted, grads, strict=True))
-        return None, *[found.get(name) for name in _names(ctx.recorded.problem)]
+        return None, None, None, *[found.get(name) for name in names]
 
 
-def _names(problem: Problem) -> tuple[str, ...]:
-    """Of the tensors in the order of the node; the target, which has no gradient, has none."""
-    return (*[name for name, _ in problem.operands], "", problem.weight[0])
+# The apply of the base class in C; what Function.apply does before it concerns transforms only.
+_apply: Any = super(torch.autograd.Function, _Fused).apply
 
 
-def _with(problem: Problem, tensors: tuple[Any, ...]) -> Problem:
-    *operands, target, weight = tensors
-    names = [name for name, _ in problem.operands]
+def _restored(ctx: Any) -> Problem:
+    """The problem with its tensors."""
+    problem: Problem = ctx.problem
+    *operands, target, weight = ctx.saved_tensors
     return problem._replace(
-        operands=tuple(zip(names, operands, strict=True)),
-        target=target,
-        weight=(problem.weight[0], weight),
+        operands=tuple(operands),
+        target=problem.target if target is None else target,
+        weight=problem.weight if weight is None else weight,
     )
 
 
@@ -123,23 +133,20 @@ def _is_readable(upstream: Tensor) -> bool:
         return False
 
 
-def _through_torch(ctx: Any, tensors: tuple[Any, ...], upstream: Tensor) -> list[Tensor | None]:
+def _through_torch(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
     """The gradients as a function of the inputs that torch can differentiate again."""
-    composite = ctx.recorded.composite
-    if composite is None:
-        raise RuntimeError(
-            "this function has first derivatives only, and no batched ones. The functions of"
-            " fastcos.adapters.torch have derivatives of every order"
-        )
-    names = _names(ctx.recorded.problem)
+    if ctx.composite is None:
+        raise RuntimeError(_FIRST_ONLY)
+    problem = _restored(ctx)
+    tensors = (*problem.operands, problem.target, problem.weight)
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         # Views: one tensor given twice is two inputs here.
         inputs = [
             t.view_as(t) if name in ctx.wanted else t
-            for name, t in zip(names, tensors, strict=True)
+            for name, t in zip(ctx.names, tensors, strict=True)
         ]
-        value = composite(*inputs)
-        asked = [t for name, t in zip(names, inputs, strict=True) if name in ctx.wanted]
+        value = ctx.composite(*inputs)
+        asked = [t for name, t in zip(ctx.names, inputs, strict=True) if name in ctx.wanted]
         grads = iter(torch.autograd.grad(value, asked, upstream, create_graph=create_graph))
-    return [next(grads) if name in ctx.wanted else None for name in names]
+    return [next(grads) if name in ctx.wanted else None for name in ctx.names]

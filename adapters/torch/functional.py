@@ -103,10 +103,11 @@ def cosine_embedding_loss(
         problem = Problem(
             losses.cosine_embedding,
             _COSINE,
-            (("input1", input1), ("input2", input2)),
+            ("input1", "input2"),
+            (input1, input2),
             (float(margin), float(pos_margin), 0.0),
             target=_labels(target),
-            weight=("weight", weight),
+            weight=weight,
             reduction=reduction,
             validate=False,
         )
@@ -164,7 +165,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 
         similarity = distances._with(distances._CLAMPED_SIMILARITY, (float(eps),))
         problem = Problem(
-            losses.identity, similarity, (("x1", x1), ("x2", x2)), axis=dim, reduction="none"
+            losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
         )
         return evaluate(problem, again)
     _refuse(x1=x1, x2=x2)
@@ -210,7 +211,8 @@ def pairwise_distance(
         problem = Problem(
             losses.identity,
             distances.lp(p, eps),
-            (("x1", x1), ("x2", x2)),
+            ("x1", "x2"),
+            (x1, x2),
             reduction="none",
         )
         value = evaluate(problem, again)
@@ -454,10 +456,11 @@ def hinge_embedding_loss(
         problem = Problem(
             losses.hinge_embedding,
             None,
-            (("input", input),),
+            ("input",),
+            (input,),
             (float(margin), 1.0),
             target=_labels(target),
-            weight=("weight", weight),
+            weight=weight,
             reduction=reduction,
             validate=False,
         )
@@ -599,9 +602,10 @@ def _triplet(
     return Problem(
         losses.triplet_swap if swap else losses.triplet,
         record,
-        (("anchor", anchor), ("positive", positive), ("negative", negative)),
+        ("anchor", "positive", "negative"),
+        (anchor, positive, negative),
         (float(margin),),
-        weight=("weight", weight),
+        weight=weight,
         reduction=reduction,
     )
 
@@ -661,9 +665,10 @@ def _of_distances(
     problem = Problem(
         losses.triplet if swapped is None else losses.triplet_swap,
         None,
-        tuple(zip(names, given, strict=True)),
+        tuple(names),
+        given,
         (float(margin),),
-        weight=("weight", weight),
+        weight=weight,
         reduction=reduction,
     )
     return evaluate(problem, again)

@@ -88,6 +88,7 @@ def _pointer_to(word: Any) -> Any:
 
 
 _words, _floats, _doubles = (_pointer_to(t) for t in (types.uint16, types.float32, types.float64))
+_longs, _bytes = _pointer_to(types.int64), _pointer_to(types.int8)
 
 
 @register_jitable(forceinline=True)
@@ -106,6 +107,18 @@ def floats(address: Any, length: Any) -> Any:
 def doubles(address: Any, length: Any) -> Any:
     """The float64 numbers at an address."""
     return carray(_doubles(address), (length,))
+
+
+@register_jitable(forceinline=True)
+def longs(address: Any, length: Any) -> Any:
+    """The int64 numbers at an address."""
+    return carray(_longs(address), (length,))
+
+
+@register_jitable(forceinline=True)
+def int8s(address: Any, length: Any) -> Any:
+    """The int8 numbers at an address."""
+    return carray(_bytes(address), (length,))
 
 
 @intrinsic

@@ -25,8 +25,8 @@ from numba import float64, prange
 from numba.extending import register_jitable
 
 from fastcos.distances import Functions
-from fastcos.kernels import ADD, SKIP, WRITE
-from fastcos.kernels._memory import STORAGE, doubles, prefetch
+from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
+from fastcos.kernels._memory import STORAGE, doubles, floats, int8s, longs, prefetch
 from fastcos.losses import Loss
 
 # What the compiler may do to the sums: reorder them, and fuse product and sum.
@@ -40,7 +40,7 @@ _BLOCK = 192
 def pair(loss: Loss, distance: Functions, dtype: str, parallel: bool) -> Callable[..., float]:
     """The kernel of a loss of one distance between two operands.
 
-    Its arguments, in order; addresses are integers, strides bytes, all numbers of samples float64:
+    Its arguments, in order; addresses are integers, strides bytes, numbers of samples float64:
 
     - ``rows``, ``grads``, ``sums``, ``modes``: per operand the address of the data, of the
       gradient, of the float64 sums (one row per task), and SKIP, WRITE or ADD;
@@ -50,7 +50,8 @@ def pair(loss: Loss, distance: Functions, dtype: str, parallel: bool) -> Callabl
       the s-th part of the inner range;
     - ``features``: the length of a row;
     - ``target``, ``weight``, ``scale``: (address, step, constant) each; an address of 0 means the
-      constant for all samples. ``scale`` is the upstream gradient over the reduction's denominator;
+      constant for all samples. ``target`` says in a fourth number how it is written; ``scale`` is
+      the upstream gradient over the reduction's denominator;
     - ``out``: address of the weighted loss per sample;
     - ``distance_parameters``, ``loss_parameters``.
 
@@ -78,13 +79,23 @@ def pointwise(loss: Loss, dtype: str, parallel: bool) -> Callable[..., float]:
 
 
 @functools.cache
-def all_signs() -> Callable[[int, int], bool]:
-    """The kernel that says whether each of ``count`` float64 numbers at an address is 1 or -1."""
+def all_signs() -> Callable[[int, int, int], bool]:
+    """The kernel that says whether each of ``count`` labels of a kind at an address is 1 or -1."""
 
-    def kernel(address: int, count: int) -> bool:
+    def kernel(address: int, count: int, kind: int) -> bool:
         wrong = 0
-        for label in doubles(address, count):
-            wrong += abs(label) != 1
+        if kind == DOUBLES:
+            for label in doubles(address, count):
+                wrong += abs(label) != 1
+        elif kind == FLOATS:
+            for label in floats(address, count):
+                wrong += abs(label) != 1
+        elif kind == LONGS:
+            for label in longs(address, count):
+                wrong += (label != 1) & (label != -1)
+        else:
+            for label in int8s(address, count):
+                wrong += (label != 1) & (label != -1)
         return wrong == 0
 
     kernel.__qualname__ += f"_{_source_digest()}"
@@ -258,6 +269,23 @@ def _at(values: Any, i: int) -> float:
     """The number of sample i, as :func:`pair` has it."""
     address, step, constant = values
     return constant if address == 0 else doubles(address, i + 1)[i * step]
+
+
+@register_jitable(forceinline=True)
+def _label(labels: Any, i: int) -> float:
+    """The label of sample i: :func:`_at`, in the dtype that the labels are written in."""
+    address, step, constant, kind = labels
+    if address == 0:
+        return constant
+    i *= step
+    if kind == DOUBLES:
+        return doubles(address, i + 1)[i]
+    if kind == FLOATS:
+        return float64(floats(address, i + 1)[i])
+    if kind == LONGS:
+        return float64(longs(address, i + 1)[i])
+    label = float64(int8s(address, i + 1)[i])
+    return 2 * label - 1 if kind == BOOLS else label
 
 
 @register_jitable(forceinline=True)
@@ -453,7 +481,7 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
             y, next_y = _row_and_next(rows[1], position, geometry, 2)
             i = _offset(position, geometry, 5)
             state, d = measure(x, y, next_x, next_y, features, of_distance, work)
-            value, slopes = function((d,), _at(target, i), *of_loss)
+            value, slopes = function((d,), _label(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i) * slopes[0]
@@ -529,7 +557,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             s1, d1 = measure(at_a, at_p, next_a, next_p, features, of_distance, (0,))
             s2, d2 = measure(at_a, at_n, 0, next_n, features, of_distance, (0,))
             s3, d3 = third(at_p, at_n, 0, 0, features, of_distance, (0,))
-            value, slopes = judge(d1, d2, d3, _at(target, i), of_loss)
+            value, slopes = judge(d1, d2, d3, _label(target, i), of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i)
@@ -570,7 +598,7 @@ def _pointwise_task(function: Any, jitable: Any, gather: Any, scatter: Any) -> A
             position = o * inner + inside
             i = _offset(position, geometry, geometry.shape[0] - 1)
             d = gather(rows, position, geometry)
-            value, slopes = function(d, _at(target, i), *of_loss)
+            value, slopes = function(d, _label(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             scatter(grads, modes, position, geometry, w * _at(scale, i), slopes)
