@@ -76,7 +76,7 @@ def _poincare(x: Tensor, y: Tensor) -> Tensor:
 _DISTANCES: dict[str, Callable[..., Tensor]] = {
     "cosine": _cosine,
     "dot": lambda x, y: 1 - (x * y).sum(-1),
-    "angular": lambda x, y: torch.acos(1 - _cosine(x, y, 0.0)) / math.pi,
+    "angular": lambda x, y, eps: torch.acos(1 - _cosine(x, y, eps)) / math.pi,
     "euclidean": _norm(2.0),
     "sqeuclidean": lambda x, y: ((x - y) ** 2).sum(-1),
     "manhattan": _norm(1.0),

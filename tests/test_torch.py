@@ -1,0 +1,480 @@
+"""torch tensors: which calls run fused, and plain fastcos functions with autograd."""
+
+import itertools
+import math
+
+import numpy as np
+import oracle
+import pytest
+import torch
+import torch.nn.functional as F
+
+import fastcos
+import fastcos.adapters.torch as ft
+from fastcos import _dispatch
+from fastcos.adapters.torch import composites
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+REDUCTIONS = ("mean", "sum", "none")
+# Of the rounding of a value of order 1; gradients of a mean are smaller.
+TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 1e-6, torch.float64: 1e-13}
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(7)
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """A list that grows by one with each kernel that runs."""
+    seen = []
+    run = _dispatch._run
+
+    def counted(*arguments):
+        seen.append(arguments[1].loss)
+        return run(*arguments)
+
+    monkeypatch.setattr(_dispatch, "_run", counted)
+    return seen
+
+
+def rows(generator, *shape, dtype=torch.float32, layout="contiguous"):
+    if layout == "strided":
+        wide = torch.randn(*shape[:-1], 2, shape[-1], generator=generator, dtype=torch.float64)
+        return wide.to(dtype)[..., 1, :]
+    if layout == "transposed":
+        return torch.randn(*shape[::-1], generator=generator, dtype=torch.float64).to(dtype).mT
+    if layout == "expanded":
+        one = torch.randn(1, shape[-1], generator=generator, dtype=torch.float64).to(dtype)
+        return one.expand(shape)
+    if layout == "one row":
+        shape = (1, shape[-1])
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def signs(generator, n):
+    return torch.where(torch.rand(n, generator=generator) < 0.5, 1, -1)
+
+
+def one_minus_cosine(x, y):
+    return 1 - F.cosine_similarity(x, y, dim=-1)
+
+
+# Name -> (our call, torch's call, number of operands).
+CALLS = {
+    "cosine_embedding": (
+        lambda ins, y, **o: ft.cosine_embedding_loss(*ins, y, 0.1, **o),
+        lambda ins, y, **o: F.cosine_embedding_loss(*ins, y, 0.1, **o),
+        2,
+    ),
+    "triplet_margin": (
+        lambda ins, y, **o: ft.triplet_margin_loss(*ins, swap=True, **o),
+        lambda ins, y, **o: F.triplet_margin_loss(*ins, swap=True, **o),
+        3,
+    ),
+    "triplet_with_none": (
+        lambda ins, y, **o: ft.triplet_margin_with_distance_loss(*ins, **o),
+        lambda ins, y, **o: F.triplet_margin_with_distance_loss(*ins, **o),
+        3,
+    ),
+    "triplet_with_name": (
+        lambda ins, y, **o: ft.triplet_margin_with_distance_loss(
+            *ins, distance_function="cosine", **o
+        ),
+        lambda ins, y, **o: F.triplet_margin_with_distance_loss(
+            *ins, distance_function=one_minus_cosine, **o
+        ),
+        3,
+    ),
+    "triplet_with_callable": (
+        lambda ins, y, **o: ft.triplet_margin_with_distance_loss(
+            *ins, distance_function=one_minus_cosine, swap=True, **o
+        ),
+        lambda ins, y, **o: F.triplet_margin_with_distance_loss(
+            *ins, distance_function=one_minus_cosine, swap=True, **o
+        ),
+        3,
+    ),
+}
+MEASURES = {
+    "cosine_similarity": (lambda x, y: ft.cosine_similarity(x, y), F.cosine_similarity),
+    "pairwise_distance": (lambda x, y: ft.pairwise_distance(x, y), F.pairwise_distance),
+    "pairwise_distance_1": (
+        lambda x, y: ft.pairwise_distance(x, y, 1),
+        lambda x, y: F.pairwise_distance(x, y, 1),
+    ),
+}
+
+
+def leaf(tensor):
+    """The same numbers and strides, as something that a gradient is wanted for."""
+    return tensor.detach().requires_grad_()
+
+
+def compare(ours, theirs, ins, dtype, needs):
+    """Ours on the tensors as they are, torch's on the same numbers in float64."""
+    mine = [leaf(t) if need else t for t, need in zip(ins, needs, strict=True)]
+    wide = [leaf(t.double()) if need else t.double() for t, need in zip(ins, needs, strict=True)]
+    value, reference = ours(mine), theirs(wide)
+    assert value.dtype == dtype
+    assert value.shape == reference.shape
+    tolerance = TOLERANCE[dtype]
+    torch.testing.assert_close(value.double(), reference, rtol=tolerance, atol=tolerance)
+    upstream = torch.linspace(-1, 2, value.numel(), dtype=torch.float64).reshape(value.shape)
+    upstream = upstream if value.ndim else torch.tensor(0.7, dtype=torch.float64)
+    upstream = upstream.to(dtype).double()
+    got = torch.autograd.grad(value, [t for t in mine if t.requires_grad], upstream.to(dtype))
+    want = torch.autograd.grad(reference, [t for t in wide if t.requires_grad], upstream)
+    for g, w in zip(got, want, strict=True):
+        assert g.dtype == dtype
+        scale = max(w.abs().max().item(), 1e-6)
+        torch.testing.assert_close(g.double(), w, rtol=tolerance, atol=2 * tolerance * scale)
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_plain_losses_run_fused(generator, launches, name, dtype, reduction):
+    ours, theirs, operands = CALLS[name]
+    y = signs(generator, 6)
+    for layout in ("contiguous", "strided", "transposed", "expanded", "one row"):
+        first = rows(generator, 6, 9, dtype=dtype, layout=layout)
+        ins = [first, *(rows(generator, 6, 9, dtype=dtype) for _ in range(operands - 1))]
+        launches.clear()
+        compare(
+            lambda ins: ours(ins, y, reduction=reduction),
+            lambda ins: theirs(ins, y, reduction=reduction),
+            ins,
+            dtype,
+            [True] * operands,
+        )
+        assert launches, layout
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_not_wanted_is_not_computed(generator, monkeypatch, name):
+    ours, theirs, operands = CALLS[name]
+    y = signs(generator, 5)
+    wanted = []
+    solve = _dispatch.solve
+
+    def noted(problem, names=(), *rest, **options):
+        wanted.append(names)
+        return solve(problem, names, *rest, **options)
+
+    monkeypatch.setattr(_dispatch, "solve", noted)
+    for needs in itertools.product((False, True), repeat=operands):
+        ins = [rows(generator, 5, 4) for _ in range(operands)]
+        if any(needs):
+            wanted.clear()
+            compare(lambda ins: ours(ins, y), lambda ins: theirs(ins, y), ins, torch.float32, needs)
+            if name != "triplet_with_callable":
+                assert {len(names) for names in wanted} == {sum(needs)}
+        else:
+            assert not ours(ins, y).requires_grad
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_plain_measures_run_fused(generator, launches, name, dtype):
+    ours, theirs = MEASURES[name]
+    for layout in ("contiguous", "strided", "transposed", "expanded", "one row"):
+        ins = [
+            rows(generator, 6, 9, dtype=dtype, layout=layout),
+            rows(generator, 6, 9, dtype=dtype),
+        ]
+        launches.clear()
+        compare(lambda ins: ours(*ins), lambda ins: theirs(*ins), ins, dtype, [True, True])
+        assert launches, layout
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_hinge_runs_fused(generator, launches, dtype, reduction):
+    y = torch.tensor([[1, -1, 0], [-1, 1, 2]])
+    x = [rows(generator, 2, 3, dtype=dtype)]
+    compare(
+        lambda ins: ft.hinge_embedding_loss(*ins, y, 0.8, reduction=reduction),
+        lambda ins: F.hinge_embedding_loss(*ins, y, 0.8, reduction=reduction),
+        x,
+        dtype,
+        [True],
+    )
+    assert launches
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_runs_fused(generator, launches, dtype):
+    x, y = (leaf(rows(generator, 6, 9, dtype=dtype)) for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = ft.cosine_embedding_loss(x, y, signs(generator, 6))
+    assert launches
+    assert loss.dtype is torch.float32
+    loss.backward()
+    assert x.grad.dtype is dtype
+
+
+def test_a_loss_is_one_pass_over_the_data(generator, launches):
+    x, y = (leaf(rows(generator, 6, 9)) for _ in range(2))
+    ft.cosine_embedding_loss(x, y, signs(generator, 6)).backward()
+    assert len(launches) == 1, "value and gradient together"
+    launches.clear()
+    (2 * ft.cosine_embedding_loss(x, y, signs(generator, 6))).backward()
+    assert len(launches) == 2, "an upstream gradient other than 1 takes a second one"
+
+
+def test_a_scaled_float16_loss_keeps_gradients_that_float16_cannot(generator):
+    # 1/N of a gradient of order 1e-2 is below the smallest float16; the scale lifts it again.
+    n, scale = 4096, 2.0**16
+    x, y = (leaf(rows(generator, n, 32, dtype=torch.float16)) for _ in range(2))
+    target = torch.ones(n)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = ft.cosine_embedding_loss(x, y, target)
+    (loss * scale).backward()
+    wide = leaf(x.double())
+    (F.cosine_embedding_loss(wide, y.double(), target.double()) * scale).backward()
+    torch.testing.assert_close(x.grad.double(), wide.grad, rtol=2e-3, atol=2e-5)
+
+
+def test_backward_twice_gives_the_same(generator):
+    x, y = (leaf(rows(generator, 6, 9)) for _ in range(2))
+    loss = ft.triplet_margin_loss(x, y, rows(generator, 6, 9))
+    loss.backward(retain_graph=True)
+    first = x.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(x.grad, 2 * first)
+
+
+def test_one_tensor_as_two_inputs(generator):
+    x = leaf(rows(generator, 6, 9, dtype=torch.float64))
+    w = rows(generator, 6, 9, dtype=torch.float64)
+    for order in (1, 2):
+        grads = []
+        for module in (ft, F):
+            loss = module.triplet_margin_loss(x, x, w)
+            (g,) = torch.autograd.grad(loss, x, create_graph=order == 2)
+            if order == 2:
+                (g,) = torch.autograd.grad((g**2).sum(), x)
+            grads.append(g)
+        torch.testing.assert_close(*grads)
+
+
+# --------------------------------------------------------------------------------------------------
+# Plain fastcos functions
+# --------------------------------------------------------------------------------------------------
+
+LABELS = [1, -1, -1, 1, 1]
+PLAIN = {
+    "cosine_embedding_loss": lambda f, x, y, z, **o: f(x, y, LABELS, margin=0.1, **o),
+    "cosine_distance_loss": lambda f, x, y, z, **o: f(x, y, **o),
+    "triplet_margin_loss": lambda f, x, y, z, **o: f(x, y, z, p=3, swap=True, **o),
+    "triplet_margin_with_distance_loss": lambda f, x, y, z, **o: f(
+        x, y, z, distance_function="angular", **o
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize(
+    "reduction", ["none", "sum", "mean", "sum_over_batch_size", "sum_by_nonzero_weights"]
+)
+def test_tensors_give_what_arrays_give_and_gradients(rng, name, reduction):
+    arrays = [rng.standard_normal((5, 7)) for _ in range(3)]
+    weight = rng.random(5)
+    key = "weights" if name == "cosine_distance_loss" else "weight"
+    function = getattr(fastcos, name)
+    both = fastcos.value_and_grad(function)
+    value, grads = PLAIN[name](both, *arrays, reduction=reduction, **{key: weight})
+    tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+    options = {"reduction": reduction, key: torch.tensor(weight)}
+    recorded = PLAIN[name](function, *tensors, **options)
+    direct, direct_grads = PLAIN[name](both, *tensors, **options)
+    recorded_grads = torch.autograd.grad(recorded.sum(), tensors[: len(grads)])
+    # The sum of the weights is the library's own.
+    close = {"rtol": 1e-14, "atol": 1e-16}
+    np.testing.assert_allclose(recorded.detach().numpy(), value, **close)
+    np.testing.assert_allclose(direct.numpy(), value, **close)
+    for array, tensor, other in zip(grads, recorded_grads, direct_grads, strict=True):
+        np.testing.assert_allclose(tensor.numpy(), array, **close)
+        np.testing.assert_allclose(other.numpy(), array, **close)
+
+
+def test_weights_have_a_gradient(rng):
+    x, y = (torch.tensor(rng.standard_normal((5, 7))) for _ in range(2))
+    w = torch.tensor(rng.random(5), requires_grad=True)
+    fastcos.cosine_distance_loss(x, y, weights=w, reduction="mean").backward()
+    f = fastcos.value_and_grad(fastcos.cosine_distance_loss, argnums="weights")
+    _, expected = f(x.numpy(), y.numpy(), weights=w.detach().numpy(), reduction="mean")
+    np.testing.assert_allclose(w.grad.numpy(), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_every_dtype_against_the_oracle(rng, dtype):
+    x, y = (torch.tensor(rng.standard_normal((4, 33))).to(dtype) for _ in range(2))
+    d = fastcos.paired_distance(x, y, "cosine")
+    assert d.dtype is dtype
+    exact, *_ = oracle.distance("cosine", x.double().numpy(), y.double().numpy())
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(
+        d.double().numpy(), np.asarray(exact, float), rtol=tolerance, atol=tolerance
+    )
+
+
+def test_a_callable_is_differentiated_by_torch(rng):
+    tensors = [torch.tensor(rng.standard_normal((5, 7)), requires_grad=True) for _ in range(3)]
+
+    def distance(x, y):
+        return (x - y).abs().amax(-1)
+
+    loss = fastcos.triplet_margin_with_distance_loss(*tensors, distance_function=distance)
+    expected = F.triplet_margin_with_distance_loss(*tensors, distance_function=distance)
+    torch.testing.assert_close(loss, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, tensors), torch.autograd.grad(expected, tensors), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_integers_are_computed_in_float32():
+    d = fastcos.paired_distance(torch.tensor([[0, 0]]), torch.tensor([[3, 4]]), "sqeuclidean")
+    assert d.dtype is torch.float32
+    assert d.tolist() == [25.0]
+
+
+def test_out_is_written(rng):
+    x, y = (torch.tensor(rng.standard_normal((5, 7))) for _ in range(2))
+    out = torch.empty_like(x), torch.empty(7, 5, dtype=torch.float64).mT
+    f = fastcos.value_and_grad(fastcos.cosine_distance_loss)
+    _, grads = f(x, y, out=out)
+    assert grads[0] is out[0]
+    assert grads[1] is out[1]
+    for ours, theirs in zip(out, f(x.numpy(), y.numpy())[1], strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs)
+
+
+def test_broadcast_rows_get_their_sum(rng):
+    query = torch.tensor(rng.standard_normal(7), requires_grad=True)
+    gallery = torch.tensor(rng.standard_normal((50, 7)), requires_grad=True)
+    fastcos.cosine_distance_loss(query, gallery, reduction="sum").backward()
+    (1 - F.cosine_similarity(query.detach().requires_grad_(), gallery)).sum()
+    q, g = leaf(query), leaf(gallery)
+    (1 - F.cosine_similarity(q[None], g)).sum().backward()
+    torch.testing.assert_close(query.grad, q.grad)
+    torch.testing.assert_close(gallery.grad, g.grad)
+
+
+def test_second_derivatives_say_where_they_are(rng):
+    x, y = (torch.tensor(rng.standard_normal((5, 7)), requires_grad=True) for _ in range(2))
+    loss = fastcos.cosine_distance_loss(x, y)
+    with pytest.raises(RuntimeError, match=r"first derivatives only.*fastcos\.adapters\.torch"):
+        torch.autograd.grad(loss, x, create_graph=True)
+
+
+UNFIT = {
+    "meta": lambda: torch.empty(2, 3, device="meta"),
+    "sparse": lambda: torch.eye(2, 3).to_sparse(),
+    "complex": lambda: torch.zeros(2, 3, dtype=torch.complex64),
+    "quantised": lambda: torch.quantize_per_tensor(torch.zeros(2, 3), 0.1, 0, torch.qint8),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_no_kernel_can_read_are_named(kind):
+    with pytest.raises(TypeError, match=r"^x2 (is|has) .*accepted are"):
+        fastcos.cosine_similarity(torch.zeros(2, 3), UNFIT[kind]())
+
+
+@pytest.mark.parametrize("kind", ["sparse", "quantised"])
+@pytest.mark.filterwarnings("ignore")
+def test_the_losses_name_them_too(kind):
+    with pytest.raises(TypeError, match=r"input2 is .*fastcos takes strided tensors on the CPU"):
+        ft.cosine_embedding_loss(torch.zeros(2, 3), UNFIT[kind](), torch.ones(2))
+
+
+def test_arrays_and_tensors_do_not_mix():
+    with pytest.raises(TypeError, match="x1 is a torch array and x2 is a numpy array"):
+        fastcos.cosine_similarity(torch.zeros(2, 3), np.zeros((2, 3)))
+
+
+# --------------------------------------------------------------------------------------------------
+# Composites: the same mathematics in torch's operators
+# --------------------------------------------------------------------------------------------------
+
+RECORDS = [
+    *(make() for make in fastcos.distances.DISTANCES.values()),
+    fastcos.distances.lp(3, 0.1),
+    fastcos.distances.cosine(0.5),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda r: f"{r.name}{list(r.parameters)}")
+def test_a_composite_is_its_distance(generator, record):
+    x, y = (leaf(0.2 * rows(generator, 4, 5, dtype=torch.float64)) for _ in range(2))
+    composite = composites.distance(record)
+    ours, theirs = fastcos.paired_distance(x, y, record), composite(x, y)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    upstream = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    for a, b in zip(
+        torch.autograd.grad(ours, (x, y), upstream),
+        torch.autograd.grad(theirs, (x, y), upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_named_distances_have_second_derivatives(generator):
+    ins = [leaf(rows(generator, 3, 4, dtype=torch.float64)) for _ in range(3)]
+    for name in ("cosine", "sqeuclidean", "braycurtis"):
+
+        def loss(*ins, name=name):
+            return ft.triplet_margin_with_distance_loss(*ins, distance_function=name)
+
+        assert torch.autograd.gradgradcheck(loss, ins), name
+
+
+def test_a_distance_of_ones_own_is_fused_and_says_what_it_lacks(generator, launches):
+    quartic = fastcos.Distance(
+        "quartic",
+        init=lambda zero: (zero,),
+        accumulate=lambda state, x, y: (state[0] + (x - y) ** 4,),
+        finalize=lambda state: state[0],
+        gradient=lambda state, d, x, y: (4 * (x - y) ** 3, -4 * (x - y) ** 3),
+    )
+    ins = [leaf(rows(generator, 3, 4, dtype=torch.float64)) for _ in range(3)]
+    ours = ft.triplet_margin_with_distance_loss(*ins, distance_function=quartic)
+    theirs = F.triplet_margin_with_distance_loss(
+        *ins, distance_function=lambda x, y: ((x - y) ** 4).sum(-1)
+    )
+    assert launches
+    torch.testing.assert_close(ours, theirs)
+    for a, b in zip(torch.autograd.grad(ours, ins), torch.autograd.grad(theirs, ins), strict=True):
+        torch.testing.assert_close(a, b)
+    loss = ft.triplet_margin_with_distance_loss(*ins, distance_function=quartic)
+    with pytest.raises(TypeError, match="quartic has a first derivative"):
+        torch.autograd.grad(loss, ins, create_graph=True)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_weights_and_pos_margin(generator, reduction):
+    x, y = (leaf(rows(generator, 5, 4, dtype=torch.float64)) for _ in range(2))
+    target, weight = signs(generator, 5), leaf(torch.rand(5, generator=generator).double())
+
+    def loss(x, y, weight):
+        return ft.cosine_embedding_loss(
+            x, y, target, 0.1, reduction=reduction, pos_margin=0.6, weight=weight
+        )
+
+    each = composites.cosine_embedding(x, y, target, 0.1, 0.6)
+    torch.testing.assert_close(loss(x, y, weight), composites.reduced(each, weight, reduction))
+    assert torch.autograd.gradcheck(loss, (x, y, weight))
+    assert torch.autograd.gradgradcheck(loss, (x, y, weight))
+
+
+def test_weights_that_sum_to_nothing_give_nothing(generator):
+    x, y = (rows(generator, 3, 4) for _ in range(2))
+    for module_input in (x, leaf(x)):
+        loss = ft.cosine_embedding_loss(module_input, y, signs(generator, 3), weight=torch.zeros(3))
+        assert loss.item() == 0
+    assert not math.isnan(composites.reduced(torch.ones(3), torch.zeros(3), "mean").item())
