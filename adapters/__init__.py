@@ -9,9 +9,17 @@ adapter for an array library provides
 - ``form(array)``: what a plan needs to know of it; ``rows(array, axis, dtype)``: a contiguous copy
   with ``axis`` last, for where a kernel cannot read the array itself;
   ``features_last(array, axis)``: the view with ``axis`` last;
-- ``all_signs(labels)``: whether every label is 1 or -1;
+- ``labels(array)``: labels in a dtype that kernels read, and which; ``host(array)``: the same array
+  for an error message;
 - ``numbers(array, samples)``: one number for all samples, or one for each, and the way back,
   ``sum_to(array, shape)``;
-- ``empty(shape, dtype)``, ``empty_like(array, axis, dtype)`` and ``address(array)``;
-- ``check_out(...)``: whether a buffer of the caller's may be written to.
+- ``scratch(shape, like)``: memory for float64 numbers, and ``wrap(scratch)``, an array of it;
+  ``empty_like(array, axis, dtype)``, ``address(array)``;
+- ``values(losses, dtype)`` and ``scalar(number, dtype, like)``: what is returned;
+- ``check_out(...)``: whether a buffer of the caller's may be written to;
+- ``THREADS``: how to ask for and set the library's number of threads, or None;
+- ``records``: whether the library records operations for later; then ``evaluate(problem)`` gives the
+  value and sees to its gradient.
+
+A framework with losses of its own (torch) has drop-ins for them beside the adapter.
 """

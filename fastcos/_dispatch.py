@@ -104,7 +104,7 @@ def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
         if library in _NOT_YET:
             return TypeError(
                 f"{name} is a {library} array ({type(value).__name__}), which fastcos does not take"
-                " yet: pass NumPy arrays"
+                " yet: pass NumPy arrays or torch tensors"
             )
         if library is not None:
             seen.setdefault(library, name)

@@ -68,9 +68,11 @@ def _cosine_embedding() -> Loss:
 def _hinge_embedding() -> Loss:
     # y = +1:  l = d                     dl/dd =  1
     # y = -1:  l = max(0, margin - d)    dl/dd = -1
-    # Any other target: other times the sum of both; other is NaN here and 1 in torch.
+    # Any other target: other times the sum of both; other is NaN here and 1 in torch. The slope of
+    # a NaN is that of any number, as in torch: 1 for y = +1, 0 for y = -1.
     def function(d: Any, target: Any, margin: Any, other: Any) -> Any:
-        value, slope = _ramp(margin - d[0])
+        value, _ = _ramp(margin - d[0])
+        slope = 1.0 if margin - d[0] >= 0 else 0.0
         if target == 1:
             return d[0], (1.0,)
         if target == -1:

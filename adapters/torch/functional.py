@@ -81,8 +81,8 @@ def cosine_embedding_loss(
         >>> loss.backward()
         >>> round(loss.item(), 6)
         0.5
-        >>> cosine_embedding_loss(x, y, torch.tensor([1, -1]), reduction="none").tolist()
-        [0.4000..., 0.6000...]
+        >>> cosine_embedding_loss(x, y, torch.tensor([1, -1]), reduction="none").shape
+        torch.Size([2])
     """
     if (
         _is_plain((input1, input2), target)
