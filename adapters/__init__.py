@@ -18,8 +18,8 @@ adapter for an array library provides
 - ``values(losses, dtype)`` and ``scalar(number, dtype, like)``: what is returned;
 - ``check_out(...)``: whether a buffer of the caller's may be written to;
 - ``THREADS``: how to ask for and set the library's number of threads, or None;
-- ``records``: whether the library records operations for later; then ``evaluate(problem)`` gives the
-  value and sees to its gradient.
+- ``records``: whether the library records operations for later; then ``evaluate(problem)`` gives
+  the value and sees to its gradient.
 
 A framework with losses of its own (torch) has drop-ins for them beside the adapter.
 """

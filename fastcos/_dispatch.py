@@ -183,7 +183,7 @@ def solve(
     names, weight_name = problem.names, problem.weight_name
     adapter = adapter or adapter_for(problem, grad_output)
     reduction = _plan.check_reduction(problem.reduction)
-    arrays = [adapter.asarray(*given) for given in zip(names, problem.operands, strict=True)]
+    arrays = [*map(adapter.asarray, names, problem.operands)]
     dtype = adapter.common_dtype(arrays)
     given = {} if out is None else _given(adapter, problem, wanted, grad_output, out)
     call = _prepared(
@@ -192,25 +192,20 @@ def solve(
         distance and distance.functions,
         dtype,
         names,
-        tuple([adapter.form(array) for array in arrays]),
+        tuple(map(adapter.form, arrays)),
         _plan.check_axis(problem.axis),
         tuple([adapter.form(given[n]) if n in given else n in wanted for n in names]),
     )
     shape = call.shape
     target = _labels(adapter, problem, shape)
-    weight = _per_sample(adapter, weight_name, problem.weight, shape)
-    upstream = _per_sample(
-        adapter, "grad_output", grad_output, shape if reduction == "none" else ()
-    )
-    denominator = _denominator(reduction, weight, shape)
-    grads = [
-        None
-        if own is None
-        else given[name]
-        if name in given
-        else adapter.empty_like(array, call.axis, own)
-        for name, array, own in zip(names, arrays, call.grads, strict=True)
-    ]
+    weight = upstream = 1.0
+    if problem.weight is not None:
+        weight = _per_sample(adapter, weight_name, problem.weight, shape)
+    if grad_output is not None:
+        each = shape if reduction == "none" else ()
+        upstream = _per_sample(adapter, "grad_output", grad_output, each)
+    denominator = _denominator(reduction, weight, call.samples)
+    grads = [*map(functools.partial(_buffer, adapter, given, call.axis), names, arrays, call.grads)]
     slopes = None
     if weight_name in wanted:
         # The losses are wanted without their weights: the weights go into the slopes instead.
@@ -237,8 +232,8 @@ def solve(
         empty_mean = reduction == "mean" and call.kernel is None
         mean = total / denominator if denominator else (math.nan if empty_mean else 0.0)
         value = adapter.scalar(mean, result or dtype, arrays[0])
-    if not wanted:
-        return value, ()
+    if out is None and wanted == names:
+        return value, tuple([g if g.ndim else g[()] for g in grads])
     results: dict[str, Any] = dict(zip(names, grads, strict=True))
     if slopes is not None:
         less = mean if reduction == "mean" else 0.0
@@ -407,19 +402,16 @@ def _wrong_label(given: Any) -> ValueError:
 
 
 def _per_sample(adapter: Any, name: str, value: Any, samples: tuple[int, ...]) -> Any:
-    """A number, or a float64 array of one per sample; 1 where none is given."""
-    if value is None:
-        return 1.0
+    """A number, or a float64 array of one per sample."""
     array = adapter.float64(name, value)
     _plan.check_per_sample(name, tuple(array.shape), samples)
     return array if array.ndim else float(array)
 
 
-def _denominator(reduction: str, weight: Any, samples: tuple[int, ...]) -> float:
+def _denominator(reduction: str, weight: Any, count: int) -> float:
     """What the sum of the weighted losses is divided by."""
     if reduction in ("none", "sum"):
         return 1.0
-    count = math.prod(samples)
     if reduction == "sum_over_batch_size":
         return float(count)
     if isinstance(weight, float):
@@ -428,6 +420,15 @@ def _denominator(reduction: str, weight: Any, samples: tuple[int, ...]) -> float
     size = math.prod(weight.shape)
     total = weight.sum() if reduction == "mean" else (weight != 0).sum()
     return float(total) * (count // size if size else 0)
+
+
+def _buffer(
+    adapter: Any, given: dict[str, Any], axis: int, name: str, array: Any, dtype: Any
+) -> Any:
+    """Where the gradient of an array goes: the caller's buffer, or a new one; None for nowhere."""
+    if dtype is None or name in given:
+        return given.get(name)
+    return adapter.empty_like(array, axis, dtype)
 
 
 def _run(
@@ -471,8 +472,9 @@ def _run(
     label_numbers, labels = _numbers(adapter, labels, call.shape)
     weight_numbers, weight = _numbers(adapter, weight, call.shape)
     scale_numbers, scale = _numbers(adapter, scale, call.shape)
-    row_addresses = tuple([adapter.address(row) for row in rows])
-    grad_addresses = tuple([0 if g is None else adapter.address(g) for g in grads])
+    address = adapter.address
+    row_addresses = tuple(map(address, rows))
+    grad_addresses = tuple([0 if g is None else address(g) for g in grads])
     distance = problem.distance
     total = 0.0
     for run in call.passes:
@@ -482,11 +484,11 @@ def _run(
                 adapter.scratch((run.tasks, call.features), arrays[0]) if mode == ADD else None
                 for mode in run.modes
             ]
-            sums = tuple([0 if s is None else adapter.address(s) for s in added])
+            sums = tuple([0 if s is None else address(s) for s in added])
         arguments = (
             run.tasks,
             call.samples,
-            adapter.address(losses),
+            address(losses),
             row_addresses,
             grad_addresses,
             sums,
@@ -506,12 +508,13 @@ def _run(
         else:
             total = _launcher()(call.kernel, call.twin, arguments, adapter.THREADS)
         for grad, part in zip(grads, added, strict=False):
-            if grad is not None and part is not None:
+            if part is not None:
                 by_row = part.reshape(run.outer, run.segments, call.features).sum(axis=1)
                 grad[...] = adapter.wrap(by_row.reshape(tuple(grad.shape)))
-    for view, grad in zip(views, grads, strict=True):
-        if grad is not view:
-            view[...] = grad
+    if grads is not views:
+        for view, grad in zip(views, grads, strict=True):
+            if grad is not view:
+                view[...] = grad
     return losses, total
 
 

@@ -38,8 +38,7 @@ def evaluate(
     if torch.is_grad_enabled():
         tensors = (*problem.operands, problem.target, problem.weight)
         wanted = [isinstance(t, Tensor) and t.requires_grad for t in tensors]
-        wanted[-2] = False
-        if True in wanted:
+        if any(wanted[:-2]) or wanted[-1]:
             if torch._C._are_functorch_transforms_active():
                 raise RuntimeError(f"torch.func transforms: {_FIRST_ONLY}")
             return cast(Tensor, _apply(problem, composite, result, *tensors))
