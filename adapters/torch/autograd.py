@@ -41,6 +41,9 @@ def evaluate(
         if any(wanted[:-2]) or wanted[-1]:
             if torch._C._are_functorch_transforms_active():
                 raise RuntimeError(f"torch.func transforms: {_FIRST_ONLY}")
+            if composite and any([isinstance(t, Tensor) and t.is_inference() for t in tensors]):
+                # These cannot be kept for the backward pass, and torch does not always have to.
+                return composite(*tensors)
             return cast(Tensor, _apply(problem, composite, result, *tensors))
     return cast(Tensor, _dispatch.solve(problem, result=result, adapter=_arrays())[0])
 

@@ -23,7 +23,9 @@ def reduced(losses: Tensor, weight: Any, reduction: str) -> Tensor:
     """The weighted losses, their sum, or that over the sum of the weights."""
     if weight is None:
         return losses if reduction == "none" else getattr(losses, reduction)()
-    weight = torch.as_tensor(weight, device=losses.device).to(losses.dtype)
+    if not isinstance(weight, Tensor):
+        weight = torch.as_tensor(weight, device=losses.device)
+    weight = weight.to(losses.dtype)
     if reduction == "none":
         return losses * weight
     total = (losses * weight).sum()
@@ -51,7 +53,9 @@ def triplet(positive: Tensor, negative: Tensor, swapped: Tensor | None, margin: 
 
 def _cosine(x: Tensor, y: Tensor, eps: float) -> Tensor:
     p, q = (x * x).sum(-1) + eps, (y * y).sum(-1) + eps
-    return 1 - (x * y).sum(-1) / (p * q).sqrt()
+    # A zero row is at right angles to everything, and has no gradient.
+    zero = p * q == 0
+    return 1 - torch.where(zero, 0, (x * y).sum(-1) / torch.where(zero, 1, p * q).sqrt())
 
 
 def _norm(p: float) -> Callable[[Tensor, Tensor, float], Tensor]:

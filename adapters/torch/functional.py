@@ -85,7 +85,7 @@ def cosine_embedding_loss(
         torch.Size([2])
     """
     if (
-        _is_plain((input1, input2), target)
+        _is_plain((input1, input2), target, weight)
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and type(pos_margin) in _NUMBERS
@@ -274,7 +274,7 @@ def triplet_margin_loss(
         Balntas et al., BMVC 2016.
     """
     if (
-        _is_plain((anchor, positive, negative))
+        _is_plain((anchor, positive, negative), weight=weight)
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and margin > 0
@@ -356,7 +356,7 @@ def triplet_margin_with_distance_loss(
     """
     record, in_torch = _distance(distance_function)
     if (
-        _is_plain((anchor, positive, negative))
+        _is_plain((anchor, positive, negative), weight=weight)
         and reduction in _REDUCTIONS
         and type(margin) in _NUMBERS
         and margin > 0
@@ -439,7 +439,7 @@ def hinge_embedding_loss(
         [0.25, 0.75]
     """
     if (
-        _is_plain((input,), target)
+        _is_plain((input,), target, weight)
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and target.shape == input.shape
@@ -489,14 +489,16 @@ def _is_ordinary() -> bool:
     )
 
 
-def _is_plain(rows: tuple[Tensor, ...], target: Tensor | None = None) -> bool:
+def _is_plain(rows: tuple[Tensor, ...], target: Any = None, weight: Any = None) -> bool:
     """Whether the kernels can read these tensors, and nobody wants to see how."""
     if not _is_ordinary():
         return False
     for t in rows:
         if not _is_exact(t) or t.dtype not in FLOATS or unfit(t) or not t.numel():
             return False
-    return target is None or (_is_exact(target) and not unfit(target))
+    if target is not None and (not _is_exact(target) or unfit(target)):
+        return False
+    return not isinstance(weight, Tensor) or (_is_exact(weight) and not unfit(weight))
 
 
 def _is_exact(t: Any) -> bool:
@@ -578,10 +580,8 @@ def _labels(target: Tensor) -> Tensor:
 
 def _autocast(*inputs: Tensor) -> torch.dtype | None:
     """float32 where autocast computes in it what is given in a half type."""
-    first = inputs[0].dtype
-    halves = first is torch.float16 or first is torch.bfloat16
-    if halves and torch.is_autocast_enabled("cpu"):
-        return torch.float32
+    if inputs[0].itemsize == 2 and torch.is_autocast_enabled("cpu"):
+        return torch.float32 if all([t.itemsize == 2 for t in inputs]) else None
     return None
 
 
@@ -651,7 +651,7 @@ def _of_distances(
 ) -> Tensor:
     """The loss of distances that a callable gave."""
     given = (positive, negative) if swapped is None else (positive, negative, swapped)
-    if not _is_plain(given) or any([d.shape != positive.shape for d in given]):
+    if not _is_plain(given, weight=weight) or any([d.shape != positive.shape for d in given]):
         each = composites.triplet(positive, negative, swapped, margin)
         return composites.reduced(each, weight, reduction)
 

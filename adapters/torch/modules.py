@@ -37,8 +37,6 @@ class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
         0.1
     """
 
-    pos_margin: float
-
     def __init__(
         self,
         margin: float = 0.0,

@@ -272,6 +272,12 @@ def _at(values: Any, i: int) -> float:
 
 
 @register_jitable(forceinline=True)
+def _times(c: float, slope: float) -> float:
+    """``c * slope``; a slope of 0 lets nothing through, not even an infinity."""
+    return 0.0 if slope == 0 else c * slope
+
+
+@register_jitable(forceinline=True)
 def _label(labels: Any, i: int) -> float:
     """The label of sample i: :func:`_at`, in the dtype that the labels are written in."""
     address, step, constant, kind = labels
@@ -484,7 +490,7 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
             value, slopes = function((d,), _label(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
-            c = w * _at(scale, i) * slopes[0]
+            c = _times(w * _at(scale, i), slopes[0])
             gx = grads[0] + _offset(position, geometry, 3)
             gy = grads[1] + _offset(position, geometry, 4)
             both = modes[0] == WRITE and modes[1] == WRITE and c != 0
@@ -561,9 +567,9 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i)
-            ap = (c * slopes[0], s1, d1, a, p)
-            an = (c * slopes[1], s2, d2, a, n)
-            pn = (c * slopes[2], s3, d3, p, n)
+            ap = (_times(c, slopes[0]), s1, d1, a, p)
+            an = (_times(c, slopes[1]), s2, d2, a, n)
+            pn = (_times(c, slopes[2]), s3, d3, p, n)
             if modes[0] != SKIP:
                 ga = row(grads[0] + _offset(position, geometry, 4), features)
                 sweep_a(modes[0], ga, sum_a, ap, an)
@@ -617,7 +623,7 @@ def _pointwise_1(function: Any, distance: Any, storage: Any, jitable: Any) -> An
     def scatter(
         grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
     ) -> None:
-        put(modes[0], grads[0] + _offset(position, geometry, 2), c * slopes[0])
+        put(modes[0], grads[0] + _offset(position, geometry, 2), _times(c, slopes[0]))
 
     return _pointwise_task(function, jitable, gather, scatter)
 
@@ -634,8 +640,8 @@ def _pointwise_2(function: Any, distance: Any, storage: Any, jitable: Any) -> An
     def scatter(
         grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
     ) -> None:
-        put(modes[0], grads[0] + _offset(position, geometry, 3), c * slopes[0])
-        put(modes[1], grads[1] + _offset(position, geometry, 4), c * slopes[1])
+        put(modes[0], grads[0] + _offset(position, geometry, 3), _times(c, slopes[0]))
+        put(modes[1], grads[1] + _offset(position, geometry, 4), _times(c, slopes[1]))
 
     return _pointwise_task(function, jitable, gather, scatter)
 
@@ -653,9 +659,9 @@ def _pointwise_3(function: Any, distance: Any, storage: Any, jitable: Any) -> An
     def scatter(
         grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
     ) -> None:
-        put(modes[0], grads[0] + _offset(position, geometry, 4), c * slopes[0])
-        put(modes[1], grads[1] + _offset(position, geometry, 5), c * slopes[1])
-        put(modes[2], grads[2] + _offset(position, geometry, 6), c * slopes[2])
+        put(modes[0], grads[0] + _offset(position, geometry, 4), _times(c, slopes[0]))
+        put(modes[1], grads[1] + _offset(position, geometry, 5), _times(c, slopes[1]))
+        put(modes[2], grads[2] + _offset(position, geometry, 6), _times(c, slopes[2]))
 
     return _pointwise_task(function, jitable, gather, scatter)
 
