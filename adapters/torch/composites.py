@@ -58,6 +58,13 @@ def _cosine(x: Tensor, y: Tensor, eps: float) -> Tensor:
     return 1 - torch.where(zero, 0, (x * y).sum(-1) / torch.where(zero, 1, p * q).sqrt())
 
 
+def _angular(x: Tensor, y: Tensor, eps: float) -> Tensor:
+    c = 1 - _cosine(x, y, eps)
+    ends = c.abs() >= 1
+    angle = torch.acos(torch.where(ends, 0, c))
+    return torch.where(ends, torch.where(c > 0, 0.0, math.pi), angle) / math.pi
+
+
 def _norm(p: float) -> Callable[[Tensor, Tensor, float], Tensor]:
     return lambda x, y, eps: torch.linalg.vector_norm(x - y + eps, p, -1)
 
@@ -69,7 +76,8 @@ def _canberra(x: Tensor, y: Tensor) -> Tensor:
 
 def _braycurtis(x: Tensor, y: Tensor) -> Tensor:
     a, b = (x - y).abs().sum(-1), (x + y).abs().sum(-1)
-    return a / torch.where(a == 0, 1, b)
+    none = b == 0
+    return torch.where(none, torch.where(a == 0, 0.0, math.inf), a / torch.where(none, 1, b))
 
 
 def _poincare(x: Tensor, y: Tensor) -> Tensor:
@@ -80,7 +88,7 @@ def _poincare(x: Tensor, y: Tensor) -> Tensor:
 _DISTANCES: dict[str, Callable[..., Tensor]] = {
     "cosine": _cosine,
     "dot": lambda x, y: 1 - (x * y).sum(-1),
-    "angular": lambda x, y, eps: torch.acos(1 - _cosine(x, y, eps)) / math.pi,
+    "angular": _angular,
     "euclidean": _norm(2.0),
     "sqeuclidean": lambda x, y: ((x - y) ** 2).sum(-1),
     "manhattan": _norm(1.0),

@@ -22,6 +22,7 @@ from .autograd import evaluate
 _COSINE = distances.cosine(composites.EPS)
 _REDUCTIONS = ("mean", "sum", "none")
 _NUMBERS = (float, int)
+_NO_TARGET = object()
 
 # All that can be going on around a call, a few tens of nanoseconds each.
 _is_compiling = torch.compiler.is_compiling
@@ -118,7 +119,10 @@ def cosine_embedding_loss(
             input1, input2, target, margin, size_average, reduce, reduction
         )
     reduction = _reduction(size_average, reduce, reduction)
-    each = composites.cosine_embedding(input1, input2, target, margin, pos_margin)
+    # torch's operator also says what is wrong with the arguments.
+    each = F.cosine_embedding_loss(input1, input2, target, margin, reduction="none")
+    if pos_margin != 1:
+        each = composites.cosine_embedding(input1, input2, target, margin, pos_margin)
     return composites.reduced(each, weight, reduction)
 
 
@@ -489,14 +493,14 @@ def _is_ordinary() -> bool:
     )
 
 
-def _is_plain(rows: tuple[Tensor, ...], target: Any = None, weight: Any = None) -> bool:
+def _is_plain(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None) -> bool:
     """Whether the kernels can read these tensors, and nobody wants to see how."""
     if not _is_ordinary():
         return False
     for t in rows:
         if not _is_exact(t) or t.dtype not in FLOATS or unfit(t) or not t.numel():
             return False
-    if target is not None and (not _is_exact(target) or unfit(target)):
+    if target is not _NO_TARGET and (not _is_exact(target) or unfit(target)):
         return False
     return not isinstance(weight, Tensor) or (_is_exact(weight) and not unfit(weight))
 
