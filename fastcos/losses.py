@@ -52,8 +52,8 @@ def _cosine_embedding() -> Loss:
     #     y = +1:  l = max(0, pos_margin - c) = max(0, d - (1 - pos_margin))     dl/dd =  1
     #     y = -1:  l = max(0, c - margin)     = max(0, (1 - margin) - d)         dl/dd = -1
     # In d, which keeps its digits for nearly parallel rows, where c has lost them.
-    # Any other target: l = other, dl/dd = other d; other is NaN here and 0 in torch, where a NaN row
-    # has NaN gradients whatever its target.
+    # Any other target: l = other, dl/dd = other d; other is NaN here and 0 in torch, where a NaN
+    # row has NaN gradients whatever its target.
     def function(d: Any, target: Any, margin: Any, pos_margin: Any, other: Any) -> Any:
         if target == 1:
             value, slope = _ramp(d[0] - (1 - pos_margin))

@@ -59,10 +59,15 @@ def _cosine(x: Tensor, y: Tensor, eps: float) -> Tensor:
 
 
 def _angular(x: Tensor, y: Tensor, eps: float) -> Tensor:
-    c = 1 - _cosine(x, y, eps)
-    ends = c.abs() >= 1
-    angle = torch.acos(torch.where(ends, 0, c))
-    return torch.where(ends, torch.where(c > 0, 0.0, math.pi), angle) / math.pi
+    # Of u and v of length 1, not by the arccosine, which loses the digits of small angles.
+    u, v = _unit(x), _unit(y)
+    ends = torch.linalg.vector_norm(u - v, 2, -1), torch.linalg.vector_norm(u + v, 2, -1)
+    return 2 * torch.atan2(*ends) / math.pi
+
+
+def _unit(x: Tensor) -> Tensor:
+    n = torch.linalg.vector_norm(x, 2, -1, keepdim=True)
+    return torch.where(n == 0, 0, x / torch.where(n == 0, 1, n))
 
 
 def _norm(p: float) -> Callable[[Tensor, Tensor, float], Tensor]:
