@@ -1,4 +1,7 @@
-"""``python -m bench`` measures, ``python -m bench report`` renders what was measured."""
+"""``python -m bench`` measures, ``python -m bench report`` renders what was measured.
+
+``python -m bench torch`` does both for the torch adapter, and needs torch.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,18 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command line; returns the exit status."""
     if arguments[:1] == ["report"]:
         return report.main(arguments[1:])
+    if arguments[:1] == ["torch"]:
+        from bench import torch_cases
+
+        return torch_cases.main(arguments[1:])
     from bench import runner
     from bench.cases import CASES
 
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Times every case against the ceilings of this machine and its peers.",
-        epilog="python -m bench report renders the README's table from the committed results.",
+        epilog="python -m bench report renders the README's table from the committed results;"
+        " python -m bench torch --help is for torch.",
     )
     parser.add_argument("--cases", default="*", help="patterns of names, separated by commas")
     parser.add_argument(

@@ -8,6 +8,7 @@ Every parallel kernel has a serial twin that gives the same bits; this module sa
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +46,10 @@ def launch(
         threads: How to ask for and set the number of threads of the framework that the arrays
             belong to, which is respected and left as it was. None takes Numba's.
     """
+    # Arrays of no framework: the limit is Numba's, but torch may be there, and share the pool.
     limit = threads[0]() if threads else 0
+    others = threads or _of_torch()
+    before = others[0]() if others else 0
     if _state["forked"] or limit == 1:
         return twin()(*arguments)
     if _state["layer"] in ("omp", "tbb"):
@@ -59,9 +63,15 @@ def launch(
     else:
         return twin()(*arguments)
     # Numba sets the number of OpenMP threads when it starts, and may share the pool.
-    if threads and threads[0]() != limit:
-        threads[1](limit)
+    if others and others[0]() != before:
+        others[1](before)
     return total
+
+
+def _of_torch() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """How to ask for and set torch's number of threads, if it can change: at the first launch."""
+    torch = None if _state["layer"] else sys.modules.get("torch")
+    return (torch.get_num_threads, torch.set_num_threads) if torch else None
 
 
 def _with_at_most(limit: int, kernel: Kernel, arguments: tuple[Any, ...]) -> float:
