@@ -55,12 +55,13 @@ class Plan(NamedTuple):
 
 
 class Form(NamedTuple):
-    """What an array looks like; strides in bytes."""
+    """What an array looks like; strides in units of so many bytes."""
 
     shape: Shape
     strides: Strides
     dtype: Any
     aligned: bool
+    unit: int = 1
 
 
 class Layout(NamedTuple):
@@ -76,7 +77,8 @@ def rows(form: Form, axis: int, dtype: Any) -> tuple[Layout, bool]:
     A row must be contiguous and of the computing dtype; the other axes may have any strides. An
     axis of 0 stands for rows of one component.
     """
-    shape, strides, own, aligned = form
+    shape, strides, own, aligned, unit = form
+    strides = tuple(unit * stride for stride in strides)
     if axis:
         length, step = shape[axis], strides[axis]
         shape, strides = _without(shape, axis), _without(strides, axis)

@@ -91,8 +91,7 @@ def common_dtype(arrays: Sequence[Tensor]) -> Dtype:
 def form(array: Tensor) -> Form:
     """What a plan needs to know of a tensor."""
     size = array.itemsize
-    strides = tuple([size * stride for stride in array.stride()])
-    return Form(tuple(array.shape), strides, array.dtype, array.data_ptr() % size == 0)
+    return Form(tuple(array.shape), array.stride(), array.dtype, array.data_ptr() % size == 0, size)
 
 
 def rows(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
@@ -112,6 +111,8 @@ def _new(like: Tensor, dtype: Dtype) -> Tensor:
     """A new contiguous tensor of the same shape."""
     if like.numel() * dtype.itemsize < _HUGE:
         # Not torch.empty, which follows the default device.
+        if like.dtype is dtype and like.is_contiguous():
+            return torch.empty_like(like)
         return torch.empty_like(like, dtype=dtype, memory_format=torch.contiguous_format)
     words = np.empty(tuple(like.shape), np.dtype(f"i{dtype.itemsize}"))
     return torch.from_numpy(words).view(dtype)

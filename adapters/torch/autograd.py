@@ -12,6 +12,7 @@ derivatives, which come from torch's own operators.
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -32,7 +33,8 @@ def evaluate(
     Args:
         problem: The problem.
         composite: ``(*operands, target, weight) -> value`` in torch's own operators, for second
-            derivatives; None where there is none.
+            derivatives; None where there is none. With it, operands and target are taken to be
+            tensors that the kernels can read.
         result: The dtype of the value; None for that which is computed in.
     """
     if torch.is_grad_enabled():
@@ -45,7 +47,8 @@ def evaluate(
                 # These cannot be kept for the backward pass, and torch does not always have to.
                 return composite(*tensors)
             return cast(Tensor, _apply(problem, composite, result, *tensors))
-    return cast(Tensor, _dispatch.solve(problem, result=result, adapter=_arrays())[0])
+    adapter = _vetted() if composite else _arrays()
+    return cast(Tensor, _dispatch.solve(problem, result=result, adapter=adapter)[0])
 
 
 _FIRST_ONLY = (
@@ -61,6 +64,14 @@ def _arrays() -> Any:
     return arrays
 
 
+@functools.cache
+def _vetted() -> Any:
+    """The adapter for operands and targets that were looked at already."""
+    module = types.ModuleType("vetted")
+    vars(module).update({**vars(_arrays()), "asarray": lambda name, value: value})
+    return module
+
+
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -72,40 +83,30 @@ class _Fused(torch.autograd.Function):
         at_once = problem.reduction != "none" and not any(
             [t.dtype is torch.float16 for t in problem.operands]
         )
+        adapter = _vetted() if composite else _arrays()
         value, grads = _dispatch.solve(
-            problem, wanted if at_once else (), result=result, adapter=_arrays()
+            problem, wanted if at_once else (), result=result, adapter=adapter
         )
         ctx.grads = grads if at_once else None
-        ctx.composite, ctx.wanted, ctx.names = composite, wanted, names
-        # Without its tensors, which are autograd's to keep; what is no tensor stays.
         target, weight = (None if isinstance(t, Tensor) else t for t in tensors[-2:])
-        ctx.problem = Problem(
-            problem.loss,
-            problem.distance,
-            problem.names,
-            (),
-            problem.parameters,
-            problem.axis,
-            target,
-            weight,
-            problem.weight_name,
-            problem.reduction,
-            problem.validate,
-        )
+        # Without its tensors, which are autograd's to keep; what is no tensor stays.
+        bare = Problem._make((*problem[:3], (), *problem[4:6], target, weight, *problem[8:]))
+        ctx.kept = bare, composite, wanted, names
         ctx.save_for_backward(*[t if isinstance(t, Tensor) else None for t in tensors])
         return cast(Tensor, value)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        names = ctx.names
+        bare, composite, wanted, names = ctx.kept
         if torch.is_grad_enabled() or not _is_readable(upstream):
             return None, None, None, *_through_torch(ctx, upstream)
         # Handed out once: the tensor that the gradient goes to can then take it without a copy.
         grads, ctx.grads = ctx.grads, None
         if grads is None or upstream.item() != 1:
-            problem = _restored(ctx)
-            grads = _dispatch.solve(problem, ctx.wanted, upstream, adapter=_arrays())[1]
-        found = dict(zip(ctx.wanted, grads, strict=True))
+            adapter = _vetted() if composite else _arrays()
+            problem = _restored(bare, ctx.saved_tensors)
+            grads = _dispatch.solve(problem, wanted, upstream, adapter=adapter)[1]
+        found = dict(zip(wanted, grads, strict=True))
         return None, None, None, *[found.get(name) for name in names]
 
 
@@ -113,15 +114,12 @@ class _Fused(torch.autograd.Function):
 _apply: Any = super(torch.autograd.Function, _Fused).apply
 
 
-def _restored(ctx: Any) -> Problem:
+def _restored(bare: Problem, tensors: tuple[Any, ...]) -> Problem:
     """The problem with its tensors."""
-    problem: Problem = ctx.problem
-    *operands, target, weight = ctx.saved_tensors
-    return problem._replace(
-        operands=tuple(operands),
-        target=problem.target if target is None else target,
-        weight=problem.weight if weight is None else weight,
-    )
+    *operands, target, weight = tensors
+    target = bare.target if target is None else target
+    weight = bare.weight if weight is None else weight
+    return Problem._make((*bare[:3], tuple(operands), *bare[4:6], target, weight, *bare[8:]))
 
 
 def _is_readable(upstream: Tensor) -> bool:
@@ -137,18 +135,18 @@ def _is_readable(upstream: Tensor) -> bool:
 
 def _through_torch(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
     """The gradients as a function of the inputs that torch can differentiate again."""
-    if ctx.composite is None:
+    bare, composite, wanted, names = ctx.kept
+    if composite is None:
         raise RuntimeError(_FIRST_ONLY)
-    problem = _restored(ctx)
+    problem = _restored(bare, ctx.saved_tensors)
     tensors = (*problem.operands, problem.target, problem.weight)
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         # Views: one tensor given twice is two inputs here.
         inputs = [
-            t.view_as(t) if name in ctx.wanted else t
-            for name, t in zip(ctx.names, tensors, strict=True)
+            t.view_as(t) if name in wanted else t for name, t in zip(names, tensors, strict=True)
         ]
-        value = ctx.composite(*inputs)
-        asked = [t for name, t in zip(ctx.names, inputs, strict=True) if name in ctx.wanted]
+        value = composite(*inputs)
+        asked = [t for name, t in zip(names, inputs, strict=True) if name in wanted]
         grads = iter(torch.autograd.grad(value, asked, upstream, create_graph=create_graph))
-    return [next(grads) if name in ctx.wanted else None for name in ctx.names]
+    return [next(grads) if name in wanted else None for name in names]
