@@ -86,6 +86,13 @@ def form(array: Array) -> Form:
     return Form(array.shape, array.strides, array.dtype, array.flags.aligned)
 
 
+def direct(value: Any) -> Form | None:
+    """The form of an array that kernels could take as it is; None for what is to be converted."""
+    if type(value) is not np.ndarray or not value.dtype.isnative:
+        return None
+    return Form(value.shape, value.strides, value.dtype, value.flags.aligned)
+
+
 def rows(array: Array, axis: int, dtype: np.dtype[Any]) -> Array:
     """A C-contiguous copy in the dtype to compute in, the feature axis last."""
     return np.array(features_last(array, axis), dtype=dtype, order="C")
@@ -124,14 +131,17 @@ _KINDS = {"float64": DOUBLES, "float32": FLOATS, "int64": LONGS, "int8": BYTES, 
 
 
 @functools.cache
-def _kind(dtype: np.dtype[Any]) -> int | None:
+def label_kind(dtype: np.dtype[Any]) -> int | None:
+    """How kernels read labels of a dtype, None where they do not."""
     return _KINDS.get(dtype.name)
 
 
 def labels(given: Array) -> tuple[Array, int]:
-    """Labels in a dtype that kernels read, and which."""
-    kind = _kind(given.dtype)
-    return (given.astype(np.float64), DOUBLES) if kind is None else (given, kind)
+    """Labels as kernels read them, one after another, and in which dtype."""
+    kind = label_kind(given.dtype)
+    if kind is None:
+        return given.astype(np.float64, order="C"), DOUBLES
+    return np.require(given, requirements=("C", "A")), kind
 
 
 def numbers(array: Array, samples: tuple[int, ...]) -> Array:

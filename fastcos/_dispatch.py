@@ -183,18 +183,38 @@ def solve(
     names, weight_name = problem.names, problem.weight_name
     adapter = adapter or adapter_for(problem, grad_output)
     reduction = _plan.check_reduction(problem.reduction)
+    axis = _plan.check_axis(problem.axis)
+    functions = distance and distance.functions
+    given = {} if out is None else _given(adapter, problem, wanted, grad_output, out)
+    wants = tuple([adapter.form(given[n]) if n in given else n in wanted for n in names])
+    if problem.weight is None:
+        target = adapter.direct(problem.target) if problem.loss.labelled else None
+        operands = tuple(map(adapter.direct, problem.operands))
+        direct = _direct(
+            adapter,
+            problem.loss,
+            functions,
+            names,
+            axis,
+            reduction,
+            wanted,
+            operands,
+            target,
+            wants,
+        )
+        if direct is not None:
+            return _go(adapter, direct, problem, grad_output, result, given)
     arrays = [*map(adapter.asarray, names, problem.operands)]
     dtype = adapter.common_dtype(arrays)
-    given = {} if out is None else _given(adapter, problem, wanted, grad_output, out)
     call = _prepared(
         adapter,
         problem.loss,
-        distance and distance.functions,
+        functions,
         dtype,
         names,
         tuple(map(adapter.form, arrays)),
-        _plan.check_axis(problem.axis),
-        tuple([adapter.form(given[n]) if n in given else n in wanted for n in names]),
+        axis,
+        wants,
     )
     shape = call.shape
     target = _labels(adapter, problem, shape)
@@ -242,6 +262,118 @@ def solve(
     found = tuple([results[name] for name in wanted])
     # A gradient of one number is a scalar like the value, but what the caller gave is handed back.
     return value, found if out is not None else tuple([g if g.ndim else g[()] for g in found])
+
+
+class _Direct(NamedTuple):
+    """A call whose arrays are read and written where they lie, in one pass.
+
+    Args:
+        call: The call.
+        dtype: What is computed in.
+        step: From one label to the next: 0 where there is one for all.
+        kind: How the labels are written.
+        denominator: What the sum of the losses is divided by.
+    """
+
+    call: _Call
+    dtype: Any
+    step: int
+    kind: int
+    denominator: float
+
+
+@functools.lru_cache(maxsize=1024)
+def _direct(
+    adapter: Any,
+    loss: Loss,
+    distance: Functions | None,
+    names: tuple[str, ...],
+    axis: int,
+    reduction: str,
+    wanted: tuple[str, ...],
+    operands: tuple[_plan.Form | None, ...],
+    target: _plan.Form | None,
+    grads: tuple[_plan.Form | bool, ...],
+) -> _Direct | None:
+    """The direct call for arrays of these forms, or None where there is more to do.
+
+    Most calls are direct, and look exactly like the last one but for the numbers.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    if wanted != tuple(name for name in names if name in wanted):
+        return None
+    forms = [form for form in operands if form and adapter.float_name(form.dtype)]
+    kind = adapter.label_kind(target.dtype) if target else None
+    if len(forms) < len(operands) or (loss.labelled and kind is None):
+        return None
+    dtype = adapter.common_dtype(forms)
+    call = _prepared(adapter, loss, distance, dtype, names, tuple(forms), axis, grads)
+    if call.kernel is None or len(call.passes) > 1 or ADD in call.passes[0].modes:
+        return None
+    if not all(call.in_place) or not all(call.grads_in_place):
+        return None
+    step = 0
+    if target:
+        step = int(math.prod(target.shape) > 1)
+        row, there = _plan.rows(target, 0, target.dtype)
+        packed = row == _plan.rows(_plan.new(target, 0, target.dtype), 0, target.dtype)[0]
+        if not there or not (target.shape == () or (packed and target.shape == call.shape)):
+            return None
+    denominator = _denominator(reduction, 1.0, call.samples)
+    return _Direct(call, dtype, step, DOUBLES if kind is None else kind, denominator)
+
+
+def _go(
+    adapter: Any,
+    direct: _Direct,
+    problem: Problem,
+    grad_output: Any,
+    result: Any,
+    given: dict[str, Any],
+) -> tuple[Any, tuple[Any, ...]]:
+    """What :func:`solve` gives, for a direct call."""
+    call, dtype, step, kind, denominator = direct
+    address, operands, target = adapter.address, problem.operands, problem.target
+    none = problem.reduction == "none"
+    labels: tuple[int, int, float, int] = 0, 0, 0.0, DOUBLES
+    if problem.loss.labelled:
+        if kind != BOOLS and problem.validate is not False:
+            if not _are_signs(adapter, target, kind):
+                raise _wrong_label(adapter.host(target))
+        labels = address(target), step, 0.0, kind
+    scale, kept = (0, 0, 1 / denominator), None
+    if grad_output is not None:
+        upstream = _per_sample(adapter, "grad_output", grad_output, call.shape if none else ())
+        scale, kept = _numbers(adapter, upstream / denominator, call.shape)
+    if given:
+        grads = [*map(given.get, problem.names)]
+    else:
+        grads = [
+            None if own is None else adapter.empty_like(array, call.axis, own)
+            for array, own in zip(operands, call.grads, strict=True)
+        ]
+    losses = adapter.scratch(call.shape, operands[0])
+    total = _launched(
+        adapter,
+        call,
+        call.passes[0],
+        problem,
+        address(losses),
+        tuple(map(address, operands)),
+        tuple([0 if g is None else address(g) for g in grads]),
+        _NO_SUMS[: len(operands)],
+        labels,
+        _ONE,
+        scale,
+    )
+    del kept
+    if none:
+        value = adapter.values(losses, result or dtype)
+    else:
+        value = adapter.scalar(total / denominator, result or dtype, operands[0])
+    return value, tuple([g if g.ndim or given else g[()] for g in grads if g is not None])
 
 
 def _unknown_gradient(distance: Any) -> TypeError:
@@ -475,7 +607,6 @@ def _run(
     address = adapter.address
     row_addresses = tuple(map(address, rows))
     grad_addresses = tuple([0 if g is None else address(g) for g in grads])
-    distance = problem.distance
     total = 0.0
     for run in call.passes:
         added, sums = [], _NO_SUMS[: len(arrays)]
@@ -485,28 +616,19 @@ def _run(
                 for mode in run.modes
             ]
             sums = tuple([0 if s is None else address(s) for s in added])
-        arguments = (
-            run.tasks,
-            call.samples,
+        total = _launched(
+            adapter,
+            call,
+            run,
+            problem,
             address(losses),
             row_addresses,
             grad_addresses,
             sums,
-            run.modes,
-            run.geometry,
-            run.inner,
-            run.segments,
-            call.features,
             (*label_numbers, kind),
             weight_numbers,
             scale_numbers,
-            distance.parameters if isinstance(distance, Distance) else (),
-            problem.parameters,
         )
-        if call.twin is None:
-            total = call.kernel(*arguments)
-        else:
-            total = _launcher()(call.kernel, call.twin, arguments, adapter.THREADS)
         for grad, part in zip(grads, added, strict=False):
             if part is not None:
                 by_row = part.reshape(run.outer, run.segments, call.features).sum(axis=1)
@@ -518,7 +640,48 @@ def _run(
     return losses, total
 
 
+# Numbers of the samples that are one for all: 1.
+_ONE = (0, 0, 1.0)
 _NO_SUMS = (0, 0, 0)
+
+
+def _launched(
+    adapter: Any,
+    call: _Call,
+    run: _plan.Pass,
+    problem: Problem,
+    losses: int,
+    rows: tuple[int, ...],
+    grads: tuple[int, ...],
+    sums: tuple[int, ...],
+    labels: tuple[int, int, float, int],
+    weight: tuple[int, int, float],
+    scale: tuple[int, int, float],
+) -> float:
+    """Runs the kernel over one pass; everything by address. Returns the sum of the losses."""
+    distance = problem.distance
+    arguments = (
+        run.tasks,
+        call.samples,
+        losses,
+        rows,
+        grads,
+        sums,
+        run.modes,
+        run.geometry,
+        run.inner,
+        run.segments,
+        call.features,
+        labels,
+        weight,
+        scale,
+        distance.parameters if isinstance(distance, Distance) else (),
+        problem.parameters,
+    )
+    assert call.kernel is not None
+    if call.twin is None:
+        return call.kernel(*arguments)
+    return _launcher()(call.kernel, call.twin, arguments, adapter.THREADS)
 
 
 def _numbers(

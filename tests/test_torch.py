@@ -29,13 +29,13 @@ def generator():
 def launches(monkeypatch):
     """A list that grows by one with each kernel that runs."""
     seen = []
-    run = _dispatch._run
+    run = _dispatch._launched
 
     def counted(*arguments):
-        seen.append(arguments[1].loss)
+        seen.append(arguments[3].loss)
         return run(*arguments)
 
-    monkeypatch.setattr(_dispatch, "_run", counted)
+    monkeypatch.setattr(_dispatch, "_launched", counted)
     return seen
 
 

@@ -94,6 +94,13 @@ def form(array: Tensor) -> Form:
     return Form(tuple(array.shape), array.stride(), array.dtype, array.data_ptr() % size == 0, size)
 
 
+def direct(value: Any) -> Form | None:
+    """The form of a tensor that kernels could take as it is; None for what is to be converted."""
+    if not isinstance(value, Tensor) or value.is_neg() or unfit(value):
+        return None
+    return form(value)
+
+
 def rows(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
     """A C-contiguous copy in the dtype to compute in, the feature axis last."""
     view = features_last(array.detach(), axis)
@@ -149,10 +156,18 @@ _KINDS = {
 }
 
 
+def label_kind(dtype: Dtype) -> int | None:
+    """How kernels read labels of a dtype, None where they do not."""
+    return _KINDS.get(dtype)
+
+
 def labels(given: Tensor) -> tuple[Tensor, int]:
-    """Labels in a dtype that kernels read, and which."""
-    kind = _KINDS.get(given.dtype)
-    return (given.detach().to(torch.float64), DOUBLES) if kind is None else (given, kind)
+    """Labels as kernels read them, one after another, and in which dtype."""
+    kind = label_kind(given.dtype)
+    if kind is None:
+        return given.detach().to(torch.float64).contiguous(), DOUBLES
+    packed = given.detach().contiguous()
+    return packed.clone() if packed.data_ptr() % packed.itemsize else packed, kind
 
 
 def numbers(array: Tensor, samples: tuple[int, ...]) -> Tensor:

@@ -68,7 +68,9 @@ def _arrays() -> Any:
 def _vetted() -> Any:
     """The adapter for operands and targets that were looked at already."""
     module = types.ModuleType("vetted")
-    vars(module).update({**vars(_arrays()), "asarray": lambda name, value: value})
+    arrays = _arrays()
+    vars(module).update(vars(arrays))
+    vars(module).update(asarray=lambda name, value: value, direct=arrays.form)
     return module
 
 

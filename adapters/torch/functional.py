@@ -498,7 +498,7 @@ def _is_plain(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = 
     if not _is_ordinary():
         return False
     for t in rows:
-        if not _is_exact(t) or t.dtype not in FLOATS or unfit(t) or not t.numel():
+        if not _is_exact(t) or t.dtype not in FLOATS or unfit(t) or t.is_neg() or not t.numel():
             return False
     if target is not _NO_TARGET and (not _is_exact(target) or unfit(target)):
         return False
