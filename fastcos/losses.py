@@ -69,11 +69,12 @@ def _cosine_embedding() -> Loss:
 def _hinge_embedding() -> Loss:
     # y = +1:  l = d                     dl/dd =  1
     # y = -1:  l = max(0, margin - d)    dl/dd = -1
-    # Any other target: other times the sum of both; other is NaN here and 1 in torch. The slope of
-    # a NaN is that of any number, as in torch: 1 for y = +1, 0 for y = -1.
+    # Any other target: other times the sum of both; other is NaN here and 1 in torch, where also
+    # the slope of max(0, NaN) is 0.
     def function(d: Any, target: Any, margin: Any, other: Any) -> Any:
-        value, _ = _ramp(margin - d[0])
-        slope = 1.0 if margin - d[0] >= 0 else 0.0
+        value, slope = _ramp(margin - d[0])
+        if math.isnan(slope):
+            slope = other - 1
         if target == 1:
             return d[0], (1.0,)
         if target == -1:

@@ -500,8 +500,9 @@ def _is_plain(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = 
     for t in rows:
         if not _is_exact(t) or t.dtype not in FLOATS or unfit(t) or t.is_neg() or not t.numel():
             return False
-    if target is not _NO_TARGET and (not _is_exact(target) or unfit(target)):
-        return False
+    if target is not _NO_TARGET:
+        if not _is_exact(target) or unfit(target) or target.is_neg():
+            return False
     return not isinstance(weight, Tensor) or (_is_exact(weight) and not unfit(weight))
 
 
