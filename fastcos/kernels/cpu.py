@@ -424,6 +424,45 @@ def _sweep_pair(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     return begin, go_on
 
 
+def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
+    """:func:`_sweep_pair` for the distances (a,p) and (a,n), and three gradients."""
+    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
+
+    @jitable()
+    def write(first: Any, second: Any, a: Any, p: Any, n: Any, ga: Any, gp: Any, gn: Any) -> None:
+        c1, s1, d1 = first
+        c2, s2, d2 = second
+        for k in range(a.shape[0]):
+            ak = float64(decode(a[k]))
+            da, dp = gradient(s1, d1, ak, float64(decode(p[k])))
+            da2, dn = gradient(s2, d2, ak, float64(decode(n[k])))
+            ga[k] = encode(c1 * da + c2 * da2)
+            gp[k] = encode(c1 * dp)
+            gn[k] = encode(c2 * dn)
+
+    @jitable()
+    def part(first: Any, second: Any, rows: Any, grads: Any, start: int, length: int) -> None:
+        at = start * size
+        a, p, n = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
+        ga, gp = row(grads[0] + at, length), row(grads[1] + at, length)
+        write(first, second, a, p, n, ga, gp, row(grads[2] + at, length))
+
+    @jitable()
+    def begin(first: Any, second: Any, rows: Any, grads: Any, features: int) -> Any:
+        head = min(features, (-grads[0] % 64) // size)
+        part(first, second, rows, grads, 0, head)
+        return first, second, rows, grads, head, features - head
+
+    @jitable()
+    def go_on(work: Any, start: int, stop: int) -> None:
+        first, second, rows, grads, head, features = work
+        length = min(stop, features) - start
+        if length > 0:
+            part(first, second, rows, grads, head + start, length)
+
+    return begin, go_on
+
+
 def _sweep_both(gradient: Any, storage: Any, jitable: Any, side1: int, side2: int) -> Any:
     """The same for an operand that takes part in two distances."""
     decode, encode = storage.decode, storage.encode
@@ -508,7 +547,10 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
 
 
 def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap: bool) -> Any:
-    measure, gradient, row = _measure(distance, storage, jitable), distance[3], storage.row
+    init, gradient, row = distance[0], distance[3], storage.row
+    begin, go_on = _sweep_three(gradient, storage, jitable)
+    measure = _measure(distance, storage, jitable)
+    measure_and_write = _measure(distance, storage, jitable, meanwhile=go_on)
     sweep_a = _sweep_both(gradient, storage, jitable, 0, 0)
     if swap:
         sweep_p = _sweep_both(gradient, storage, jitable, 1, 0)
@@ -534,8 +576,6 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         ) -> Any:
             return init(0.0, *parameters), 0.0
 
-        init = distance[0]
-
         @jitable()
         def judge(d1: float, d2: float, d3: float, label: float, parameters: Any) -> Any:
             value, slopes = function((d1, d2), label, *parameters)
@@ -553,6 +593,8 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         sum_a = doubles(sums[0] + t * features * 8, features)
         sum_p = doubles(sums[1] + t * features * 8, features)
         sum_n = doubles(sums[2] + t * features * 8, features)
+        none = 0.0, init(0.0, *of_distance), 0.0
+        work = none, none, (0, 0, 0), (0, 0, 0), 0, 0
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
             at_a, next_a = _row_and_next(rows[0], position, geometry, 1)
@@ -560,7 +602,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             at_n, next_n = _row_and_next(rows[2], position, geometry, 3)
             a, p, n = row(at_a, features), row(at_p, features), row(at_n, features)
             i = _offset(position, geometry, 7)
-            s1, d1 = measure(at_a, at_p, next_a, next_p, features, of_distance, (0,))
+            s1, d1 = measure_and_write(at_a, at_p, next_a, next_p, features, of_distance, work)
             s2, d2 = measure(at_a, at_n, 0, next_n, features, of_distance, (0,))
             s3, d3 = third(at_p, at_n, 0, 0, features, of_distance, (0,))
             value, slopes = judge(d1, d2, d3, _label(target, i), of_loss)
@@ -570,15 +612,23 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             ap = (_times(c, slopes[0]), s1, d1, a, p)
             an = (_times(c, slopes[1]), s2, d2, a, n)
             pn = (_times(c, slopes[2]), s3, d3, p, n)
+            at_ga = grads[0] + _offset(position, geometry, 4)
+            at_gp = grads[1] + _offset(position, geometry, 5)
+            at_gn = grads[2] + _offset(position, geometry, 6)
+            write_all = modes[0] == WRITE and modes[1] == WRITE and modes[2] == WRITE
+            three = write_all and ap[0] != 0 and an[0] != 0 and pn[0] == 0
+            work = begin(
+                ap[:3], an[:3], (at_a, at_p, at_n), (at_ga, at_gp, at_gn), features if three else 0
+            )
+            if three:
+                continue
             if modes[0] != SKIP:
-                ga = row(grads[0] + _offset(position, geometry, 4), features)
-                sweep_a(modes[0], ga, sum_a, ap, an)
+                sweep_a(modes[0], row(at_ga, features), sum_a, ap, an)
             if modes[1] != SKIP:
-                gp = row(grads[1] + _offset(position, geometry, 5), features)
-                sweep_p(modes[1], gp, sum_p, ap, pn)
+                sweep_p(modes[1], row(at_gp, features), sum_p, ap, pn)
             if modes[2] != SKIP:
-                gn = row(grads[2] + _offset(position, geometry, 6), features)
-                sweep_n(modes[2], gn, sum_n, an, pn)
+                sweep_n(modes[2], row(at_gn, features), sum_n, an, pn)
+        go_on(work, 0, features)
 
     return task
 
