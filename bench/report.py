@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from bench.runner import Row
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+OF_TORCH = "<!-- bench-torch:begin -->", "<!-- bench-torch:end -->"
 _HERE = pathlib.Path(__file__).parent
 #: Every case at a few sizes, for the tables; a few cases at every size, for the plot.
 TABLE, SWEEP, PLOT = "cpu.jsonl", "cpu-sizes.jsonl", "cpu.png"
+TORCH = "torch.jsonl"
 
 _SMALL, _LARGE = (32, 128), (8192, 768)
 _DTYPE = "float32"
@@ -58,6 +60,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     text = given.readme.read_text(encoding="utf-8")
     wanted = rendered(text, table(results))
+    if (given.results / TORCH).exists():
+        from bench import torch_cases
+
+        wanted = rendered(wanted, torch_cases.render(given.results / TORCH), *OF_TORCH)
     if given.check:
         if text != wanted:
             sys.stderr.write(
@@ -79,17 +85,17 @@ def load(path: pathlib.Path) -> Results:
     return Results(run, [e for e in entries if e["kind"] == "result"])
 
 
-def rendered(text: str, content: str) -> str:
+def rendered(text: str, content: str, start: str = BEGIN, stop: str = END) -> str:
     """The text with the content between the markers.
 
     Raises:
         ValueError: the markers are not there, once each and in order.
     """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not (begin and end) or BEGIN in rest or END in tail:
-        raise ValueError(f"the text must hold {BEGIN} and then {END}, once each")
-    return f"{head}{BEGIN}\n{content}{END}{tail}"
+    head, begin, rest = text.partition(start)
+    _, end, tail = rest.partition(stop)
+    if not (begin and end) or start in rest or stop in tail:
+        raise ValueError(f"the text must hold {start} and then {stop}, once each")
+    return f"{head}{start}\n{content}{stop}{tail}"
 
 
 def table(results: Results) -> str:
