@@ -363,6 +363,17 @@ def test_broadcast_rows_get_their_sum(rng):
     torch.testing.assert_close(gallery.grad, g.grad)
 
 
+def test_lists_and_negated_views_beside_tensors():
+    x = torch.tensor([[3.0, 4.0]], requires_grad=True)
+    d = fastcos.paired_distance(x, [[0.0, 0.0]], fastcos.distances.euclidean(eps=0))
+    (2 * d).sum().backward()
+    assert d.tolist() == [5.0]
+    torch.testing.assert_close(x.grad, torch.tensor([[1.2, 1.6]]))
+    negated = torch.complex(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).conj().imag
+    assert negated.is_neg()
+    assert fastcos.paired_distance(negated, x, "dot").item() == 1 + 25
+
+
 def test_second_derivatives_say_where_they_are(rng):
     x, y = (torch.tensor(rng.standard_normal((5, 7)), requires_grad=True) for _ in range(2))
     loss = fastcos.cosine_distance_loss(x, y)

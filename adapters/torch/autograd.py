@@ -37,6 +37,9 @@ def evaluate(
             tensors that the kernels can read.
         result: The dtype of the value; None for that which is computed in.
     """
+    if composite is None:
+        operands = map(_arrays().asarray, problem.names, problem.operands)
+        problem = problem._replace(operands=tuple(operands))
     if torch.is_grad_enabled():
         tensors = (*problem.operands, problem.target, problem.weight)
         wanted = [isinstance(t, Tensor) and t.requires_grad for t in tensors]
