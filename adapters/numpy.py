@@ -90,7 +90,7 @@ def direct(value: Any) -> Form | None:
     """The form of an array that kernels could take as it is; None for what is to be converted."""
     if type(value) is not np.ndarray or not value.dtype.isnative:
         return None
-    return Form(value.shape, value.strides, value.dtype, value.flags.aligned)
+    return form(value)
 
 
 def rows(array: Array, axis: int, dtype: np.dtype[Any]) -> Array:

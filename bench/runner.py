@@ -158,32 +158,51 @@ def measure(
         (limit,) = (k for k in contenders if (k.mode, k.provider) == ("ceiling", ceiling))
         share = c.bytes / limit.bytes * _quotient(best, times)
         peers = {} if c.mode == "ceiling" else _peers(by_name, c)
-        p20, p50, p80 = np.quantile(times, (0.2, 0.5, 0.8))
-        yield Row(
-            case.name,
-            c.mode,
-            c.provider,
-            size.n,
-            size.d,
-            dtype,
-            "in" if len(sets) == 1 else "out",
-            len(sets),
-            c.touched * len(sets),
-            repeats,
-            number,
-            c.bytes,
-            p20,
-            p50,
-            p80,
-            c.bytes / p50 / 1e9,
-            ceiling,
-            *share,
-            {
-                name: dict(zip(("ratio", "p20", "p80"), _quotient(peer, times), strict=True))
-                for name, peer in peers.items()
-            },
-            others,
+        yield summary(
+            c, case.name, size, dtype, len(sets), times, number, ceiling, share, peers, others
         )
+
+
+def summary(
+    c: _Contender,
+    case: str,
+    size: Size,
+    dtype: str,
+    sets: int,
+    times: Any,
+    number: int,
+    ceiling: str,
+    share: Any,
+    peers: dict[str, Any],
+    others: float,
+) -> Row:
+    """The row of one contender, from its samples and those of its peers."""
+    p20, p50, p80 = np.quantile(times, (0.2, 0.5, 0.8))
+    return Row(
+        case,
+        c.mode,
+        c.provider,
+        size.n,
+        size.d,
+        dtype,
+        "in" if sets == 1 else "out",
+        sets,
+        c.touched * sets,
+        len(times),
+        number,
+        c.bytes,
+        p20,
+        p50,
+        p80,
+        c.bytes / p50 / 1e9,
+        ceiling,
+        *share,
+        {
+            name: dict(zip(("ratio", "p20", "p80"), _quotient(peer, times), strict=True))
+            for name, peer in peers.items()
+        },
+        others,
+    )
 
 
 def _contenders(case: Case, sets: Sequence[Buffers]) -> list[_Contender]:

@@ -272,33 +272,8 @@ def measure(
             mine = times[c.mode, c.provider]
             share = c.bytes / limit * runner._quotient(times["ceiling", ceiling], mine)
             against = {} if c.mode == "ceiling" else runner._peers(times, c)
-            p20, p50, p80 = np.quantile(mine, (0.2, 0.5, 0.8))
-            row = runner.Row(
-                case.name,
-                c.mode,
-                c.provider,
-                size.n,
-                size.d,
-                dtype,
-                "in" if len(sets) == 1 else "out",
-                len(sets),
-                c.touched * len(sets),
-                repeats,
-                number,
-                c.bytes,
-                p20,
-                p50,
-                p80,
-                c.bytes / p50 / 1e9,
-                ceiling,
-                *share,
-                {
-                    name: dict(
-                        zip(("ratio", "p20", "p80"), runner._quotient(peer, mine), strict=True)
-                    )
-                    for name, peer in against.items()
-                },
-                others,
+            row = runner.summary(
+                c, case.name, size, dtype, len(sets), mine, number, ceiling, share, against, others
             )
             yield {"kind": "result", **row._asdict(), "saved_bytes": saved.get(c.provider)}
 

@@ -225,7 +225,8 @@ def solve(
         each = shape if reduction == "none" else ()
         upstream = _per_sample(adapter, "grad_output", grad_output, each)
     denominator = _denominator(reduction, weight, call.samples)
-    grads = [*map(functools.partial(_buffer, adapter, given, call.axis), names, arrays, call.grads)]
+    buffer = functools.partial(_buffer, adapter, given, call.axis)
+    grads = [*map(buffer, names, arrays, call.grads)]
     slopes = None
     if weight_name in wanted:
         # The losses are wanted without their weights: the weights go into the slopes instead.
@@ -318,7 +319,7 @@ def _direct(
     if target:
         step = int(math.prod(target.shape) > 1)
         row, there = _plan.rows(target, 0, target.dtype)
-        packed = row == _plan.rows(_plan.new(target, 0, target.dtype), 0, target.dtype)[0]
+        packed = row.strides == _plan.new(target, 0, target.dtype).strides
         if not there or not (target.shape == () or (packed and target.shape == call.shape)):
             return None
     denominator = _denominator(reduction, 1.0, call.samples)
@@ -347,13 +348,8 @@ def _go(
     if grad_output is not None:
         upstream = _per_sample(adapter, "grad_output", grad_output, call.shape if none else ())
         scale, kept = _numbers(adapter, upstream / denominator, call.shape)
-    if given:
-        grads = [*map(given.get, problem.names)]
-    else:
-        grads = [
-            None if own is None else adapter.empty_like(array, call.axis, own)
-            for array, own in zip(operands, call.grads, strict=True)
-        ]
+    buffer = functools.partial(_buffer, adapter, given, call.axis)
+    grads = [*map(buffer, problem.names, operands, call.grads)]
     losses = adapter.scratch(call.shape, operands[0])
     total = _launched(
         adapter,

@@ -317,7 +317,7 @@ def triplet_margin_loss(
         positive,
         negative,
         distances.lp(p, eps),
-        margin,
+        _plan.check_finite("margin", margin),
         swap,
         axis,
         weight,
@@ -386,7 +386,7 @@ def triplet_margin_with_distance_loss(
         positive,
         negative,
         _dispatch.resolve_distance("distance_function", distance_function),
-        margin,
+        _plan.check_finite("margin", margin),
         swap,
         axis,
         weight,
@@ -405,12 +405,13 @@ def _triplet(
     weight: Any,
     reduction: str,
 ) -> Problem:
+    """The problem of a triplet loss; torch's functions state it too."""
     return Problem(
         losses.triplet_swap if swap else losses.triplet,
         distance,
         ("anchor", "positive", "negative"),
         (anchor, positive, negative),
-        (_plan.check_finite("margin", margin),),
+        (margin,),
         axis=axis,
         weight=weight,
         reduction=reduction,

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 from torch.nn import _reduction as legacy
 from torch.nn import functional as F
 
-from fastcos import distances, losses
+from fastcos import api, distances, losses
 from fastcos._dispatch import Problem, resolve_distance
 from fastcos.distances import Distance
 
@@ -296,7 +296,8 @@ def triplet_margin_loss(
             return composites.reduced(each, weight, reduction)
 
         record = distances.lp(p, eps)
-        problem = _triplet(record, anchor, positive, negative, margin, swap, weight, reduction)
+        rows = anchor, positive, negative
+        problem = api._triplet(*rows, record, float(margin), swap, -1, weight, reduction)
         return evaluate(problem, again, result)
     _refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
     if weight is None:
@@ -372,7 +373,8 @@ def triplet_margin_with_distance_loss(
                 measured = _measured(in_torch or _has_none(record), a, p, n, swap)
                 return composites.reduced(composites.triplet(*measured, margin), weight, reduction)
 
-            problem = _triplet(record, anchor, positive, negative, margin, swap, weight, reduction)
+            rows = anchor, positive, negative
+            problem = api._triplet(*rows, record, float(margin), swap, -1, weight, reduction)
             return evaluate(problem, again)
         if record is None and in_torch is not None:
             measured = _measured(in_torch, anchor, positive, negative, swap)
@@ -592,27 +594,6 @@ def _autocast(*inputs: Tensor) -> torch.dtype | None:
 
 def _cast(result: torch.dtype | None, *inputs: Tensor) -> tuple[Tensor, ...]:
     return inputs if result is None else tuple([t.to(result) for t in inputs])
-
-
-def _triplet(
-    record: Distance | None,
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    margin: float,
-    swap: bool,
-    weight: Any,
-    reduction: str,
-) -> Problem:
-    return Problem(
-        losses.triplet_swap if swap else losses.triplet,
-        record,
-        ("anchor", "positive", "negative"),
-        (anchor, positive, negative),
-        (float(margin),),
-        weight=weight,
-        reduction=reduction,
-    )
 
 
 def _distance(given: Any) -> tuple[Distance | None, Callable[..., Tensor] | None]:
