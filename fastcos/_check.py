@@ -110,6 +110,8 @@ def _evaluate(distance: Distance, x: Any, y: Any) -> tuple[float, Any]:
             state = distance.reaccumulate(state, xk, yk)
         again, state = distance.revisit(state)
     d = distance.finalize(state)
+    if distance.prepare:
+        state = distance.prepare(state, d)
     pairs = [distance.gradient(state, d, a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
     return d, np.array(pairs, dtype=np.float64).T
 

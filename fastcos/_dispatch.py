@@ -135,9 +135,10 @@ class _Call(NamedTuple):
         in_place: Per operand, whether its rows are read where they lie.
         grads: Per operand, the dtype of its gradient, or None where none is wanted.
         grads_in_place: Per operand, whether its gradient is written where it is wanted.
-        kernel: What runs; None where there is no sample.
-        twin: Where the kernel is a parallel one, what gives the serial one.
-        passes: How often, and over what.
+        kernel: The address of what runs; 0 where there is no sample.
+        pack: Lays out its arguments.
+        parallel: Whether it is worth sharing out to threads.
+        passes: How often it runs, and over what.
     """
 
     axis: int
@@ -147,8 +148,9 @@ class _Call(NamedTuple):
     in_place: tuple[bool, ...]
     grads: tuple[Any, ...]
     grads_in_place: tuple[bool, ...]
-    kernel: Callable[..., float] | None
-    twin: Callable[[], Callable[..., float]] | None
+    kernel: int
+    pack: Callable[..., bytes] | None
+    parallel: bool
     passes: tuple[_plan.Pass, ...]
 
 
@@ -185,6 +187,7 @@ def solve(
     reduction = _plan.check_reduction(problem.reduction)
     axis = _plan.check_axis(problem.axis)
     functions = distance and distance.functions
+    counts = len(distance.parameters) if distance else 0, len(problem.parameters)
     given = {} if out is None else _given(adapter, problem, wanted, grad_output, out)
     wants = tuple([adapter.form(given[n]) if n in given else n in wanted for n in names])
     if problem.weight is None:
@@ -201,6 +204,7 @@ def solve(
             operands,
             target,
             wants,
+            counts,
         )
         if direct is not None:
             return _go(adapter, direct, problem, grad_output, result, given)
@@ -215,6 +219,7 @@ def solve(
         tuple(map(adapter.form, arrays)),
         axis,
         wants,
+        counts,
     )
     shape = call.shape
     target = _labels(adapter, problem, shape)
@@ -250,7 +255,7 @@ def solve(
     if reduction == "none":
         value = adapter.values(weighted, result or dtype)
     else:
-        empty_mean = reduction == "mean" and call.kernel is None
+        empty_mean = reduction == "mean" and not call.kernel
         mean = total / denominator if denominator else (math.nan if empty_mean else 0.0)
         value = adapter.scalar(mean, result or dtype, arrays[0])
     if out is None and wanted == names:
@@ -295,6 +300,7 @@ def _direct(
     operands: tuple[_plan.Form | None, ...],
     target: _plan.Form | None,
     grads: tuple[_plan.Form | bool, ...],
+    counts: tuple[int, int],
 ) -> _Direct | None:
     """The direct call for arrays of these forms, or None where there is more to do.
 
@@ -310,8 +316,8 @@ def _direct(
     if len(forms) < len(operands) or (loss.labelled and kind is None):
         return None
     dtype = adapter.common_dtype(forms)
-    call = _prepared(adapter, loss, distance, dtype, names, tuple(forms), axis, grads)
-    if call.kernel is None or len(call.passes) > 1 or ADD in call.passes[0].modes:
+    call = _prepared(adapter, loss, distance, dtype, names, tuple(forms), axis, grads, counts)
+    if not call.kernel or len(call.passes) > 1 or ADD in call.passes[0].modes:
         return None
     if not all(call.in_place) or not all(call.grads_in_place):
         return None
@@ -438,10 +444,12 @@ def _prepared(
     operands: tuple[_plan.Form, ...],
     axis: int,
     grads: tuple[_plan.Form | bool, ...],
+    counts: tuple[int, int],
 ) -> _Call:
     """The call for operands, and gradients, of these forms.
 
-    A gradient's is True where it is wanted in a new array, False where it is not wanted.
+    A gradient's is True where it is wanted in a new array, False where it is not wanted. Counts are
+    those of the parameters of the distance and of the loss.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -467,14 +475,13 @@ def _prepared(
             new = _plan.new(operand, axis, own)
             written.append(_plan.rows(new, axis, dtype) if grad else None)
         owns.append(own if grad else None)
-    kernel, twin, passes = None, None, cast(tuple[_plan.Pass, ...], ())
+    kernel, pack, parallel, passes = 0, None, False, cast(tuple[_plan.Pass, ...], ())
     if math.prod(shape):
         plan = _plan.plan(
             shape, features, [layout for layout, _ in rows], [g and g[0] for g in written]
         )
-        of = loss, distance, len(rows), adapter.float_name(dtype)
-        kernel, passes = _kernel(*of, plan.parallel), plan.passes
-        twin = functools.partial(_kernel, *of, False) if plan.parallel else None
+        parallel, passes = plan.parallel, plan.passes
+        kernel, pack = _kernel(loss, distance, counts, len(rows), adapter.float_name(dtype))
     return _Call(
         axis,
         shape,
@@ -484,20 +491,26 @@ def _prepared(
         tuple(owns),
         tuple(g is None or g[1] for g in written),
         kernel,
-        twin,
+        pack,
+        parallel,
         passes,
     )
 
 
 def _kernel(
-    loss: Loss, distance: Functions | None, operands: int, dtype: str, parallel: bool
-) -> Callable[..., float]:
+    loss: Loss,
+    distance: Functions | None,
+    counts: tuple[int, int],
+    operands: int,
+    dtype: str,
+) -> tuple[int, Callable[..., bytes]]:
     from fastcos.kernels import cpu
 
     if distance is None:
-        return cpu.pointwise(loss, dtype, parallel)
-    loops = cpu.pair if operands == 2 else cpu.triplet
-    return loops(loss, distance, dtype, parallel)
+        kernel = cpu.pointwise(loss, counts, dtype)
+    else:
+        kernel = (cpu.pair if operands == 2 else cpu.triplet)(loss, distance, counts, dtype)
+    return kernel.address, cpu.packer(operands, sum(counts))
 
 
 def _labels(adapter: Any, problem: Problem, samples: tuple[int, ...]) -> tuple[Any, int]:
@@ -574,7 +587,7 @@ def _run(
     either None or what the slopes are multiplied by where the losses are wanted without weights.
     """
     losses = adapter.scratch(call.shape, arrays[0])
-    if call.kernel is None:
+    if not call.kernel:
         for buffer in wanted:
             if buffer is not None:
                 buffer[...] = 0
@@ -656,28 +669,35 @@ def _launched(
 ) -> float:
     """Runs the kernel over one pass; everything by address. Returns the sum of the losses."""
     distance = problem.distance
-    arguments = (
-        run.tasks,
-        call.samples,
+    assert call.pack
+    packed = call.pack(
         losses,
-        rows,
-        grads,
-        sums,
-        run.modes,
-        run.geometry,
         run.inner,
         run.segments,
         call.features,
-        labels,
-        weight,
-        scale,
-        distance.parameters if isinstance(distance, Distance) else (),
-        problem.parameters,
+        run.address,
+        run.geometry.shape[1],
+        labels[0],
+        labels[1],
+        labels[3],
+        weight[0],
+        weight[1],
+        scale[0],
+        scale[1],
+        *rows,
+        *grads,
+        *sums,
+        *run.modes,
+        labels[2],
+        weight[2],
+        scale[2],
+        *(distance.parameters if isinstance(distance, Distance) else ()),
+        *problem.parameters,
     )
-    assert call.kernel is not None
-    if call.twin is None:
-        return call.kernel(*arguments)
-    return _launcher()(call.kernel, call.twin, arguments, adapter.THREADS)
+    arguments = call.kernel, np.frombuffer(packed, np.int64), run.tasks, losses, call.samples
+    if call.parallel:
+        return _launch()(arguments, adapter.THREADS)
+    return _serial()(*arguments)
 
 
 def _numbers(
@@ -691,7 +711,14 @@ def _numbers(
 
 
 @functools.cache
-def _launcher() -> Callable[..., float]:
-    from fastcos.kernels._threads import launch
+def _serial() -> Callable[..., float]:
+    from fastcos.kernels import cpu
 
-    return launch
+    return cpu.serial()
+
+
+@functools.cache
+def _launch() -> Callable[..., float]:
+    from fastcos.kernels import _threads, cpu
+
+    return functools.partial(_threads.launch, cpu.threaded(), cpu.serial())

@@ -33,18 +33,18 @@ _SUMS = 1 << 22
 
 
 class Pass(NamedTuple):
-    """One run of a kernel over all samples, which are numbered ``outer * inner``."""
+    """One run of a kernel over all samples, which are numbered ``outer * inner``.
+
+    It comes in ``tasks`` pieces, ``outer * segments``; ``address`` is that of the geometry.
+    """
 
     geometry: npt.NDArray[np.int64]
     outer: int
     inner: int
     segments: int
     modes: tuple[int, ...]
-
-    @property
-    def tasks(self) -> int:
-        """How many pieces the pass comes in."""
-        return self.outer * self.segments
+    tasks: int
+    address: int
 
 
 class Plan(NamedTuple):
@@ -230,7 +230,8 @@ def plan(
             if ADD in modes:
                 segments = max(1, min(segments, _SUMS // (outer * features)))
         geometry = _geometry(samples, (outside, group), operands, grads, modes)
-        passes.append(Pass(geometry, outer, inner, segments, modes))
+        where = geometry.ctypes.data
+        passes.append(Pass(geometry, outer, inner, segments, modes, outer * segments, where))
     return Plan(tuple(passes), parallel)
 
 

@@ -30,12 +30,14 @@ class Distance(NamedTuple):
         accumulate: ``(state, x, y) -> state``, one component taken in. Sums may be reordered by
             the compiler, which is what lets it vectorise; everything else is strict IEEE.
         finalize: ``(state) -> d``.
-        gradient: ``(state, d, x, y) -> (dd/dx, dd/dy)`` of one component. What depends on the
-            state alone is computed once per row. Give 0 where the distance has a kink.
+        gradient: ``(state, d, x, y) -> (dd/dx, dd/dy)`` of one component. Give 0 where the distance
+            has a kink.
         revisit: Optional, ``(state) -> (again, state)``. For distances that one pass cannot always
             settle (sums out of range, cancellation): says whether the row is to be read once more
             and with which state. It must come to an end.
         reaccumulate: ``(state, x, y) -> state`` of such a further pass; needed with ``revisit``.
+        prepare: Optional, ``(state, d) -> state`` that ``gradient`` is given in place of the one
+            that the sums left: roots and quotients, taken once for a row.
         parameters: Numbers handed to ``init``. They are arguments of the compiled kernel, so a new
             value compiles nothing.
 
@@ -66,6 +68,7 @@ class Distance(NamedTuple):
     gradient: Callable[[State, Any, Any, Any], tuple[Any, Any]]
     revisit: Callable[[State], tuple[bool, State]] | None = None
     reaccumulate: Callable[[State, Any, Any], State] | None = None
+    prepare: Callable[[State, Any], State] | None = None
     parameters: tuple[float, ...] = ()
 
     @property
@@ -173,15 +176,21 @@ def _with_chord(state: State, side: float) -> tuple[bool, State]:
     return True, (s, xx, yy, half, sx, sy, 0 * sx + side, ex, ey)
 
 
-def _cosine_gradient(state: State, x: Any, y: Any) -> tuple[Any, Any]:
-    """Minus dc/dx and minus dc/dy."""
+def _cosine_prepare(state: State, factor: Any) -> State:
+    """For the slopes of ``-factor * c``."""
     s, sx, sy = state[0], state[4], state[5]
     p, q = _squares(state)
     if p == 0 or q == 0:
-        return 0 * x, 0 * y
-    r = 1 / math.sqrt(p * q)
+        zero = 0 * sx
+        return zero, zero, sx, sy, zero, zero
+    r = factor / math.sqrt(p * q)
+    return s / p, s / q, sx, sy, r * sx, r * sy
+
+
+def _cosine_gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    u, v, sx, sy, rx, ry = state
     x, y = x * sx, y * sy
-    return ((s / p) * x - y) * (r * sx), ((s / q) * y - x) * (r * sy)
+    return (u * x - y) * rx, (v * y - x) * ry
 
 
 def _cosine() -> Distance:
@@ -199,17 +208,18 @@ def _cosine() -> Distance:
         d = 1 - _cosine_of(state)
         return 2 + 0 * d if d > 2 else d
 
-    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        return _cosine_gradient(state, x, y)
+    def prepare(state: State, d: Any) -> State:
+        return _cosine_prepare(state, 1.0)
 
     return Distance(
         "cosine",
         _cosine_init,
         _cosine_accumulate,
         finalize,
-        gradient,
+        _cosine_gradient,
         revisit,
         _cosine_reaccumulate,
+        prepare,
         (0.0,),
     )
 
@@ -221,18 +231,18 @@ def _similarity() -> Distance:
             return 1 + 0 * c
         return 0 * c - 1 if c < -1 else c
 
-    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        gx, gy = _cosine_gradient(state, x, y)
-        return -gx, -gy
+    def prepare(state: State, d: Any) -> State:
+        return _cosine_prepare(state, -1.0)
 
     return Distance(
         "cosine_similarity",
         _cosine_init,
         _cosine_accumulate,
         finalize,
-        gradient,
+        _cosine_gradient,
         _in_range,
         _cosine_reaccumulate,
+        prepare,
         (0.0,),
     )
 
@@ -254,25 +264,26 @@ def _clamped_similarity() -> Distance:
             return 0 * u * v
         return state[0] / (u * v)
 
-    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    def prepare(state: State, d: Any) -> State:
         s, xx, yy, _, sx, sy, _, _, _ = state
         u, v = norms(state)
         if u == 0 or v == 0:
-            return 0 * x, 0 * y
-        r = 1 / (u * v)
+            zero = 0 * sx
+            return zero, zero, sx, sy, zero, zero
+        r = -1 / (u * v)
         a = 0 * xx if xx == 0 else s / (u * math.sqrt(xx))
         b = 0 * yy if yy == 0 else s / (v * math.sqrt(yy))
-        x, y = x * sx, y * sy
-        return (y - a * x) * (r * sx), (x - b * y) * (r * sy)
+        return a, b, sx, sy, r * sx, r * sy
 
     return Distance(
         "clamped_cosine_similarity",
         init,
         _cosine_accumulate,
         finalize,
-        gradient,
+        _cosine_gradient,
         _in_range,
         _cosine_reaccumulate,
+        prepare,
         (1e-8,),
     )
 
@@ -298,7 +309,7 @@ def _angular() -> Distance:
         angle = 2 * math.asin(math.sqrt(0.5 * _gap(state))) / math.pi
         return angle if side > 0 else 1 - angle
 
-    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    def prepare(state: State, d: Any) -> State:
         if state[6] == 0:
             c = _cosine_of(state)
             sine2 = (1 - c) * (1 + c)
@@ -307,17 +318,17 @@ def _angular() -> Distance:
             sine2 = g * (2 - g)
         # Below an angle of 1e-13 the direction is lost to the rounding of s and P in long rows.
         slope = 0 * sine2 if sine2 < 1e-26 else 1 / (math.pi * math.sqrt(sine2))
-        gx, gy = _cosine_gradient(state, x, y)
-        return slope * gx, slope * gy
+        return _cosine_prepare(state, slope)
 
     return Distance(
         "angular",
         _cosine_init,
         _cosine_accumulate,
         finalize,
-        gradient,
+        _cosine_gradient,
         revisit,
         _cosine_reaccumulate,
+        prepare,
         (0.0,),
     )
 
@@ -375,15 +386,17 @@ def _euclidean() -> Distance:
     def finalize(state: State) -> Any:
         return math.sqrt(state[0]) / state[1]
 
-    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    def prepare(state: State, d: Any) -> State:
         total, scale, eps = state
-        if total == 0:
-            return 0 * x, 0 * y
-        g = (x - y + eps) * scale * (1 / math.sqrt(total))
+        return 0 * total if total == 0 else 1 / math.sqrt(total), scale, eps
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        inverse, scale, eps = state
+        g = (x - y + eps) * scale * inverse
         return g, -g
 
     return Distance(
-        "euclidean", init, accumulate, finalize, gradient, revisit, reaccumulate, (1e-6,)
+        "euclidean", init, accumulate, finalize, gradient, revisit, reaccumulate, prepare, (1e-6,)
     )
 
 
@@ -483,7 +496,9 @@ def _lp() -> Distance:
         g = t if t == 0 else math.copysign((abs(t) / d) ** (state[3] - 1), t)
         return g, -g
 
-    return Distance("lp", init, accumulate, finalize, gradient, revisit, reaccumulate, (3.0, 1e-6))
+    return Distance(
+        "lp", init, accumulate, finalize, gradient, revisit, reaccumulate, parameters=(3.0, 1e-6)
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -534,14 +549,17 @@ def _braycurtis() -> Distance:
     def finalize(state: State) -> Any:
         return state[0] if state[0] == 0 else state[0] / state[1]
 
-    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        if state[1] == 0:
-            return 0 * x, 0 * y
-        share = 1 / state[1]
-        difference, both = _sign(x - y), d * _sign(x + y)
-        return (difference - both) * share, (-difference - both) * share
+    def prepare(state: State, d: Any) -> State:
+        lower = state[1]
+        if lower == 0:
+            return 0 * lower, 0 * lower
+        return 1 / lower, d / lower
 
-    return Distance("braycurtis", init, accumulate, finalize, gradient)
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        difference, both = _sign(x - y) * state[0], _sign(x + y) * state[1]
+        return difference - both, -difference - both
+
+    return Distance("braycurtis", init, accumulate, finalize, gradient, prepare=prepare)
 
 
 def _poincare() -> Distance:
@@ -575,19 +593,24 @@ def _poincare() -> Distance:
         total, scale, xx, yy = state
         return 2 * math.asinh(math.sqrt(total) / scale / math.sqrt(room(xx) * room(yy)))
 
-    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    def prepare(state: State, d: Any) -> State:
         total, scale, xx, yy = state
         alpha, beta = room(xx), room(yy)
         if total == 0:
-            return 0 * alpha, 0 * beta
+            return 0 * alpha, 0 * beta, 0 * total, 0 * total, scale
         root = math.sqrt(total)
         n = root / scale
         # √(αβ(1 + w²)) = √(αβ + n²)
-        factor = 2 / math.sqrt(alpha * beta + n * n)
-        direction = (x - y) * scale * (1 / root)
-        return factor * (direction + x * (n / alpha)), factor * (y * (n / beta) - direction)
+        return n / alpha, n / beta, 2 / math.sqrt(alpha * beta + n * n), 1 / root, scale
 
-    return Distance("poincare", init, accumulate, finalize, gradient, revisit, reaccumulate)
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        out_x, out_y, factor, inverse, scale = state
+        direction = (x - y) * scale * inverse
+        return factor * (direction + x * out_x), factor * (y * out_y - direction)
+
+    return Distance(
+        "poincare", init, accumulate, finalize, gradient, revisit, reaccumulate, prepare
+    )
 
 
 _COSINE, _SIMILARITY, _ANGULAR, _DOT = _cosine(), _similarity(), _angular(), _dot()

@@ -98,6 +98,26 @@ def test_parameters_are_arguments():
     np.testing.assert_allclose(thrice, 1.5 * twice, rtol=1e-14)
 
 
+def test_roots_and_quotients_are_prepared_once_for_a_row():
+    # A norm with a state of its own for the gradient: another length, and other numbers in it.
+    norm = Distance(
+        "norm",
+        init=lambda zero: (zero, zero),
+        accumulate=lambda state, x, y: (state[0] + (x - y) ** 2, state[1]),
+        finalize=lambda state: math.sqrt(state[0]),
+        prepare=lambda state, d: (1 / d,),
+        gradient=lambda state, d, x, y: ((x - y) * state[0], (y - x) * state[0]),
+    )
+    fastcos.check_distance(norm)
+    f = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)
+    own, theirs = (
+        f(A, P, N, distance_function=d, margin=9.0, swap=True)
+        for d in (norm, distances.euclidean(eps=0))
+    )
+    np.testing.assert_allclose(own[0], theirs[0], rtol=1e-14)
+    np.testing.assert_allclose(own[1], theirs[1], rtol=1e-12, atol=1e-15)
+
+
 def test_a_redefined_distance_is_compiled_anew():
     def make(factor):
         return Distance(

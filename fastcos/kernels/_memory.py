@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import carray, types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic, overload, register_jitable
 
 
 def _reinterpret(source: Any, target: Any) -> Any:
@@ -116,9 +116,62 @@ def longs(address: Any, length: Any) -> Any:
 
 
 @register_jitable(forceinline=True)
+def long_table(address: Any, rows: Any, columns: Any) -> Any:
+    """The int64 numbers of a table at an address, one row after another."""
+    return carray(_longs(address), (rows, columns))
+
+
+@register_jitable(forceinline=True)
 def int8s(address: Any, length: Any) -> Any:
     """The int8 numbers at an address."""
     return carray(_bytes(address), (length,))
+
+
+def _tuple_of(number: Any) -> Any:
+    @intrinsic(prefer_literal=True)
+    def load(typingctx: Any, address: Any, count: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = builder.inttoptr(args[0], context.get_value_type(number).as_pointer())
+            at = [ir.IntType(64)(i) for i in range(count.literal_value)]
+            numbers = [builder.load(builder.gep(pointer, [i])) for i in at]
+            return context.make_tuple(builder, signature.return_type, numbers)
+
+        if isinstance(count, types.IntegerLiteral):
+            return types.UniTuple(number, count.literal_value)(address, count), codegen
+        return None
+
+    return load
+
+
+_long_tuple, _double_tuple = _tuple_of(types.int64), _tuple_of(types.float64)
+
+
+def long_tuple(address: Any, count: Any) -> Any:
+    """The int64 numbers at an address as a tuple; the count is a constant of the caller."""
+    raise NotImplementedError
+
+
+def double_tuple(address: Any, count: Any) -> Any:
+    """The float64 numbers at an address as a tuple; the count is a constant of the caller."""
+    raise NotImplementedError
+
+
+# Overloads, for only they see the constant, and because an intrinsic in a closure would change the
+# key of the disk cache in every process.
+@overload(long_tuple, prefer_literal=True, strict=False)
+def _long_tuple_at(address: Any, count: Any) -> Any:
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    length = count.literal_value
+    return lambda address, count: _long_tuple(address, length)
+
+
+@overload(double_tuple, prefer_literal=True, strict=False)
+def _double_tuple_at(address: Any, count: Any) -> Any:
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    length = count.literal_value
+    return lambda address, count: _double_tuple(address, length)
 
 
 @intrinsic
@@ -139,6 +192,19 @@ def prefetch(address: Any, size: Any) -> None:
     """Asks for the cache lines of ``size`` bytes; harmless where there is no such memory."""
     for offset in range(0, size, 64):
         _prefetch(address + offset)
+
+
+@intrinsic
+def call(typingctx: Any, function: Any, first: Any, second: Any) -> Any:
+    """Calls the C function of two int64 arguments at an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        long = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [long, long])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
 
 
 class Storage(NamedTuple):

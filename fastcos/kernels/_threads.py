@@ -2,7 +2,7 @@
 
 Numba's threading layers fail in ways that end the process: after a fork OpenMP hangs in the child,
 or is killed; the ``workqueue`` layer aborts when two Python threads run parallel code at once.
-Every parallel kernel has a serial twin that gives the same bits; this module says which one runs.
+Every call can be done by a serial loop that gives the same bits; this module says which one runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numba
 
-Kernel = Callable[..., float]
+Loop = Callable[..., float]
 
 _alone = threading.Lock()
 # "forked": this process came out of a fork, and the threads did not come with it;
@@ -32,16 +32,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def launch(
-    kernel: Kernel,
-    twin: Callable[[], Kernel],
+    parallel: Loop,
+    serial: Loop,
     arguments: tuple[Any, ...],
     threads: tuple[Callable[[], int], Callable[[int], None]] | None,
 ) -> float:
-    """Runs a parallel kernel where that is safe, else its serial twin.
+    """Runs a parallel loop where that is safe, else the serial one.
 
     Args:
-        kernel: The parallel kernel.
-        twin: Gives the serial one.
+        parallel: The loop shared out to threads.
+        serial: The loop on this one.
         arguments: Of either.
         threads: How to ask for and set the number of threads of the framework that the arrays
             belong to, which is respected and left as it was. None takes Numba's.
@@ -51,17 +51,17 @@ def launch(
     others = threads or _of_torch()
     before = others[0]() if others else 0
     if _state["forked"] or limit == 1:
-        return twin()(*arguments)
+        return serial(*arguments)
     if _state["layer"] in ("omp", "tbb"):
-        total = _with_at_most(limit, kernel, arguments)
+        total = _with_at_most(limit, parallel, arguments)
     elif _alone.acquire(blocking=False):
         try:
-            total = _with_at_most(limit, kernel, arguments)
+            total = _with_at_most(limit, parallel, arguments)
             _state["layer"] = numba.threading_layer()
         finally:
             _alone.release()
     else:
-        return twin()(*arguments)
+        return serial(*arguments)
     # Numba sets the number of OpenMP threads when it starts, and may share the pool.
     if others and others[0]() != before:
         others[1](before)
@@ -74,12 +74,12 @@ def _of_torch() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     return (torch.get_num_threads, torch.set_num_threads) if torch else None
 
 
-def _with_at_most(limit: int, kernel: Kernel, arguments: tuple[Any, ...]) -> float:
+def _with_at_most(limit: int, loop: Loop, arguments: tuple[Any, ...]) -> float:
     own = numba.get_num_threads()
     if not 0 < limit < own:
-        return kernel(*arguments)
+        return loop(*arguments)
     numba.set_num_threads(limit)
     try:
-        return kernel(*arguments)
+        return loop(*arguments)
     finally:
         numba.set_num_threads(own)

@@ -1,9 +1,9 @@
 """Pair, triplet and pointwise loops for the CPU.
 
-Each is one function over *tasks* (runs of samples), compiled twice: with ``prange`` over the tasks
-and as a plain loop for calls too small to share out. A task's work does not depend on which thread
-does it, and nothing is added up across tasks in an order that threads could change: the results are
-the same bits for every thread count.
+A kernel is compiled for a loss, a distance and a dtype. It does one *task*, a run of samples; two
+loops over tasks, one of them with ``prange``, serve all kernels. A task's work does not depend on
+which thread does it, and nothing is added up across tasks in an order that threads could change:
+the results are the same bits for every thread count.
 
 Accumulators are float64 for every dtype. Only the accumulating pass may reorder its sums, which is
 what lets it vectorise; values, slopes and gradients are strict IEEE, so NaN goes where it should.
@@ -15,18 +15,31 @@ import functools
 import hashlib
 import inspect
 import pathlib
+import struct
 import types as python_types
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba import float64, prange
+from numba import float64, int64, prange, void
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import register_jitable
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
-from fastcos.kernels._memory import STORAGE, doubles, floats, int8s, longs, prefetch
+from fastcos.kernels._memory import (
+    STORAGE,
+    call,
+    double_tuple,
+    doubles,
+    floats,
+    int8s,
+    long_table,
+    long_tuple,
+    longs,
+    prefetch,
+)
 from fastcos.losses import Loss
 
 # What the compiler may do to the sums: reorder them, and fuse product and sum.
@@ -37,45 +50,105 @@ _REORDER = {"reassoc", "contract"}
 _BLOCK = 192
 
 
-def pair(loss: Loss, distance: Functions, dtype: str, parallel: bool) -> Callable[..., float]:
+def pair(loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: str) -> Any:
     """The kernel of a loss of one distance between two operands.
 
-    Its arguments, in order; addresses are integers, strides bytes, numbers of samples float64:
-
-    - ``rows``, ``grads``, ``sums``, ``modes``: per operand the address of the data, of the
-      gradient, of the float64 sums (one row per task), and SKIP, WRITE or ADD;
-    - ``geometry``: int64, one column per axis of the pass: the length of the axis, the strides of
-      each operand, of each gradient, and the position of the sample in C order;
-    - ``inner``, ``segments``: task ``o * segments + s`` visits samples ``o * inner + i`` for i in
-      the s-th part of the inner range;
-    - ``features``: the length of a row;
-    - ``target``, ``weight``, ``scale``: (address, step, constant) each; an address of 0 means the
-      constant for all samples. ``target`` says in a fourth number how it is written; ``scale`` is
-      the upstream gradient over the reduction's denominator;
-    - ``out``: address of the weighted loss per sample;
-    - ``distance_parameters``, ``loss_parameters``.
+    Args:
+        loss: The loss.
+        distance: The functions of the distance.
+        parameters: How many parameters the distance has, and how many the loss.
+        dtype: Of the operands and gradients.
 
     Returns:
-        The kernel; it returns the sum of ``out``.
+        What :func:`arguments` and a loop take: ``address``, of compiled code.
     """
-    return _compiled(_pair, loss.function, distance, dtype, parallel)
+    return _compiled(_pair, loss.function, distance, parameters, 2, dtype)
 
 
-def triplet(loss: Loss, distance: Functions, dtype: str, parallel: bool) -> Callable[..., float]:
+def triplet(loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: str) -> Any:
     """The kernel of a loss of the distances (a,p), (a,n) and, for a loss of three, (p,n).
 
-    Arguments as in :func:`pair`, with three operands.
+    As :func:`pair`, with three operands.
     """
     body = _triplet_swap if loss.arity == 3 else _triplet
-    return _compiled(body, loss.function, distance, dtype, parallel)
+    return _compiled(body, loss.function, distance, parameters, 3, dtype)
 
 
-def pointwise(loss: Loss, dtype: str, parallel: bool) -> Callable[..., float]:
+def pointwise(loss: Loss, parameters: tuple[int, int], dtype: str) -> Any:
     """The kernel of a loss of distances that were computed elsewhere.
 
-    Arguments as in :func:`pair`, with rows of length 1: the distances.
+    As :func:`pair`, with rows of length 1, the distances, as operands.
     """
-    return _compiled(_POINTWISE[loss.arity], loss.function, (), dtype, parallel)
+    return _compiled(_POINTWISE[loss.arity], loss.function, (), parameters, loss.arity, dtype)
+
+
+def serial() -> Callable[..., float]:
+    """The loop over tasks on the calling thread.
+
+    Its arguments: the address of the kernel, its :func:`arguments`, how many tasks, the address of
+    the losses and how many they are.
+
+    Returns:
+        The loop; it returns the sum of the losses.
+    """
+    return _loop(parallel=False)
+
+
+def threaded() -> Callable[..., float]:
+    """:func:`serial`, shared out to threads."""
+    return _loop(parallel=True)
+
+
+@functools.cache
+def packer(operands: int, parameters: int) -> Callable[..., bytes]:
+    """Lays out the arguments of a kernel of so many operands and parameters.
+
+    One after another, addresses being integers, strides bytes, numbers of samples float64:
+
+    - address of the weighted loss per sample;
+    - inner, segments: task ``o * segments + s`` visits samples ``o * inner + i`` for i in the s-th
+      part of the inner range;
+    - features, the length of a row;
+    - address and number of columns of the geometry, int64, a column per axis of the pass: the
+      length of the axis, the strides of each operand, of each gradient, and the position of the
+      sample in C order;
+    - of the labels the address, the step and how they are written; of the weights the address and
+      the step; the same of the scales: the upstream gradient over the reduction's denominator;
+    - per operand the address of the data, then those of the gradients, those of the float64 sums
+      (a row per task), then SKIP, WRITE or ADD per operand;
+    - label, weight and scale of all samples where the address above is 0;
+    - the parameters of the distance, then of the loss.
+    """
+    return struct.Struct(f"={_FIXED + 4 * operands}q{3 + parameters}d").pack
+
+
+_FIXED = 13
+
+
+def _unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:
+    """The way back, to what a task takes."""
+    modes = _FIXED + 3 * operands
+    constants = modes + operands
+    of_distance, of_loss = parameters
+
+    @jitable()
+    def unpack(block: int) -> Any:
+        n, d = longs(block, constants), doubles(block, constants + 3)
+        rows = long_tuple(block + 8 * _FIXED, operands)
+        grads = long_tuple(block + 8 * (_FIXED + operands), operands)
+        sums = long_tuple(block + 8 * (_FIXED + 2 * operands), operands)
+        geometry = long_table(n[4], 2 + 2 * operands, n[5])
+        label, weight, scale = d[constants], d[constants + 1], d[constants + 2]
+        return (
+            n[0],
+            (rows, grads, sums, long_tuple(block + 8 * modes, operands)),
+            (geometry, n[1], n[2], n[3]),
+            ((n[6], n[7], label, n[8]), (n[9], n[10], weight), (n[11], n[12], scale)),
+            double_tuple(block + 8 * (constants + 3), of_distance),
+            double_tuple(block + 8 * (constants + 3 + of_distance), of_loss),
+        )
+
+    return unpack
 
 
 @functools.cache
@@ -107,21 +180,48 @@ def all_signs() -> Callable[[int, int, int], bool]:
 # --------------------------------------------------------------------------------------------------
 
 
+def _compiled(*key: Any) -> Any:
+    # Under Numba's lock, or threads that need a kernel at once would each compile it.
+    with global_compiler_lock:
+        return _compiled_once(*key)
+
+
 @functools.cache
-def _compiled(
+def _compiled_once(
     body: Callable[..., Callable[..., None]],
     function: Callable[..., Any],
     distance: Functions,
+    parameters: tuple[int, int],
+    operands: int,
     dtype: str,
-    parallel: bool,
 ) -> Any:
     # A user's function may be redefined under its old name and place (a notebook cell), which the
     # key of the disk cache does not see: only our own kernels go there.
     ours = all(f is None or _is_ours(f) for f in (function, *distance))
-    content = (_source_digest(), body, function, distance, dtype, parallel)
+    content = (_source_digest(), body, function, distance, parameters, dtype)
     tag = _digest(*map(_name, content)) if ours else uuid.uuid4().hex
-    task = body(_jitable(function), tuple(map(_jitable, distance)), STORAGE[dtype], _named(tag))
-    return _loop(task, parallel, ours, tag)
+    jitable = _named(tag)
+    task = body(_jitable(function), tuple(map(_jitable, distance)), STORAGE[dtype], jitable)
+    unpack = _unpacker(operands, parameters, jitable)
+
+    def kernel(t: int, block: int) -> None:
+        out, arrays, order, numbers, of_distance, of_loss = unpack(block)
+        task(t, out, arrays, order, numbers, of_distance, of_loss)
+
+    kernel.__qualname__ += f"_{tag}"
+    return numba.cfunc(void(int64, int64), error_model="numpy", cache=ours)(kernel)
+
+
+@functools.cache
+def _loop(parallel: bool) -> Any:
+    def loop(kernel: int, block: Any, tasks: int, losses: int, samples: int) -> float:
+        address = block.ctypes.data
+        for t in prange(tasks):
+            call(kernel, t, address)
+        return _total(doubles(losses, samples))
+
+    loop.__qualname__ += f"_{_digest(_source_digest(), str(parallel))}"
+    return numba.njit(parallel=parallel, nogil=True, cache=True)(loop)
 
 
 def _named(tag: str) -> Any:
@@ -135,48 +235,11 @@ def _named(tag: str) -> Any:
     def jitable(**options: Any) -> Any:
         def decorate(function: Any) -> Any:
             function.__qualname__ += f"_{tag}"
-            return register_jitable(forceinline=True, **options)(function)
+            return register_jitable(**{"forceinline": True, **options})(function)
 
         return decorate
 
     return jitable
-
-
-def _loop(task: Any, parallel: bool, cache: bool, tag: str) -> Any:
-    # Spelt out: prange takes tuples of scalars, but not *args.
-    def kernel(
-        tasks: int,
-        samples: int,
-        out: int,
-        rows: Any,
-        grads: Any,
-        sums: Any,
-        modes: Any,
-        geometry: Any,
-        inner: int,
-        segments: int,
-        features: int,
-        target: Any,
-        weight: Any,
-        scale: Any,
-        distance_parameters: Any,
-        loss_parameters: Any,
-    ) -> float:
-        for t in prange(tasks):
-            task(
-                t,
-                out,
-                (rows, grads, sums, modes),
-                (geometry, inner, segments, features),
-                (target, weight, scale),
-                distance_parameters,
-                loss_parameters,
-            )
-        return _total(doubles(out, samples))
-
-    kernel.__qualname__ += f"_{tag}"
-    options = {"parallel": parallel, "nogil": True, "error_model": "numpy", "cache": cache}
-    return numba.njit(**options)(kernel)
 
 
 @register_jitable(forceinline=True, fastmath=_REORDER)
@@ -214,8 +277,7 @@ def _name(part: Any) -> str:
 
 def cache_directory() -> str:
     """Where Numba keeps compiled kernels."""
-    kernel: Any = _loop(_same, False, True, "")
-    return str(kernel.stats.cache_path)
+    return str(_loop(parallel=False).stats.cache_path)
 
 
 def _is_ours(function: Any) -> bool:
@@ -225,6 +287,10 @@ def _is_ours(function: Any) -> bool:
 
 def _never(state: Any) -> Any:
     return False, state
+
+
+def _as_it_is(state: Any, d: Any) -> Any:
+    return state
 
 
 def _same(state: Any, x: Any, y: Any) -> Any:
@@ -302,88 +368,72 @@ def _row_and_next(address: int, position: int, geometry: Any, operand: int) -> t
     return this, 0 if following == this else following
 
 
-@register_jitable(forceinline=True)
-def _nothing(work: Any, start: int, stop: int) -> None:
-    pass
-
-
-def _measure(distance: Any, storage: Any, jitable: Any, meanwhile: Any = _nothing) -> Any:
+def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any) -> Any:
     """``(x, y, next_x, next_y, features, parameters, work) -> (state, d)`` for rows by address.
 
     The next rows, where not 0, are those that will be read after these. After each stretch of the
-    sums ``meanwhile(work, start, stop)`` is called: memory that is read and written in turns, by
-    the stretch and not by the row, is busy all the time.
+    sums ``go_on(work, start, stop)`` is called: memory that is read and written in turns, by the
+    stretch and not by the row, is busy all the time.
     """
-    init, accumulate, finalize, _, revisit, reaccumulate = distance
+    init, accumulate, finalize, _, revisit, reaccumulate, _ = distance
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
     row, decode, size = storage.row, storage.decode, storage.size
 
     @jitable(fastmath=_REORDER)
-    def first_pass(state: Any, x: Any, y: Any, features: int) -> Any:
-        for k in range(features):
+    def first_pass(state: Any, x: Any, y: Any) -> Any:
+        for k in range(x.shape[0]):
             state = accumulate(state, float64(decode(x[k])), float64(decode(y[k])))
         return state
 
     @jitable(fastmath=_REORDER)
-    def further_pass(state: Any, x: Any, y: Any, features: int) -> Any:
-        for k in range(features):
+    def further_pass(state: Any, x: Any, y: Any) -> Any:
+        for k in range(x.shape[0]):
             state = reaccumulate(state, float64(decode(x[k])), float64(decode(y[k])))
         return state
-
-    @jitable()
-    def stretch(state: Any, x: int, y: int, next_x: int, next_y: int, at: int) -> Any:
-        if next_x != 0:
-            prefetch(next_x + at, _BLOCK * size)
-        if next_y != 0:
-            prefetch(next_y + at, _BLOCK * size)
-        return first_pass(state, row(x + at, _BLOCK), row(y + at, _BLOCK), _BLOCK)
 
     @jitable()
     def measure(
         x: int, y: int, next_x: int, next_y: int, features: int, parameters: Any, work: Any
     ) -> Any:
         state = init(0.0, *parameters)
-        whole = features - features % _BLOCK
-        # Two loops, or the compiler takes the square roots of the work out of the loop, and then
-        # does them also where there is no work: 50 ns a row.
-        if work[-1] == 0:
-            for start in range(0, whole, _BLOCK):
-                state = stretch(state, x, y, next_x, next_y, start * size)
-        else:
-            for start in range(0, whole, _BLOCK):
-                state = stretch(state, x, y, next_x, next_y, start * size)
-                meanwhile(work, start, start + _BLOCK)
-        at, rest = whole * size, features - whole
-        state = first_pass(state, row(x + at, rest), row(y + at, rest), rest)
-        meanwhile(work, whole, features)
+        for start in range(0, features, _BLOCK):
+            stop = min(start + _BLOCK, features)
+            at, length = start * size, stop - start
+            if next_x != 0:
+                prefetch(next_x + at, length * size)
+            if next_y != 0:
+                prefetch(next_y + at, length * size)
+            state = first_pass(state, row(x + at, length), row(y + at, length))
+            go_on(work, start, stop)
         again, state = revisit(state)
         while again:
-            state = further_pass(state, row(x, features), row(y, features), features)
+            state = further_pass(state, row(x, features), row(y, features))
             again, state = revisit(state)
         return state, finalize(state)
 
     return measure
 
 
-def _sweep(gradient: Any, storage: Any, jitable: Any, side: int) -> Any:
+def _sweep(gradient: Any, storage: Any, jitable: Any) -> Any:
     """Puts ``c * dd/d(side)`` of one distance into the gradient of one operand."""
     decode, encode = storage.decode, storage.encode
 
-    @jitable()
-    def sweep(mode: int, g: Any, total: Any, c: float, s: Any, d: float, x: Any, y: Any) -> None:
-        features = x.shape[0]
+    # Functions of their own, not inlined at the places that call them: half the time to compile.
+    @jitable(forceinline=False)
+    def sweep(mode: int, g: Any, total: Any, part: Any) -> None:
+        c, s, d, x, y, side = part
         if mode == WRITE:
             if c == 0:
-                for k in range(features):
+                for k in range(x.shape[0]):
                     g[k] = 0
             else:
-                for k in range(features):
-                    xk, yk = float64(decode(x[k])), float64(decode(y[k]))
-                    g[k] = encode(c * gradient(s, d, xk, yk)[side])
+                for k in range(x.shape[0]):
+                    dx, dy = gradient(s, d, float64(decode(x[k])), float64(decode(y[k])))
+                    g[k] = encode(c * (dy if side else dx))
         elif mode == ADD and c != 0:
-            for k in range(features):
-                xk, yk = float64(decode(x[k])), float64(decode(y[k]))
-                total[k] += c * gradient(s, d, xk, yk)[side]
+            for k in range(x.shape[0]):
+                dx, dy = gradient(s, d, float64(decode(x[k])), float64(decode(y[k])))
+                total[k] += c * (dy if side else dx)
 
     return sweep
 
@@ -397,29 +447,33 @@ def _sweep_pair(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """
     row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
 
-    @jitable()
-    def write(c: float, s: Any, d: float, x: Any, y: Any, gx: Any, gy: Any) -> None:
-        for k in range(x.shape[0]):
-            dx, dy = gradient(s, d, float64(decode(x[k])), float64(decode(y[k])))
-            gx[k] = encode(c * dx)
-            gy[k] = encode(c * dy)
+    @jitable(forceinline=False)
+    def write(
+        c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int, at: int, length: int
+    ) -> None:
+        at *= size
+        xs, ys = row(x + at, length), row(y + at, length)
+        gxs, gys = row(gx + at, length), row(gy + at, length)
+        for k in range(length):
+            dx, dy = gradient(s, d, float64(decode(xs[k])), float64(decode(ys[k])))
+            gxs[k] = encode(c * dx)
+            gys[k] = encode(c * dy)
 
     @jitable()
     def begin(c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int, features: int) -> Any:
         # Up to a cache line first: large NumPy arrays begin 16 bytes after one, and every vector
         # stored would straddle two.
         head = min(features, (-gx % 64) // size)
-        write(c, s, d, row(x, head), row(y, head), row(gx, head), row(gy, head))
-        at = head * size
-        return c, s, d, x + at, y + at, gx + at, gy + at, features - head
+        if head > 0:
+            write(c, s, d, x, y, gx, gy, 0, head)
+        return c, s, d, x, y, gx, gy, head, features - head
 
     @jitable()
     def go_on(work: Any, start: int, stop: int) -> None:
-        c, s, d, x, y, gx, gy, features = work
+        c, s, d, x, y, gx, gy, head, features = work
         length = min(stop, features) - start
         if length > 0:
-            x, y, gx, gy = x + start * size, y + start * size, gx + start * size, gy + start * size
-            write(c, s, d, row(x, length), row(y, length), row(gx, length), row(gy, length))
+            write(c, s, d, x, y, gx, gy, head + start, length)
 
     return begin, go_on
 
@@ -428,11 +482,15 @@ def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """:func:`_sweep_pair` for the distances (a,p) and (a,n), and three gradients."""
     row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
 
-    @jitable()
-    def write(first: Any, second: Any, a: Any, p: Any, n: Any, ga: Any, gp: Any, gn: Any) -> None:
+    @jitable(forceinline=False)
+    def write(first: Any, second: Any, rows: Any, grads: Any, at: int, length: int) -> None:
         c1, s1, d1 = first
         c2, s2, d2 = second
-        for k in range(a.shape[0]):
+        at *= size
+        a, p, n = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
+        ga, gp = row(grads[0] + at, length), row(grads[1] + at, length)
+        gn = row(grads[2] + at, length)
+        for k in range(length):
             ak = float64(decode(a[k]))
             da, dp = gradient(s1, d1, ak, float64(decode(p[k])))
             da2, dn = gradient(s2, d2, ak, float64(decode(n[k])))
@@ -441,16 +499,10 @@ def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
             gn[k] = encode(c2 * dn)
 
     @jitable()
-    def part(first: Any, second: Any, rows: Any, grads: Any, start: int, length: int) -> None:
-        at = start * size
-        a, p, n = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
-        ga, gp = row(grads[0] + at, length), row(grads[1] + at, length)
-        write(first, second, a, p, n, ga, gp, row(grads[2] + at, length))
-
-    @jitable()
     def begin(first: Any, second: Any, rows: Any, grads: Any, features: int) -> Any:
         head = min(features, (-grads[0] % 64) // size)
-        part(first, second, rows, grads, 0, head)
+        if head > 0:
+            write(first, second, rows, grads, 0, head)
         return first, second, rows, grads, head, features - head
 
     @jitable()
@@ -458,37 +510,31 @@ def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
         first, second, rows, grads, head, features = work
         length = min(stop, features) - start
         if length > 0:
-            part(first, second, rows, grads, head + start, length)
+            write(first, second, rows, grads, head + start, length)
 
     return begin, go_on
 
 
-def _sweep_both(gradient: Any, storage: Any, jitable: Any, side1: int, side2: int) -> Any:
-    """The same for an operand that takes part in two distances."""
+def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
+    """:func:`_sweep` for an operand that takes part in two distances."""
     decode, encode = storage.decode, storage.encode
-    sweep1, sweep2 = (
-        _sweep(gradient, storage, jitable, side1),
-        _sweep(gradient, storage, jitable, side2),
-    )
+    sweep = _sweep(gradient, storage, jitable)
 
-    @jitable()
+    @jitable(forceinline=False)
     def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
-        c1, s1, d1, x1, y1 = first
-        c2, s2, d2, x2, y2 = second
-        features = x1.shape[0]
+        c1, s1, d1, x1, y1, side1 = first
+        c2, s2, d2, x2, y2, side2 = second
         if mode == WRITE and c1 != 0 and c2 != 0:
-            for k in range(features):
-                xk, yk = float64(decode(x1[k])), float64(decode(y1[k]))
-                part = c1 * gradient(s1, d1, xk, yk)[side1]
-                xk, yk = float64(decode(x2[k])), float64(decode(y2[k]))
-                g[k] = encode(part + c2 * gradient(s2, d2, xk, yk)[side2])
-        elif mode == WRITE and c1 == 0:
-            sweep2(mode, g, total, c2, s2, d2, x2, y2)
+            for k in range(x1.shape[0]):
+                dx, dy = gradient(s1, d1, float64(decode(x1[k])), float64(decode(y1[k])))
+                part = c1 * (dy if side1 else dx)
+                dx, dy = gradient(s2, d2, float64(decode(x2[k])), float64(decode(y2[k])))
+                g[k] = encode(part + c2 * (dy if side2 else dx))
         elif mode == WRITE:
-            sweep1(mode, g, total, c1, s1, d1, x1, y1)
+            sweep(mode, g, total, second if c1 == 0 else first)
         elif mode == ADD:
-            sweep1(mode, g, total, c1, s1, d1, x1, y1)
-            sweep2(mode, g, total, c2, s2, d2, x2, y2)
+            sweep(mode, g, total, first)
+            sweep(mode, g, total, second)
 
     return sweep_both
 
@@ -504,9 +550,10 @@ def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
 
 def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
-    sweep_x, sweep_y = _sweep(gradient, storage, jitable, 0), _sweep(gradient, storage, jitable, 1)
+    prepare = _jitable(distance[6] or _as_it_is)
+    sweep = _sweep(gradient, storage, jitable)
     begin_pair, go_on = _sweep_pair(gradient, storage, jitable)
-    measure = _measure(distance, storage, jitable, meanwhile=go_on)
+    measure = _measure(distance, storage, jitable, go_on)
 
     @jitable()
     def task(
@@ -519,7 +566,7 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
         _clear(sums, modes, t, features)
         sum_x = doubles(sums[0] + t * features * 8, features)
         sum_y = doubles(sums[1] + t * features * 8, features)
-        work = (0.0, init(0.0, *of_distance), 0.0, 0, 0, 0, 0, 0)
+        work = (0.0, prepare(init(0.0, *of_distance), 0.0), 0.0, 0, 0, 0, 0, 0, 0)
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
             x, next_x = _row_and_next(rows[0], position, geometry, 1)
@@ -533,14 +580,15 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
             gx = grads[0] + _offset(position, geometry, 3)
             gy = grads[1] + _offset(position, geometry, 4)
             both = modes[0] == WRITE and modes[1] == WRITE and c != 0
+            state = prepare(state, d)
             work = begin_pair(c, state, d, x, y, gx, gy, features if both else 0)
             if both:
                 continue
             xs, ys = row(x, features), row(y, features)
             if modes[0] != SKIP:
-                sweep_x(modes[0], row(gx, features), sum_x, c, state, d, xs, ys)
+                sweep(modes[0], row(gx, features), sum_x, (c, state, d, xs, ys, 0))
             if modes[1] != SKIP:
-                sweep_y(modes[1], row(gy, features), sum_y, c, state, d, xs, ys)
+                sweep(modes[1], row(gy, features), sum_y, (c, state, d, xs, ys, 1))
         go_on(work, 0, features)
 
     return task
@@ -548,13 +596,11 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
 
 def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap: bool) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
+    prepare = _jitable(distance[6] or _as_it_is)
     begin, go_on = _sweep_three(gradient, storage, jitable)
-    measure = _measure(distance, storage, jitable)
-    measure_and_write = _measure(distance, storage, jitable, meanwhile=go_on)
-    sweep_a = _sweep_both(gradient, storage, jitable, 0, 0)
+    measure = _measure(distance, storage, jitable, go_on)
+    sweep = _sweep_both(gradient, storage, jitable)
     if swap:
-        sweep_p = _sweep_both(gradient, storage, jitable, 1, 0)
-        sweep_n = _sweep_both(gradient, storage, jitable, 1, 1)
         third = measure
 
         @jitable()
@@ -562,13 +608,6 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             return function((d1, d2, d3), label, *parameters)
 
     else:
-        alone = _sweep(gradient, storage, jitable, 1)
-
-        @jitable()
-        def sweep_p(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
-            alone(mode, g, total, *first)
-
-        sweep_n = sweep_p
 
         @jitable()
         def third(
@@ -593,8 +632,9 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         sum_a = doubles(sums[0] + t * features * 8, features)
         sum_p = doubles(sums[1] + t * features * 8, features)
         sum_n = doubles(sums[2] + t * features * 8, features)
-        none = 0.0, init(0.0, *of_distance), 0.0
-        work = none, none, (0, 0, 0), (0, 0, 0), 0, 0
+        nothing = 0.0, prepare(init(0.0, *of_distance), 0.0), 0.0
+        none = nothing, nothing, (0, 0, 0), (0, 0, 0), 0, 0
+        work = none
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
             at_a, next_a = _row_and_next(rows[0], position, geometry, 1)
@@ -602,32 +642,33 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             at_n, next_n = _row_and_next(rows[2], position, geometry, 3)
             a, p, n = row(at_a, features), row(at_p, features), row(at_n, features)
             i = _offset(position, geometry, 7)
-            s1, d1 = measure_and_write(at_a, at_p, next_a, next_p, features, of_distance, work)
-            s2, d2 = measure(at_a, at_n, 0, next_n, features, of_distance, (0,))
-            s3, d3 = third(at_p, at_n, 0, 0, features, of_distance, (0,))
+            s1, d1 = measure(at_a, at_p, next_a, next_p, features, of_distance, work)
+            s2, d2 = measure(at_a, at_n, 0, next_n, features, of_distance, none)
+            s3, d3 = third(at_p, at_n, 0, 0, features, of_distance, none)
             value, slopes = judge(d1, d2, d3, _label(target, i), of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             c = w * _at(scale, i)
-            ap = (_times(c, slopes[0]), s1, d1, a, p)
-            an = (_times(c, slopes[1]), s2, d2, a, n)
-            pn = (_times(c, slopes[2]), s3, d3, p, n)
+            c1, c2, c3 = _times(c, slopes[0]), _times(c, slopes[1]), _times(c, slopes[2])
+            s1, s2, s3 = prepare(s1, d1), prepare(s2, d2), prepare(s3, d3)
             at_ga = grads[0] + _offset(position, geometry, 4)
             at_gp = grads[1] + _offset(position, geometry, 5)
             at_gn = grads[2] + _offset(position, geometry, 6)
             write_all = modes[0] == WRITE and modes[1] == WRITE and modes[2] == WRITE
-            three = write_all and ap[0] != 0 and an[0] != 0 and pn[0] == 0
-            work = begin(
-                ap[:3], an[:3], (at_a, at_p, at_n), (at_ga, at_gp, at_gn), features if three else 0
-            )
+            three = write_all and c1 != 0 and c2 != 0 and c3 == 0
+            rows_of, grads_of = (at_a, at_p, at_n), (at_ga, at_gp, at_gn)
+            work = begin((c1, s1, d1), (c2, s2, d2), rows_of, grads_of, features if three else 0)
             if three:
                 continue
             if modes[0] != SKIP:
-                sweep_a(modes[0], row(at_ga, features), sum_a, ap, an)
+                ap, an = (c1, s1, d1, a, p, 0), (c2, s2, d2, a, n, 0)
+                sweep(modes[0], row(at_ga, features), sum_a, ap, an)
             if modes[1] != SKIP:
-                sweep_p(modes[1], row(at_gp, features), sum_p, ap, pn)
+                ap, pn = (c1, s1, d1, a, p, 1), (c3, s3, d3, p, n, 0)
+                sweep(modes[1], row(at_gp, features), sum_p, ap, pn)
             if modes[2] != SKIP:
-                sweep_n(modes[2], row(at_gn, features), sum_n, an, pn)
+                an, pn = (c2, s2, d2, a, n, 1), (c3, s3, d3, p, n, 1)
+                sweep(modes[2], row(at_gn, features), sum_n, an, pn)
         go_on(work, 0, features)
 
     return task
