@@ -40,7 +40,8 @@ def check_distance(
 
     Raises:
         ValueError: a gradient is off, or the compiled kernel disagrees with the Python functions
-            (the message shows the worst component), or most components are at a kink.
+            (the message shows the worst component), or ``linear`` with ``gradient``, or most
+            components are at a kink.
         TypeError: not a Distance.
 
     Example:
@@ -113,7 +114,13 @@ def _evaluate(distance: Distance, x: Any, y: Any) -> tuple[float, Any]:
     if distance.prepare:
         state = distance.prepare(state, d)
     pairs = [distance.gradient(state, d, a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
-    return d, np.array(pairs, dtype=np.float64).T
+    gradient = np.array(pairs, dtype=np.float64).T
+    if distance.linear:
+        rx, ux, ry, uy, e = distance.linear(state, d)
+        linear = np.array([rx * (ux * x - y + e), ry * (uy * y - x - e)])
+        if not np.allclose(linear, gradient, rtol=0, atol=1e-12 * np.abs(gradient).max()):
+            raise ValueError(f"linear of {distance.name} gives {linear}, gradient {gradient}")
+    return d, gradient
 
 
 def _compare(

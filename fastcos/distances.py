@@ -38,6 +38,9 @@ class Distance(NamedTuple):
         reaccumulate: ``(state, x, y) -> state`` of such a further pass; needed with ``revisit``.
         prepare: Optional, ``(state, d) -> state`` that ``gradient`` is given in place of the one
             that the sums left: roots and quotients, taken once for a row.
+        linear: Optional, ``(state, d) -> (rx, ux, ry, uy, e)``, of the state that ``gradient`` is
+            given. Where the gradient is ``rx (ux x - y + e)`` and ``ry (uy y - x - e)``, this lets
+            kernels of float32 and of half types compute it in float32, to the same accuracy.
         parameters: Numbers handed to ``init``. They are arguments of the compiled kernel, so a new
             value compiles nothing.
 
@@ -69,6 +72,7 @@ class Distance(NamedTuple):
     revisit: Callable[[State], tuple[bool, State]] | None = None
     reaccumulate: Callable[[State, Any, Any], State] | None = None
     prepare: Callable[[State, Any], State] | None = None
+    linear: Callable[[State, Any], State] | None = None
     parameters: tuple[float, ...] = ()
 
     @property
@@ -193,6 +197,11 @@ def _cosine_gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
     return (u * x - y) * rx, (v * y - x) * ry
 
 
+def _cosine_linear(state: State, d: Any) -> State:
+    u, v, sx, sy, rx, ry = state
+    return rx * sy, u * (sx / sy), ry * sx, v * (sy / sx), 0 * sx
+
+
 def _cosine() -> Distance:
     def revisit(state: State) -> tuple[bool, State]:
         if state[6] != 0:
@@ -220,6 +229,7 @@ def _cosine() -> Distance:
         revisit,
         _cosine_reaccumulate,
         prepare,
+        _cosine_linear,
         (0.0,),
     )
 
@@ -243,6 +253,7 @@ def _similarity() -> Distance:
         _in_range,
         _cosine_reaccumulate,
         prepare,
+        _cosine_linear,
         (0.0,),
     )
 
@@ -284,6 +295,7 @@ def _clamped_similarity() -> Distance:
         _in_range,
         _cosine_reaccumulate,
         prepare,
+        _cosine_linear,
         (1e-8,),
     )
 
@@ -329,6 +341,7 @@ def _angular() -> Distance:
         revisit,
         _cosine_reaccumulate,
         prepare,
+        _cosine_linear,
         (0.0,),
     )
 
@@ -347,7 +360,11 @@ def _dot() -> Distance:
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
         return -y, -x
 
-    return Distance("dot", init, accumulate, finalize, gradient)
+    def linear(state: State, d: Any) -> State:
+        zero = 0 * d
+        return zero + 1, zero, zero + 1, zero, zero
+
+    return Distance("dot", init, accumulate, finalize, gradient, linear=linear)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -395,8 +412,22 @@ def _euclidean() -> Distance:
         g = (x - y + eps) * scale * inverse
         return g, -g
 
+    def linear(state: State, d: Any) -> State:
+        inverse, scale, eps = state
+        r = inverse * scale
+        return r, 0 * r + 1, r, 0 * r + 1, eps
+
     return Distance(
-        "euclidean", init, accumulate, finalize, gradient, revisit, reaccumulate, prepare, (1e-6,)
+        "euclidean",
+        init,
+        accumulate,
+        finalize,
+        gradient,
+        revisit,
+        reaccumulate,
+        prepare,
+        linear,
+        (1e-6,),
     )
 
 
@@ -416,7 +447,11 @@ def _sqeuclidean() -> Distance:
         g = 2 * (x - y)
         return g, -g
 
-    return Distance("sqeuclidean", init, accumulate, finalize, gradient)
+    def linear(state: State, d: Any) -> State:
+        zero = 0 * d
+        return zero + 2, zero + 1, zero + 2, zero + 1, zero
+
+    return Distance("sqeuclidean", init, accumulate, finalize, gradient, linear=linear)
 
 
 def _manhattan() -> Distance:
@@ -608,8 +643,13 @@ def _poincare() -> Distance:
         direction = (x - y) * scale * inverse
         return factor * (direction + x * out_x), factor * (y * out_y - direction)
 
+    def linear(state: State, d: Any) -> State:
+        out_x, out_y, factor, inverse, scale = state
+        along = scale * inverse
+        return factor * along, 1 + out_x / along, factor * along, 1 + out_y / along, 0 * along
+
     return Distance(
-        "poincare", init, accumulate, finalize, gradient, revisit, reaccumulate, prepare
+        "poincare", init, accumulate, finalize, gradient, revisit, reaccumulate, prepare, linear
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic, overload, register_jitable
@@ -205,6 +206,26 @@ def call(typingctx: Any, function: Any, first: Any, second: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return types.float32(types.float32, types.float32, types.float32), codegen
+
+
+@register_jitable(forceinline=True)
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """``a * b + c`` in float32, rounded once."""
+    return _fma(a, b, c)
+
+
+def has_fma() -> bool:
+    """Whether the processor has an instruction for it; a call to the C library is slow."""
+    features = llvm.get_host_cpu_features()
+    return bool(features.get("fma", True))
 
 
 class Storage(NamedTuple):

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba import float64, int64, prange, void
+from numba import float32, float64, int64, prange, void
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import register_jitable
 
@@ -34,6 +34,8 @@ from fastcos.kernels._memory import (
     double_tuple,
     doubles,
     floats,
+    fma,
+    has_fma,
     int8s,
     long_table,
     long_tuple,
@@ -375,7 +377,7 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any) -> Any:
     sums ``go_on(work, start, stop)`` is called: memory that is read and written in turns, by the
     stretch and not by the row, is busy all the time.
     """
-    init, accumulate, finalize, _, revisit, reaccumulate, _ = distance
+    init, accumulate, finalize, _, revisit, reaccumulate, _, _ = distance
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
     row, decode, size = storage.row, storage.decode, storage.size
 
@@ -414,18 +416,79 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any) -> Any:
     return measure
 
 
-def _sweep(gradient: Any, storage: Any, jitable: Any) -> Any:
+def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
+    """The gradient of one distance in float32, for distances whose gradient is linear.
+
+    ``r (u x - y + e)`` loses nothing to cancellation: u and e are two float32 numbers each, and the
+    larger product is subtracted before it is rounded. Each component is right to 2 ulp.
+
+    Returns:
+        ``coefficients(c, state, d) -> (fits, ...)``, for ``c`` times the gradient, and
+        ``slopes(coefficients, x, y) -> (to x, to y)``. Where the coefficients do not fit float32 by
+        far, or the distance is not finite, the gradient is to be computed in float64.
+    """
+    fits_none = storage.size > 4 or linear is None or not has_fma()
+    linear = _jitable(linear or _as_it_is)
+
+    @jitable()
+    def in_range(value: float) -> bool:
+        return value == 0 or 2.0**-100 <= abs(value) <= 2.0**100
+
+    @jitable()
+    def slopes(coefficients: Any, x: Any, y: Any) -> Any:
+        rx, ux, vx, ry, uy, vy, e, f = coefficients[1:]
+        to_x = ((fma(ux, x, -y) + e) + fma(vx, x, f)) * rx
+        return to_x, ((fma(uy, y, -x) - e) + fma(vy, y, -f)) * ry
+
+    if fits_none:
+
+        @jitable()
+        def coefficients(c: float, s: Any, d: float) -> Any:
+            o = float32(0)
+            return False, o, o, o, o, o, o, o, o
+
+    else:
+
+        @jitable()
+        def coefficients(c: float, s: Any, d: float) -> Any:
+            rx, ux, ry, uy, e = linear(s, d)
+            rx, ry = c * rx, c * ry
+            fits = in_range(rx) and in_range(ux) and in_range(ry) and in_range(uy)
+            fits = fits and abs(e) < 2.0**100 and abs(d) < 2.0**100
+            hx, hy, he = float32(ux), float32(uy), float32(e)
+            return (
+                fits,
+                float32(rx),
+                hx,
+                float32(ux - hx),
+                float32(ry),
+                hy,
+                float32(uy - hy),
+                he,
+                float32(e - he),
+            )
+
+    return coefficients, slopes
+
+
+def _sweep(gradient: Any, linear: Any, storage: Any, jitable: Any) -> Any:
     """Puts ``c * dd/d(side)`` of one distance into the gradient of one operand."""
     decode, encode = storage.decode, storage.encode
+    coefficients, slopes = _narrow(linear, storage, jitable)
 
     # Functions of their own, not inlined at the places that call them: half the time to compile.
     @jitable(forceinline=False)
     def sweep(mode: int, g: Any, total: Any, part: Any) -> None:
         c, s, d, x, y, side = part
         if mode == WRITE:
+            narrow = coefficients(c, s, d)
             if c == 0:
                 for k in range(x.shape[0]):
                     g[k] = 0
+            elif narrow[0]:
+                for k in range(x.shape[0]):
+                    to_x, to_y = slopes(narrow, decode(x[k]), decode(y[k]))
+                    g[k] = encode(to_y if side else to_x)
             else:
                 for k in range(x.shape[0]):
                     dx, dy = gradient(s, d, float64(decode(x[k])), float64(decode(y[k])))
@@ -438,7 +501,7 @@ def _sweep(gradient: Any, storage: Any, jitable: Any) -> Any:
     return sweep
 
 
-def _sweep_pair(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
+def _sweep_pair(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """Writes both gradients of a sample while the next one is measured.
 
     Returns:
@@ -446,60 +509,80 @@ def _sweep_pair(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
         be called for every stretch of the row. No work is that of no features.
     """
     row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
+    coefficients, slopes = _narrow(linear, storage, jitable)
 
     @jitable(forceinline=False)
-    def write(
-        c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int, at: int, length: int
-    ) -> None:
+    def write(how: Any, x: int, y: int, gx: int, gy: int, at: int, length: int) -> None:
+        c, s, d, narrow = how
         at *= size
         xs, ys = row(x + at, length), row(y + at, length)
         gxs, gys = row(gx + at, length), row(gy + at, length)
-        for k in range(length):
-            dx, dy = gradient(s, d, float64(decode(xs[k])), float64(decode(ys[k])))
-            gxs[k] = encode(c * dx)
-            gys[k] = encode(c * dy)
+        if narrow[0]:
+            for k in range(length):
+                to_x, to_y = slopes(narrow, decode(xs[k]), decode(ys[k]))
+                gxs[k] = encode(to_x)
+                gys[k] = encode(to_y)
+        else:
+            for k in range(length):
+                dx, dy = gradient(s, d, float64(decode(xs[k])), float64(decode(ys[k])))
+                gxs[k] = encode(c * dx)
+                gys[k] = encode(c * dy)
 
     @jitable()
     def begin(c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int, features: int) -> Any:
+        how = c, s, d, coefficients(c, s, d)
         # Up to a cache line first: large NumPy arrays begin 16 bytes after one, and every vector
         # stored would straddle two.
         head = min(features, (-gx % 64) // size)
         if head > 0:
-            write(c, s, d, x, y, gx, gy, 0, head)
-        return c, s, d, x, y, gx, gy, head, features - head
+            write(how, x, y, gx, gy, 0, head)
+        return how, x, y, gx, gy, head, features - head
 
     @jitable()
     def go_on(work: Any, start: int, stop: int) -> None:
-        c, s, d, x, y, gx, gy, head, features = work
+        how, x, y, gx, gy, head, features = work
         length = min(stop, features) - start
         if length > 0:
-            write(c, s, d, x, y, gx, gy, head + start, length)
+            write(how, x, y, gx, gy, head + start, length)
 
     return begin, go_on
 
 
-def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
+def _sweep_three(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """:func:`_sweep_pair` for the distances (a,p) and (a,n), and three gradients."""
     row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
+    coefficients, slopes = _narrow(linear, storage, jitable)
 
     @jitable(forceinline=False)
     def write(first: Any, second: Any, rows: Any, grads: Any, at: int, length: int) -> None:
-        c1, s1, d1 = first
-        c2, s2, d2 = second
+        c1, s1, d1, narrow1 = first
+        c2, s2, d2, narrow2 = second
         at *= size
         a, p, n = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
         ga, gp = row(grads[0] + at, length), row(grads[1] + at, length)
         gn = row(grads[2] + at, length)
-        for k in range(length):
-            ak = float64(decode(a[k]))
-            da, dp = gradient(s1, d1, ak, float64(decode(p[k])))
-            da2, dn = gradient(s2, d2, ak, float64(decode(n[k])))
-            ga[k] = encode(c1 * da + c2 * da2)
-            gp[k] = encode(c1 * dp)
-            gn[k] = encode(c2 * dn)
+        if narrow1[0] and narrow2[0]:
+            for k in range(length):
+                ak, pk, nk = decode(a[k]), decode(p[k]), decode(n[k])
+                # The two parts may cancel: that takes float64.
+                da, _ = gradient(s1, d1, float64(ak), float64(pk))
+                da2, _ = gradient(s2, d2, float64(ak), float64(nk))
+                ga[k] = encode(c1 * da + c2 * da2)
+                gp[k] = encode(slopes(narrow1, ak, pk)[1])
+                gn[k] = encode(slopes(narrow2, ak, nk)[1])
+        else:
+            for k in range(length):
+                ak = float64(decode(a[k]))
+                da, dp = gradient(s1, d1, ak, float64(decode(p[k])))
+                da2, dn = gradient(s2, d2, ak, float64(decode(n[k])))
+                ga[k] = encode(c1 * da + c2 * da2)
+                gp[k] = encode(c1 * dp)
+                gn[k] = encode(c2 * dn)
 
     @jitable()
     def begin(first: Any, second: Any, rows: Any, grads: Any, features: int) -> Any:
+        first = first[0], first[1], first[2], coefficients(*first)
+        second = second[0], second[1], second[2], coefficients(*second)
         head = min(features, (-grads[0] % 64) // size)
         if head > 0:
             write(first, second, rows, grads, 0, head)
@@ -515,10 +598,10 @@ def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     return begin, go_on
 
 
-def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
+def _sweep_both(gradient: Any, linear: Any, storage: Any, jitable: Any) -> Any:
     """:func:`_sweep` for an operand that takes part in two distances."""
     decode, encode = storage.decode, storage.encode
-    sweep = _sweep(gradient, storage, jitable)
+    sweep = _sweep(gradient, linear, storage, jitable)
 
     @jitable(forceinline=False)
     def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
@@ -551,8 +634,8 @@ def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
 def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = _jitable(distance[6] or _as_it_is)
-    sweep = _sweep(gradient, storage, jitable)
-    begin_pair, go_on = _sweep_pair(gradient, storage, jitable)
+    sweep = _sweep(gradient, distance[7], storage, jitable)
+    begin_pair, go_on = _sweep_pair(gradient, distance[7], storage, jitable)
     measure = _measure(distance, storage, jitable, go_on)
 
     @jitable()
@@ -566,7 +649,8 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
         _clear(sums, modes, t, features)
         sum_x = doubles(sums[0] + t * features * 8, features)
         sum_y = doubles(sums[1] + t * features * 8, features)
-        work = (0.0, prepare(init(0.0, *of_distance), 0.0), 0.0, 0, 0, 0, 0, 0, 0)
+        none = prepare(init(0.0, *of_distance), 0.0)
+        work = begin_pair(0.0, none, 0.0, 0, 0, 0, 0, 0)
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
             x, next_x = _row_and_next(rows[0], position, geometry, 1)
@@ -597,9 +681,9 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
 def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap: bool) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = _jitable(distance[6] or _as_it_is)
-    begin, go_on = _sweep_three(gradient, storage, jitable)
+    begin, go_on = _sweep_three(gradient, distance[7], storage, jitable)
     measure = _measure(distance, storage, jitable, go_on)
-    sweep = _sweep_both(gradient, storage, jitable)
+    sweep = _sweep_both(gradient, distance[7], storage, jitable)
     if swap:
         third = measure
 
@@ -633,7 +717,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         sum_p = doubles(sums[1] + t * features * 8, features)
         sum_n = doubles(sums[2] + t * features * 8, features)
         nothing = 0.0, prepare(init(0.0, *of_distance), 0.0), 0.0
-        none = nothing, nothing, (0, 0, 0), (0, 0, 0), 0, 0
+        none = begin(nothing, nothing, (0, 0, 0), (0, 0, 0), 0)
         work = none
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
