@@ -421,6 +421,32 @@ def test_every_number_of_a_half_type_is_read_and_written_as_it_is(dtype):
     oracle.assert_same_bits(g + dtype.type(0), finite + dtype.type(0))
 
 
+@pytest.mark.parametrize("spread", [1e-1, 1e-3])
+def test_differences_that_eps_all_but_cancels(rng, spread):
+    # x - y + eps keeps its digits in float32 only with an eps of more digits than that.
+    for features in (2, 33, 257):
+        y = rng.uniform(-1e-4, 1e-4, features).astype(np.float32)
+        x = (y - 1e-6 * (1 + spread * rng.standard_normal(features))).astype(np.float32)
+        _, grads = value_and_grad(fastcos.paired_distance)(x, y, "euclidean")
+        for given, slope in zip(grads, oracle.distance("euclidean", x, y)[1:], strict=True):
+            oracle.assert_rows_within_ulps(given, slope, 4)
+
+
+def test_a_gradient_has_the_same_bits_alone_and_beside_others(rng):
+    rows = rng.standard_normal((3, 5, 97)).astype(np.float32)
+    for loss, names in (
+        (fastcos.paired_distance, ("x1", "x2")),
+        (fastcos.triplet_margin_with_distance_loss, ("anchor", "positive", "negative")),
+    ):
+        given = rows[: len(names)]
+        option = "distance" if len(names) == 2 else "distance_function"
+        for name in ("cosine", "euclidean", "sqeuclidean", "manhattan"):
+            _, grads = value_and_grad(loss)(*given, **{option: name})
+            for argument, together in zip(names, grads, strict=True):
+                _, alone = value_and_grad(loss, argument)(*given, **{option: name})
+                oracle.assert_same_bits(alone, together)
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_gradients_of_half_types_are_rounded_to_nearest(rng, dtype):
     values = np.float64(rng.standard_normal(5000)) * 2.0 ** rng.integers(-12, 12, 5000)

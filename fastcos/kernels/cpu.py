@@ -533,7 +533,7 @@ def _sweep_pair(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tuple
         how = c, s, d, coefficients(c, s, d)
         # Up to a cache line first: large NumPy arrays begin 16 bytes after one, and every vector
         # stored would straddle two.
-        head = min(features, (-gx % 64) // size)
+        head = (-gx % 64) // size if features >= 512 else 0
         if head > 0:
             write(how, x, y, gx, gy, 0, head)
         return how, x, y, gx, gy, head, features - head
@@ -583,7 +583,7 @@ def _sweep_three(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tupl
     def begin(first: Any, second: Any, rows: Any, grads: Any, features: int) -> Any:
         first = first[0], first[1], first[2], coefficients(*first)
         second = second[0], second[1], second[2], coefficients(*second)
-        head = min(features, (-grads[0] % 64) // size)
+        head = (-grads[0] % 64) // size if features >= 512 else 0
         if head > 0:
             write(first, second, rows, grads, 0, head)
         return first, second, rows, grads, head, features - head
@@ -635,7 +635,7 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = _jitable(distance[6] or _as_it_is)
     sweep = _sweep(gradient, distance[7], storage, jitable)
-    begin_pair, go_on = _sweep_pair(gradient, distance[7], storage, jitable)
+    begin, go_on = _sweep_pair(gradient, distance[7], storage, jitable)
     measure = _measure(distance, storage, jitable, go_on)
 
     @jitable()
@@ -649,8 +649,9 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
         _clear(sums, modes, t, features)
         sum_x = doubles(sums[0] + t * features * 8, features)
         sum_y = doubles(sums[1] + t * features * 8, features)
-        none = prepare(init(0.0, *of_distance), 0.0)
-        work = begin_pair(0.0, none, 0.0, 0, 0, 0, 0, 0)
+        wanted = modes[0] != SKIP or modes[1] != SKIP
+        none = begin(0.0, prepare(init(0.0, *of_distance), 0.0), 0.0, 0, 0, 0, 0, 0)
+        work = none
         for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
             position = o * inner + inside
             x, next_x = _row_and_next(rows[0], position, geometry, 1)
@@ -660,14 +661,17 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
             value, slopes = function((d,), _label(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
+            if not wanted:
+                continue
             c = _times(w * _at(scale, i), slopes[0])
             gx = grads[0] + _offset(position, geometry, 3)
             gy = grads[1] + _offset(position, geometry, 4)
             both = modes[0] == WRITE and modes[1] == WRITE and c != 0
             state = prepare(state, d)
-            work = begin_pair(c, state, d, x, y, gx, gy, features if both else 0)
             if both:
+                work = begin(c, state, d, x, y, gx, gy, features)
                 continue
+            work = none
             xs, ys = row(x, features), row(y, features)
             if modes[0] != SKIP:
                 sweep(modes[0], row(gx, features), sum_x, (c, state, d, xs, ys, 0))
@@ -716,6 +720,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         sum_a = doubles(sums[0] + t * features * 8, features)
         sum_p = doubles(sums[1] + t * features * 8, features)
         sum_n = doubles(sums[2] + t * features * 8, features)
+        wanted = modes[0] != SKIP or modes[1] != SKIP or modes[2] != SKIP
         nothing = 0.0, prepare(init(0.0, *of_distance), 0.0), 0.0
         none = begin(nothing, nothing, (0, 0, 0), (0, 0, 0), 0)
         work = none
@@ -732,6 +737,8 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             value, slopes = judge(d1, d2, d3, _label(target, i), of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
+            if not wanted:
+                continue
             c = w * _at(scale, i)
             c1, c2, c3 = _times(c, slopes[0]), _times(c, slopes[1]), _times(c, slopes[2])
             s1, s2, s3 = prepare(s1, d1), prepare(s2, d2), prepare(s3, d3)
@@ -740,10 +747,11 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             at_gn = grads[2] + _offset(position, geometry, 6)
             write_all = modes[0] == WRITE and modes[1] == WRITE and modes[2] == WRITE
             three = write_all and c1 != 0 and c2 != 0 and c3 == 0
-            rows_of, grads_of = (at_a, at_p, at_n), (at_ga, at_gp, at_gn)
-            work = begin((c1, s1, d1), (c2, s2, d2), rows_of, grads_of, features if three else 0)
             if three:
+                rows_of, grads_of = (at_a, at_p, at_n), (at_ga, at_gp, at_gn)
+                work = begin((c1, s1, d1), (c2, s2, d2), rows_of, grads_of, features)
                 continue
+            work = none
             if modes[0] != SKIP:
                 ap, an = (c1, s1, d1, a, p, 0), (c2, s2, d2, a, n, 0)
                 sweep(modes[0], row(at_ga, features), sum_a, ap, an)
