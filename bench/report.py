@@ -331,7 +331,7 @@ def full(results: Results) -> str:
             f"{r['gbps']:.1f}",
             f"{r['share']:.0%} of {r['ceiling']} ({r['share_p20']:.0%} to {r['share_p80']:.0%})",
             ", ".join(
-                f"{name} {_times(q['ratio'])} ({q['p20']:.3g} to {q['p80']:.3g})"
+                f"{_over(name, q)} ({q['p20']:.3g} to {q['p80']:.3g})"
                 for name, q in r["faster"].items()
             ),
         )
@@ -346,7 +346,7 @@ def lines(rows: Sequence[Row]) -> str:
     where = "out of cache" if first.cache == "out" else "in cache"
     out = [f"{first.case}  {first.n}x{first.d} {first.dtype}, {where}"]
     for r in rows:
-        peers = ", ".join(f"{_times(q['ratio'])} {name}" for name, q in r.faster.items())
+        peers = ", ".join(_over(name, q) for name, q in r.faster.items())
         out.append(
             f"  {r.mode:<19}{r.provider:<15}{_seconds(r.p50):>9}{r.gbps:8.1f} GB/s"
             f"{r.share:7.0%} of {r.ceiling:<5} {peers}"
@@ -432,6 +432,12 @@ def _spread(quotient: Mapping[str, float]) -> str:
     """The same with the quantiles within a round."""
     low, high = (_number(quotient[q]) for q in ("p20", "p80"))
     return f"{_times(quotient['ratio'])} ({low} to {high})"
+
+
+def _over(name: str, quotient: Mapping[str, float]) -> str:
+    """Times faster than whom; the control is neither won nor lost."""
+    ratio = quotient["ratio"]
+    return f"{ratio:.2f} {name}" if name == AGAIN else f"{_times(ratio)} {name}"
 
 
 def _number(ratio: float) -> str:

@@ -333,6 +333,11 @@ def test_a_slower_one_is_shown_in_bold():
     ]
 
 
+def test_the_control_is_neither_won_nor_lost():
+    assert report._over("numpy", {"ratio": 0.9}) == "**0.90×** numpy"
+    assert report._over(runner.AGAIN, {"ratio": 0.9}) == "0.90 fastcos again"
+
+
 def test_markers_are_needed():
     start, stop = report.markers("bench")
     for text in ("", start, stop + start, (start + stop) * 2):
