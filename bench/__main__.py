@@ -1,6 +1,7 @@
 """``python -m bench`` measures, ``python -m bench report`` renders what was measured.
 
-``python -m bench torch`` does both for the torch adapter, and needs torch.
+``python -m bench torch`` measures the torch adapter, and needs torch. ``python -m bench all`` makes
+every committed file of results anew, and renders them.
 """
 
 from __future__ import annotations
@@ -8,38 +9,100 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
 import pathlib
 import re
+import subprocess
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bench import report
 
-DTYPES = ("float32", "float64")
+if TYPE_CHECKING:
+    from bench.runner import Suite
+
+#: What ``all`` measures: the file of results, and the arguments that make it.
+RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (report.TABLE, ("--sizes", "small,medium,large", "--repeats", "12")),
+    (
+        report.SWEEP,
+        (
+            *("--cases", "cosine_similarity,cosine_embedding_loss", "--sizes"),
+            "32x128,128x128,256x256,1024x256,2048x512,4096x768,8192x768,32768x768",
+            *("--repeats", "15"),
+        ),
+    ),
+    (
+        report.DISTANCES,
+        (
+            *("--cases", "paired_distance:*", "--sizes", "512x256,8192x768,32768x768"),
+            *("--dtype", "float16,bfloat16,float32,float64", "--peers", "none", "--repeats", "8"),
+        ),
+    ),
+    (
+        report.TORCH,
+        (
+            *("torch", "--cases"),
+            "cosine_embedding_loss,triplet_margin_loss,triplet_margin_with_distance_loss*,"
+            "pairwise_distance",
+            *("--sizes", "32x128,1024x128,4096x128,1024x768,8192x768,65536x768"),
+            *("--dtype", "float32,bfloat16", "--repeats", "6"),
+        ),
+    ),
+)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line; returns the exit status."""
     if arguments[:1] == ["report"]:
         return report.main(arguments[1:])
+    if arguments[:1] == ["all"]:
+        return _all(arguments[1:])
     if arguments[:1] == ["torch"]:
         from bench import torch_cases
 
-        return torch_cases.main(arguments[1:])
+        return _measured(torch_cases.SUITE, arguments[1:])
     from bench import runner
-    from bench.cases import CASES
+
+    return _measured(runner.SUITE, arguments)
+
+
+def _all(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench all",
+        description="Makes every file of results anew, and what is rendered from them.",
+    )
+    parser.add_argument("--quick", action="store_true", help="3 repeats, small and medium")
+    parser.add_argument("--root", type=pathlib.Path, default=report.ROOT, help=report.ROOT_HELP)
+    given = parser.parse_args(arguments)
+    folder = given.root / report.RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, run in RUNS:
+        path = os.path.relpath(folder / name)  # which the file of results will tell
+        command = [*run, *(["--quick"] if given.quick else []), "--json", path]
+        # Each in a process of its own, as if it had been called by itself: no other library's
+        # threads, no memory that another run left behind.
+        subprocess.run([sys.executable, "-m", "bench", *command], check=True)
+    return report.main(["--root", str(given.root)])
+
+
+def _measured(suite: Suite, arguments: Sequence[str]) -> int:
+    from bench import runner
+    from bench.cases import DTYPES
 
     parser = argparse.ArgumentParser(
-        prog="python -m bench",
-        description="Times every case against the ceilings of this machine and its peers.",
-        epilog="python -m bench report renders the README's table from the committed results;"
-        " python -m bench torch --help is for torch.",
+        prog=" ".join(("python -m bench", *suite.words)),
+        description=suite.title,
+        epilog="See also: python -m bench {torch,all,report} --help.",
     )
+    named = ", ".join(runner.SIZES)
     parser.add_argument("--cases", default="*", help="patterns of names, separated by commas")
-    parser.add_argument(
-        "--sizes", default=",".join(runner.SIZES), help=f"NxD or {', '.join(runner.SIZES)}"
-    )
+    parser.add_argument("--sizes", default=suite.sizes, help=f"NxD or {named}")
     parser.add_argument("--dtype", default="float32", help=f"among {', '.join(DTYPES)}")
+    parser.add_argument(
+        "--peers", default=",".join(suite.peers), help=f"none, or among {', '.join(suite.peers)}"
+    )
     parser.add_argument("--repeats", type=int, default=30, help="samples of each contender")
     parser.add_argument("--json", type=pathlib.Path, help="file for the rows; replaced")
     parser.add_argument("--quick", action="store_true", help="3 repeats, small and medium")
@@ -48,30 +111,36 @@ def main(arguments: Sequence[str]) -> int:
         given.repeats, given.sizes = 3, "small,medium"
 
     patterns = given.cases.split(",")
-    cases = [c for c in CASES if any(fnmatch.fnmatchcase(c.name, p) for p in patterns)]
-    dtypes = given.dtype.split(",")
+    cases = [c for c in suite.cases if any(fnmatch.fnmatchcase(c.name, p) for p in patterns)]
     if not cases:
-        parser.error(f"--cases {given.cases} matches none of {', '.join(c.name for c in CASES)}")
+        known = ", ".join(c.name for c in suite.cases)
+        parser.error(f"--cases {given.cases} matches none of {known}")
     if given.repeats < 1:
         parser.error("--repeats must be at least 1")
-    for dtype in dtypes:
-        if dtype not in DTYPES:
-            parser.error(f"--dtype must be among {', '.join(DTYPES)}, got {dtype}")
+    dtypes = given.dtype.split(",")
+    peers = [] if given.peers == "none" else given.peers.split(",")
+    for option, names, known in (("--dtype", dtypes, DTYPES), ("--peers", peers, suite.peers)):
+        for name in names:
+            if name not in known:
+                parser.error(f"{option} must be among {', '.join(known)}, got {name}")
     sizes = []
     for text in given.sizes.split(","):
         match = re.fullmatch(r"(\d+)x(\d+)", text)
         if text not in runner.SIZES and not match:
-            parser.error(f"--sizes must be NxD or {', '.join(runner.SIZES)}, got {text}")
+            parser.error(f"--sizes must be NxD or {named}, got {text}")
         sizes.append(runner.Size(*map(int, match.groups())) if match else runner.SIZES[text])
 
-    lines = [json.dumps(runner.environment(arguments))]
+    for name in suite.missing:
+        if name in peers:
+            sys.stdout.write(f"{name} is not installed and left out\n")
+    lines = [json.dumps(runner.environment(suite, arguments))]
     if given.json:  # found out now that it cannot be written, not in half an hour
         given.json.write_text("", encoding="utf-8")
     for dtype in dtypes:
         for size in sizes:
-            sets = runner.pool(size, dtype, runner.last_level_cache())
+            sets = suite.pool(size, dtype, runner.last_level_cache())
             for case in cases:
-                rows = list(runner.measure(case, size, dtype, sets, given.repeats))
+                rows = list(suite.measure(case, size, dtype, sets, given.repeats, peers))
                 lines += [json.dumps({"kind": "result", **row._asdict()}) for row in rows]
                 sys.stdout.write(report.lines(rows) + "\n")
                 sys.stdout.flush()

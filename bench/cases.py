@@ -8,10 +8,13 @@ sums of products, temporaries reused where they can be, the gradient by hand.
 from __future__ import annotations
 
 import functools
+import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import minkowski_distance, minkowski_distance_p
@@ -31,7 +34,25 @@ Thunk = Callable[[], Any]
 
 #: What is timed: the value, value and gradients into new arrays, and into the caller's (``out=``).
 VALUE, GRADIENT, GRADIENT_OUT = "value", "value_and_grad", "value_and_grad_out"
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+PEERS = ("numpy", "scikit-learn", "scipy", "simsimd", "numkong")
+#: Those that read half types. SciPy and scikit-learn would make copies in float64.
+_READ_HALF = ("numpy", "simsimd", "numkong")
 MARGIN = 0.2
+
+
+def _installed(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+# Whoever does not have them goes without.
+simsimd, numkong = _installed("simsimd"), _installed("numkong")
+MISSING = tuple(
+    name for name, module in (("simsimd", simsimd), ("numkong", numkong)) if module is None
+)
 
 
 class Buffers(NamedTuple):
@@ -75,7 +96,8 @@ def draw(n: int, d: int, dtype: npt.DTypeLike, seed: int = 0) -> Buffers:
     negative is drawn around the anchor and the positive in turn, so that ``swap`` takes either.
     """
     rng = np.random.default_rng(seed)
-    base = rng.standard_normal((3, n, d), dtype=np.dtype(dtype).type)
+    wide = np.float64 if np.dtype(dtype) == np.float64 else np.float32
+    base = rng.standard_normal((3, n, d), dtype=wide)
     a, p = base[0], 0.6 * base[0] + 0.8 * base[1]
     around = np.where(np.arange(n)[:, None] % 2, p, a)
     rows = tuple(
@@ -90,7 +112,9 @@ def draw(n: int, d: int, dtype: npt.DTypeLike, seed: int = 0) -> Buffers:
     )
 
 
-def calls(case: Case, buffers: Buffers) -> dict[tuple[str, str], Thunk]:
+def calls(
+    case: Case, buffers: Buffers, peers: Sequence[str] = PEERS
+) -> dict[tuple[str, str], Thunk]:
     """What there is to time, by mode and provider, bound to its arguments."""
     inputs = case.inputs(buffers)
     split = len(inputs) - len(case.named)
@@ -102,21 +126,51 @@ def calls(case: Case, buffers: Buffers) -> dict[tuple[str, str], Thunk]:
         for grad, operand in zip(buffers.grads, inputs[: case.operands], strict=False)
     )
 
-    def formula() -> Any:
-        return case.formula(*inputs)[0]
-
-    def formula_with_gradient() -> Any:
-        value, pull = case.formula(*inputs)
-        return value, pull(1)
-
-    return {
+    half = inputs[0].itemsize == 2
+    formula, formula_with_gradient = (_half_formula if half else _formula)(case, inputs)
+    others = {"numpy": formula} | {
+        name: functools.partial(peer, *inputs)
+        for name, peer in case.peers.items()
+        if name in _READ_HALF or not half
+    }
+    every = {
         (VALUE, "fastcos"): value,
-        (VALUE, "numpy"): formula,
-        **{(VALUE, name): functools.partial(peer, *inputs) for name, peer in case.peers.items()},
+        **{(VALUE, name): peer for name, peer in others.items()},
         (GRADIENT_OUT, "fastcos"): functools.partial(both, out=out),
         (GRADIENT, "fastcos"): both,
         (GRADIENT, "numpy"): formula_with_gradient,
     }
+    return {key: thunk for key, thunk in every.items() if key[1] in ("fastcos", *peers)}
+
+
+def _formula(case: Case, inputs: Sequence[Array]) -> tuple[Thunk, Thunk]:
+    """The value in NumPy, and value and gradients."""
+
+    def value() -> Any:
+        return case.formula(*inputs)[0]
+
+    def both() -> Any:
+        value, pull = case.formula(*inputs)
+        return value, pull(1)
+
+    return value, both
+
+
+def _half_formula(case: Case, inputs: Sequence[Array]) -> tuple[Thunk, Thunk]:
+    """The same for half types, by way of float32: NumPy's own float16 is many times slower."""
+    narrow = inputs[0].dtype
+
+    def widened() -> list[Array]:
+        return [a.astype(np.float32) if a.dtype == narrow else a for a in inputs]
+
+    def value() -> Any:
+        return case.formula(*widened())[0].astype(narrow)
+
+    def both() -> Any:
+        value, pull = case.formula(*widened())
+        return value.astype(narrow), tuple(g.astype(narrow) for g in pull(1))
+
+    return value, both
 
 
 def counted_bytes(case: Case, buffers: Buffers, mode: str) -> int:
@@ -417,15 +471,36 @@ def _minkowski(p: float) -> Callable[..., Any]:
     return functools.partial(minkowski_distance, p=p)
 
 
-def _similarity_by_sklearn(x: Array, y: Array) -> Any:
-    return 1 - paired_cosine_distances(x, y)
+def _cosine_by_simsimd(x: Array, y: Array) -> Any:
+    if x.dtype == ml_dtypes.bfloat16:  # which the buffer protocol has no letter for
+        return np.asarray(simsimd.cosine(x.view(np.uint16), y.view(np.uint16), "bfloat16"))
+    return np.asarray(simsimd.cosine(x, y))
+
+
+def _cosine_by_numkong(x: Array, y: Array) -> Any:
+    return np.asarray(numkong.angular(x, y))
+
+
+_COSINES: dict[str, Callable[..., Any]] = {
+    name: function
+    for name, function in (
+        ("scikit-learn", paired_cosine_distances),
+        ("simsimd", _cosine_by_simsimd),
+        ("numkong", _cosine_by_numkong),
+    )
+    if name not in MISSING
+}
+
+
+def _one_minus(distance: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, y: 1 - distance(x, y)
 
 
 # eps=0 where fastcos has torch's 1e-6 and the peers have nothing.
 _DISTANCES: dict[
     str, tuple[fastcos.Distance, Callable[..., Any], dict[str, Callable[..., Any]]]
 ] = {
-    "cosine": (distances.cosine(), _cosine, {"scikit-learn": paired_cosine_distances}),
+    "cosine": (distances.cosine(), _cosine, _COSINES),
     "angular": (distances.angular(), _angular, {}),
     "dot": (distances.dot(), _dot, {}),
     "euclidean": (
@@ -457,7 +532,7 @@ CASES: tuple[Case, ...] = (
         _similarity,
         _pair,
         2,
-        peers={"scikit-learn": _similarity_by_sklearn},
+        peers={name: _one_minus(distance) for name, distance in _COSINES.items()},
     ),
     *(
         Case(

@@ -1,26 +1,29 @@
-"""Tables and a plot from the committed results."""
+"""Tables and a picture from the committed results."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
+import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from bench.runner import Row
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-OF_TORCH = "<!-- bench-torch:begin -->", "<!-- bench-torch:end -->"
-_HERE = pathlib.Path(__file__).parent
-#: Every case at a few sizes, for the tables; a few cases at every size, for the plot.
-TABLE, SWEEP, PLOT = "cpu.jsonl", "cpu-sizes.jsonl", "cpu.png"
-TORCH = "torch.jsonl"
+ROOT, ROOT_HELP = pathlib.Path(__file__).parents[1], "folder of README.md and bench/"
+RESULTS = pathlib.Path("bench", "results")
+#: Every case at a few sizes; a few cases at every size; every distance in every dtype; torch.
+TABLE, SWEEP, DISTANCES, TORCH = "cpu.jsonl", "cpu-sizes.jsonl", "distances.jsonl", "torch.jsonl"
+PICTURE = "cpu.png"
 
-_SMALL, _LARGE = (32, 128), (8192, 768)
 _DTYPE = "float32"
+AGAIN = "fastcos again"
+#: Bandwidth to reach, as a share of the ceiling.
+TARGET = 0.9
 #: What the README shows of the cases, in this order.
 _SHOWN = (
     "cosine_similarity",
@@ -46,36 +49,51 @@ class Results(NamedTuple):
     rows: list[dict[str, Any]]
 
 
+class Block(NamedTuple):
+    """A part of a document, between markers, and what it is rendered from."""
+
+    document: str
+    name: str
+    results: str
+    render: Callable[[Results], str]
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Renders the README's table and the plot; returns the exit status."""
+    """Renders what the documents show of the results, and the picture; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench report")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if out of date")
     parser.add_argument("--full", action="store_true", help="print every row, write nothing")
-    parser.add_argument("--readme", type=pathlib.Path, default=_HERE.parent / "README.md")
-    parser.add_argument("--results", type=pathlib.Path, default=_HERE / "results")
+    parser.add_argument("--root", type=pathlib.Path, default=ROOT, help=ROOT_HELP)
     given = parser.parse_args(arguments)
-    results = load(given.results / TABLE)
+    folder = given.root / RESULTS
+    found = {
+        name: load(folder / name)
+        for name in (TABLE, SWEEP, DISTANCES, TORCH)
+        if (folder / name).exists()
+    }
     if given.full:
-        sys.stdout.write(full(results))
+        sys.stdout.write("\n".join(f"## {name}\n\n{full(r)}" for name, r in found.items()))
         return 0
-    text = given.readme.read_text(encoding="utf-8")
-    wanted = rendered(text, table(results))
-    if (given.results / TORCH).exists():
-        from bench import torch_cases
-
-        wanted = rendered(wanted, torch_cases.render(given.results / TORCH), *OF_TORCH)
-    if given.check:
-        if text != wanted:
+    status = 0
+    for document in dict.fromkeys(block.document for block in BLOCKS):
+        path = given.root / document
+        text = wanted = path.read_text(encoding="utf-8")
+        for block in BLOCKS:
+            if block.document == document and block.results in found:
+                wanted = rendered(wanted, block.name, block.render(found[block.results]))
+        if not given.check:
+            path.write_text(wanted, encoding="utf-8")
+        elif text != wanted:
             sys.stderr.write(
-                f"{given.readme.name} is not what the results render to:"
-                " run python -m bench report\n"
+                f"{document} is not what the results render to: run python -m bench report\n"
             )
-        return int(text != wanted)
-    given.readme.write_text(wanted, encoding="utf-8")
-    sweep = given.results / SWEEP
-    if sweep.exists():
-        plot(load(sweep), given.results / PLOT)
-    return 0
+            status = 1
+    if not given.check and SWEEP in found:
+        from bench import picture
+
+        torch = found[TORCH].rows if TORCH in found else []
+        picture.draw(found[SWEEP], torch, folder / PICTURE)
+    return status
 
 
 def load(path: pathlib.Path) -> Results:
@@ -85,12 +103,18 @@ def load(path: pathlib.Path) -> Results:
     return Results(run, [e for e in entries if e["kind"] == "result"])
 
 
-def rendered(text: str, content: str, start: str = BEGIN, stop: str = END) -> str:
-    """The text with the content between the markers.
+def markers(name: str) -> tuple[str, str]:
+    """What a block stands between."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def rendered(text: str, name: str, content: str) -> str:
+    """The text with the content between the markers of the block.
 
     Raises:
         ValueError: the markers are not there, once each and in order.
     """
+    start, stop = markers(name)
     head, begin, rest = text.partition(start)
     _, end, tail = rest.partition(stop)
     if not (begin and end) or start in rest or stop in tail:
@@ -98,56 +122,200 @@ def rendered(text: str, content: str, start: str = BEGIN, stop: str = END) -> st
     return f"{head}{start}\n{content}{stop}{tail}"
 
 
+# --------------------------------------------------------------------------------------------------
+# Every case, on arrays
+# --------------------------------------------------------------------------------------------------
+
+
 def table(results: Results) -> str:
-    """The README's table, with what was measured and where above it."""
-    n, d = _LARGE
-    large = _find(results, "cosine_embedding_loss", "value_and_grad_out", "fastcos", _LARGE)
+    """Shares and ratios at the largest size, times and ratios at the smallest."""
+    sizes = _sizes(results)
+    (few, short), (n, d) = sizes[0], sizes[-1]
+
+    def row(case: str, mode: str, size: tuple[int, int]) -> dict[str, Any]:
+        return _find(results, case, mode, "fastcos", size)
+
+    large = row("cosine_embedding_loss", "value_and_grad_out", sizes[-1])
     where = "out of cache" if large["cache"] == "out" else "in cache"
     text = (
         f"Pairs and triplets of {n:,} × {d} {_DTYPE} arrays, {where} (the calls rotate over"
-        f" {_bytes(large['working_set'])}), and calls on {_SMALL[0]} × {_SMALL[1]}."
-        f" {_machine(results.run)}\n\n"
+        f" {_bytes(large['working_set'])}). {_machine(results.run)}\n\n"
         "*Ceiling* is the bandwidth that a parallel read of the same arrays (for values) or a"
         " parallel copy (for value and gradient) reached in the same process, in turn with the"
-        " rest. Times faster than the NumPy formula with its hand-written gradient, and than"
-        " the fastest of SciPy and scikit-learn where they have the function. **Bold**: slower.\n\n"
+        " rest. The other numbers are times faster, with the 20% and 80% quantiles within a round,"
+        " than the NumPy formula with its hand-written gradient, and than SciPy, scikit-learn,"
+        " SimSIMD and NumKong where they have the function. *Again* is fastcos against itself, the"
+        " same call measured twice in every round: what it differs from 1 is the machine's noise."
+        " **Bold**: slower.\n\n"
     )
     header = (
-        "",
+        f"{n} × {d}",
         "value: of ceiling",
         "vs NumPy",
-        "vs SciPy, scikit-learn",
+        "vs others",
+        "again",
         "value and gradient: of ceiling",
         "vs NumPy",
-        f"{_SMALL[0]} × {_SMALL[1]}: value",
-        "value and gradient",
+        "again",
     )
     body = []
     for case in _SHOWN:
-        value = _find(results, case, "value", "fastcos", _LARGE)
-        both = _find(results, case, "value_and_grad_out", "fastcos", _LARGE)
-        others = {k: v for k, v in value["faster"].items() if k != "numpy"}
-        small = [
-            _find(results, case, mode, "fastcos", _SMALL) for mode in ("value", "value_and_grad")
-        ]
+        value, both = (row(case, mode, sizes[-1]) for mode in ("value", "value_and_grad_out"))
+        others = [name for name in value["faster"] if name not in ("numpy", AGAIN)]
         body.append(
             (
                 f"`{case}`",
                 f"{value['share']:.0%}",
-                _times(value["faster"]["numpy"]["ratio"]),
-                _times(min(peer["ratio"] for peer in others.values())) if others else "",
+                _spread(value["faster"]["numpy"]),
+                ", ".join(f"{_spread(value['faster'][name])} {name}" for name in others),
+                _again(value),
                 f"{both['share']:.0%}",
-                _times(both["faster"]["numpy"]["ratio"]),
-                *(f"{_seconds(s['p50'])}, {_times(s['faster']['numpy']['ratio'])}" for s in small),
+                _spread(both["faster"]["numpy"]),
+                _again(both),
             )
         )
-    control = _find(results, "cosine_embedding_loss", "ceiling", "copy again", _LARGE)
-    noise = (
+    text += _markdown(header, body)
+    control = _find(results, "cosine_embedding_loss", "ceiling", "copy again", sizes[-1])
+    text += (
         f"\nThe copy measured a second time as a control: {control['share']:.0%} of itself"
-        f" ({control['share_p20']:.0%} to {control['share_p80']:.0%} within a round)."
-        " Every row: `python -m bench report --full`; how it is measured: `bench/README.md`.\n"
+        f" ({control['share_p20']:.0%} to {control['share_p80']:.0%} within a round).\n\n"
     )
-    return text + _markdown(header, body) + noise
+    header = (
+        f"{few} × {short}",
+        *("value", "vs NumPy", "again"),
+        *("value and gradient", "vs NumPy", "again"),
+        "new arrays, vs NumPy",
+    )
+    body = []
+    for case in _SHOWN:
+        modes = ("value", "value_and_grad_out", "value_and_grad")
+        value, both, new = (row(case, mode, sizes[0]) for mode in modes)
+        cells = [f"`{case}`"]
+        for small in (value, both):
+            numpy = _spread(small["faster"]["numpy"])
+            cells += [_seconds(small["p50"]), numpy, _again(small)]
+        body.append((*cells, f"{_seconds(new['p50'])}, {_spread(new['faster']['numpy'])}"))
+    return (
+        text
+        + _markdown(header, body)
+        + (
+            "\nGradients are written into the caller's arrays (`out=`) unless they are *new*."
+            " Every row: `python -m bench report --full`; how it is measured: `bench/README.md`.\n"
+        )
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# Every distance, in every dtype
+# --------------------------------------------------------------------------------------------------
+
+
+def distance_tables(results: Results) -> str:
+    """Shares of the ceiling, for value and for value and gradient: distance by dtype by size."""
+    sizes = _sizes(results)
+    dtypes, cases = (list(dict.fromkeys(r[key] for r in results.rows)) for key in ("dtype", "case"))
+
+    def share(case: str, mode: str, dtype: str, size: tuple[int, int]) -> str:
+        value = _find(results, case, mode, "fastcos", size, dtype)["share"]
+        return f"{value:.0%}" if value >= TARGET else f"**{value:.0%}**"
+
+    def place(size: tuple[int, int]) -> str:
+        places = {r["cache"] for r in results.rows if (r["n"], r["d"]) == size}
+        where = {"in": "in the L2 cache", "out": "out of cache"}
+        # A size between the two: which it is depends on the dtype.
+        return where[places.pop()] if len(places) == 1 else "in cache or out of it, by dtype"
+
+    named = "; ".join(f"{n} × {d}, {place((n, d))}" for n, d in sizes)
+    text = (
+        f"{_machine(results.run)}\n\nBandwidth as a share of the ceiling, fastcos, at {named}."
+        f" **Bold**: below {TARGET:.0%}.\n"
+    )
+    for mode, title in (("value", "value"), ("value_and_grad_out", "value and gradient")):
+        body = [
+            (
+                f"`{case.partition(':')[2] or case}`",
+                *(" / ".join(share(case, mode, t, size) for size in sizes) for t in dtypes),
+            )
+            for case in cases
+        ]
+        text += f"\n{_markdown((title, *dtypes), body)}"
+        reached = [
+            r["share"] >= TARGET
+            for r in results.rows
+            if (r["mode"], r["provider"]) == (mode, "fastcos")
+        ]
+        text += f"\n{sum(reached)} of {len(reached)} reach {TARGET:.0%}.\n"
+    return text + "\n" + _controls(results)
+
+
+# --------------------------------------------------------------------------------------------------
+# Torch
+# --------------------------------------------------------------------------------------------------
+
+_TITLES = {"forward": "forward", "forward_backward": "forward + backward"}
+_NAMES = {"fastcos": "fastcos", "eager": "torch", "compile": "torch.compile"}
+
+
+def torch_tables(results: Results) -> str:
+    """Times and quotients by size, and what is kept for the backward pass."""
+    run, rows = results
+    found = {(r["dtype"], r["mode"], r["case"], r["n"], r["d"], r["provider"]): r for r in rows}
+    dtypes, cases = (list(dict.fromkeys(r[key] for r in rows)) for key in ("dtype", "case"))
+    sizes = _sizes(results)
+    timed = dict.fromkeys(r["provider"] for r in rows if r["mode"] in _TITLES)
+    providers = [name for name in timed if name != AGAIN]
+    peers = [name for name in providers if name != "fastcos"]
+
+    def times(dtype: str, mode: str, case: str, size: tuple[int, int]) -> str:
+        row = found.get((dtype, mode, case, *size, "fastcos"))
+        if row is None:
+            return ""
+        faster = " / ".join(_times(row["faster"][peer]["ratio"]) for peer in peers)
+        return f"{_seconds(row['p50'])}, {faster}"
+
+    def noise(dtype: str, mode: str, size: tuple[int, int]) -> str:
+        mine = (found.get((dtype, mode, case, *size, "fastcos")) for case in cases)
+        quotients = [q for r in mine if r for q in [r["faster"].get(AGAIN)] if q]
+        if not quotients:
+            return ""
+        return "{:.2f} to {:.2f}".format(*(f(q["ratio"] for q in quotients) for f in (min, max)))
+
+    def kept(dtype: str, case: str, provider: str) -> str:
+        row = found.get((dtype, "forward_backward", case, *sizes[-1], provider))
+        return "" if row is None else _count(row["saved_bytes"])
+
+    text = (
+        f"{_machine(run)} torch has {run['torch_threads']} threads.\n\nTime per call, and times"
+        f" faster than {' / '.join(_NAMES[p] for p in peers)}. *Again*: than fastcos, the same"
+        " call measured twice in every round; from the least to the most of the rows above."
+        " **Bold**: slower.\n"
+    )
+    for dtype in dtypes:
+        for mode, title in _TITLES.items():
+            header = (f"{title}, {dtype}", *(f"{n} × {d}" for n, d in sizes))
+            body = [(f"`{c}`", *(times(dtype, mode, c, size) for size in sizes)) for c in cases]
+            again = [noise(dtype, mode, size) for size in sizes]
+            if any(again):
+                body.append(("*again*", *again))
+            text += f"\n{_markdown(header, body)}"
+        n, d = sizes[-1]
+        header = (f"kept for backward, {dtype}, {n} × {d}", *(_NAMES[p] for p in providers))
+        body = [(f"`{c}`", *(kept(dtype, c, p) for p in providers)) for c in cases]
+        text += f"\n{_markdown(header, body)}"
+    return text + "\n" + _controls(results)
+
+
+#: What is rendered where.
+BLOCKS = (
+    Block("README.md", "bench", TABLE, table),
+    Block("README.md", "bench-torch", TORCH, torch_tables),
+    Block("bench/README.md", "bench-distances", DISTANCES, distance_tables),
+)
+
+
+# --------------------------------------------------------------------------------------------------
+# Every row
+# --------------------------------------------------------------------------------------------------
 
 
 def full(results: Results) -> str:
@@ -163,7 +331,7 @@ def full(results: Results) -> str:
             f"{r['gbps']:.1f}",
             f"{r['share']:.0%} of {r['ceiling']} ({r['share_p20']:.0%} to {r['share_p80']:.0%})",
             ", ".join(
-                f"{name} {_times(q['ratio'])} ({q['p20']:.3g} to {q['p80']:.3g})"
+                f"{_over(name, q)} ({q['p20']:.3g} to {q['p80']:.3g})"
                 for name, q in r["faster"].items()
             ),
         )
@@ -174,99 +342,79 @@ def full(results: Results) -> str:
 
 def lines(rows: Sequence[Row]) -> str:
     """Rows as plain text, for whoever watches a run."""
-    out = [f"{rows[0].case}  {rows[0].n}x{rows[0].d} {rows[0].dtype}, {rows[0].cache} of cache"]
+    first = rows[0]
+    where = "out of cache" if first.cache == "out" else "in cache"
+    out = [f"{first.case}  {first.n}x{first.d} {first.dtype}, {where}"]
     for r in rows:
-        peers = ", ".join(f"{_times(q['ratio'])} {name}" for name, q in r.faster.items())
+        peers = ", ".join(_over(name, q) for name, q in r.faster.items())
         out.append(
             f"  {r.mode:<19}{r.provider:<15}{_seconds(r.p50):>9}{r.gbps:8.1f} GB/s"
             f"{r.share:7.0%} of {r.ceiling:<5} {peers}"
         )
-    return "\n".join(out)
+    kept = [f"{_count(r.saved_bytes)} {r.provider}" for r in rows if r.saved_bytes is not None]
+    return "\n".join([*out, *([f"  kept for backward: {', '.join(kept)}"] if kept else [])])
 
 
-def plot(results: Results, path: pathlib.Path) -> None:
-    """Bandwidth and speed-up of value and gradient over the size of the problem."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-    from matplotlib import ticker
-
-    rows = [r for r in results.rows if r["dtype"] == _DTYPE]
-    cases = list(dict.fromkeys(r["case"] for r in rows))
-
-    def curve(case: str, mode: str, provider: str) -> list[dict[str, Any]]:
-        chosen = (
-            r for r in rows if (r["case"], r["mode"], r["provider"]) == (case, mode, provider)
-        )
-        return sorted(chosen, key=lambda r: r["bytes"])
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    shown = "cosine_embedding_loss"
-    for label, mode, provider, style in (
-        ("copy, the ceiling", "ceiling", "copy", {"color": "0.5", "ls": "--"}),
-        ("fastcos", "value_and_grad_out", "fastcos", {"color": "C0", "marker": "o"}),
-        (
-            "fastcos, new arrays",
-            "value_and_grad",
-            "fastcos",
-            {"color": "C0", "marker": "o", "ls": ":"},
-        ),
-        ("NumPy", "value_and_grad", "numpy", {"color": "C1", "marker": "s"}),
-    ):
-        found = curve(shown, mode, provider)
-        left.plot([r["bytes"] for r in found], [r["gbps"] for r in found], label=label, **style)
-    left.set(
-        title=f"{shown}: value and gradient",
-        xlabel="bytes that must move",
-        ylabel="10⁹ bytes per second",
-        xscale="log",
-        yscale="log",
-    )
-    for case in cases:
-        found = curve(case, "value_and_grad_out", "fastcos")
-        ratios = [r["faster"]["numpy"] for r in found]
-        x = [r["bytes"] for r in found]
-        (line,) = right.plot(x, [q["ratio"] for q in ratios], marker="o", label=case)
-        low, high = ([q[p] for q in ratios] for p in ("p20", "p80"))
-        right.fill_between(x, low, high, color=line.get_color(), alpha=0.15, lw=0)
-    right.axhline(1, color="0.5", ls="--", lw=1)
-    right.set(
-        title="times faster than NumPy, value and gradient",
-        xlabel="bytes that must move",
-        xscale="log",
-        yscale="log",
-    )
-    right.yaxis.set_major_formatter("{x:g}×")
-    right.yaxis.set_minor_formatter(ticker.NullFormatter())
-    for axes in (left, right):
-        axes.grid(which="both", alpha=0.2)
-        axes.legend(fontsize=8)
-    run = results.run
-    figure.suptitle(f"{run['cpu']} ({run['architecture']}), {run['threads']} threads", fontsize=10)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
-    plt.close(figure)
+def _sizes(results: Results) -> list[tuple[int, int]]:
+    return sorted({(r["n"], r["d"]) for r in results.rows}, key=math.prod)
 
 
 def _find(
-    results: Results, case: str, mode: str, provider: str, size: tuple[int, int]
+    results: Results,
+    case: str,
+    mode: str,
+    provider: str,
+    size: tuple[int, int],
+    dtype: str = _DTYPE,
 ) -> dict[str, Any]:
-    wanted = (case, mode, provider, *size, _DTYPE)
+    wanted = (case, mode, provider, *size, dtype)
     for row in results.rows:
         if tuple(row[k] for k in ("case", "mode", "provider", "n", "d", "dtype")) == wanted:
             return row
     raise LookupError(f"the results have no row {wanted}")
 
 
+_VERSIONS = {
+    "python": "Python",
+    "numpy": "NumPy",
+    "numba": "Numba",
+    "scipy": "SciPy",
+    "scikit-learn": "scikit-learn",
+    "simsimd": "SimSIMD",
+    "numkong": "NumKong",
+    "torch": "torch",
+}
+
+
 def _machine(run: dict[str, Any]) -> str:
     versions = run["versions"]
+    numbers = ", ".join(
+        f"{name} {versions[key]}" for key, name in _VERSIONS.items() if key in versions
+    )
     caches = ", ".join(f"{level} {_bytes(size)}" for level, size in run["caches"].items())
     return (
         f"{run['cpu']} ({run['architecture']}), {run['cores']} cores, {run['threads']} threads"
-        f" ({run['threading_layer']}), {caches}; Python {versions['python']},"
-        f" NumPy {versions['numpy']}, Numba {versions['numba']}, SciPy {versions['scipy']},"
-        f" scikit-learn {versions['scikit-learn']}; fastcos {run['commit']}, {run['time'][:10]}."
+        f" ({run['threading_layer']}), {caches}; {numbers}; fastcos {run['commit']},"
+        f" {run['time'][:10]}."
     )
+
+
+def _controls(results: Results) -> str:
+    """How far what is measured twice differs, ceilings and calls, and who else was there."""
+    ceilings = [r for r in results.rows if r["provider"] in ("read again", "copy again")]
+    low, high = (f(r["share"] for r in ceilings) for f in (min, max))
+    text = (
+        f"The ceilings measured a second time, as a control: {low:.0%} to {high:.0%} of the first."
+    )
+    again = [r["faster"][AGAIN]["ratio"] for r in results.rows if AGAIN in r["faster"]]
+    if again:
+        text += (
+            f" The same call of fastcos measured a second time: {min(again):.2f} to"
+            f" {max(again):.2f} of the first, half of them within"
+            f" {statistics.median(abs(q - 1) for q in again):.1%}."
+        )
+    busy = max(r["others"] for r in results.rows)
+    return f"{text} Other processes took at most {busy:.0%} of the machine.\n"
 
 
 def _markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
@@ -276,10 +424,30 @@ def _markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
 
 def _times(ratio: float) -> str:
     """How many times faster; bold where it is slower."""
-    text = (
-        f"{ratio:.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×" if ratio >= 0.95 else f"{ratio:.2f}×"
-    )
+    text = f"{_number(ratio)}×"
     return text if ratio >= 1 else f"**{text}**"
+
+
+def _spread(quotient: Mapping[str, float]) -> str:
+    """The same with the quantiles within a round."""
+    low, high = (_number(quotient[q]) for q in ("p20", "p80"))
+    return f"{_times(quotient['ratio'])} ({low} to {high})"
+
+
+def _over(name: str, quotient: Mapping[str, float]) -> str:
+    """Times faster than whom; the control is neither won nor lost."""
+    ratio = quotient["ratio"]
+    return f"{ratio:.2f} {name}" if name == AGAIN else f"{_times(ratio)} {name}"
+
+
+def _number(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}" if ratio >= 0.95 else f"{ratio:.2f}"
+
+
+def _again(row: Mapping[str, Any]) -> str:
+    """The control of a row, where it was measured: neither a win nor a loss."""
+    quotient = row["faster"].get(AGAIN)
+    return "{ratio:.2f} ({p20:.2f} to {p80:.2f})".format(**quotient) if quotient else ""
 
 
 def _seconds(value: float) -> str:
@@ -294,3 +462,7 @@ def _bytes(count: int) -> str:
         if count >= unit:
             return f"{count / unit:.3g} {name}"
     return f"{count / 1024:.3g} KiB"
+
+
+def _count(count: int) -> str:
+    return f"{count} B" if count < 1024 else _bytes(count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.metadata
 import itertools
 import math
 import os
@@ -18,14 +19,15 @@ import llvmlite
 import llvmlite.binding
 import numba
 import numpy as np
-import scipy
-import sklearn
 
 import fastcos
 from bench import ceilings
 from bench.cases import (
+    CASES,
     GRADIENT,
     GRADIENT_OUT,
+    MISSING,
+    PEERS,
     VALUE,
     Buffers,
     Case,
@@ -46,6 +48,9 @@ _PATIENCE = 5
 #: What sets of buffers may take in all, in bytes.
 _MEMORY = 4 << 30
 READ, COPY = "read", "copy"
+OURS = "fastcos"
+#: The control: the same call once more in every round, at the end of its mode.
+AGAIN = "fastcos again"
 
 
 class Size(NamedTuple):
@@ -84,6 +89,7 @@ class Row(NamedTuple):
         share_p80: Quantile.
         faster: By peer, its median over this one, with quantiles of the quotient within a round.
         others: The share of the machine that other processes took, at worst.
+        saved_bytes: What is kept for the backward pass, where there is one.
     """
 
     case: str
@@ -108,6 +114,35 @@ class Row(NamedTuple):
     share_p80: float
     faster: dict[str, dict[str, float]]
     others: float
+    saved_bytes: int | None = None
+
+
+class Suite(NamedTuple):
+    """What there is to measure and to choose from, for the command line.
+
+    Args:
+        words: Of the command, after ``python -m bench``.
+        title: What it does.
+        cases: Each has a ``name``.
+        sizes: Measured unless others are asked for.
+        peers: Whom fastcos can be compared with.
+        missing: Peers that this machine has not.
+        versions: Distributions of the peers, for the record of the run.
+        pool: Sets of buffers of a size and a dtype, given the last-level cache.
+        measure: The rows of a case, a size, a dtype, sets, a number of repeats, and peers.
+        details: What else the record of the run has.
+    """
+
+    words: tuple[str, ...]
+    title: str
+    cases: Sequence[Any]
+    sizes: str
+    peers: Sequence[str]
+    missing: Sequence[str]
+    versions: Sequence[str]
+    pool: Callable[[Size, str, int], Sequence[Any]]
+    measure: Callable[[Any, Size, str, Sequence[Any], int, Sequence[str]], Iterator[Row]]
+    details: Callable[[], dict[str, Any]]
 
 
 class _Contender(NamedTuple):
@@ -142,10 +177,15 @@ def _copied(b: Buffers) -> Buffers:
 
 
 def measure(
-    case: Case, size: Size, dtype: str, sets: Sequence[Buffers], repeats: int
+    case: Case,
+    size: Size,
+    dtype: str,
+    sets: Sequence[Buffers],
+    repeats: int,
+    peers: Sequence[str] = PEERS,
 ) -> Iterator[Row]:
     """The rows of a case: every contender in every round, each call on the next set of buffers."""
-    contenders = _contenders(case, sets)
+    contenders = _contenders(case, sets, peers)
     turn = itertools.count()
     numbers = [_calibrated(c, turn) for c in contenders]
     samples, others = _rounds(contenders, numbers, turn, repeats)
@@ -157,9 +197,9 @@ def measure(
         best = by_name["ceiling", ceiling]
         (limit,) = (k for k in contenders if (k.mode, k.provider) == ("ceiling", ceiling))
         share = c.bytes / limit.bytes * _quotient(best, times)
-        peers = {} if c.mode == "ceiling" else _peers(by_name, c)
+        against = _peers(by_name, c)
         yield summary(
-            c, case.name, size, dtype, len(sets), times, number, ceiling, share, peers, others
+            c, case.name, size, dtype, len(sets), times, number, ceiling, share, against, others
         )
 
 
@@ -205,9 +245,9 @@ def summary(
     )
 
 
-def _contenders(case: Case, sets: Sequence[Buffers]) -> list[_Contender]:
-    """Ceilings, then each provider; the ceilings a second time as the control, at the end."""
-    bound = [calls(case, b) for b in sets]
+def _contenders(case: Case, sets: Sequence[Buffers], peers: Sequence[str]) -> list[_Contender]:
+    """Ceilings, then each provider; fastcos and the ceilings a second time as controls."""
+    bound = [calls(case, b, peers) for b in sets]
     operands = [case.inputs(b)[: case.operands] for b in sets]
     targets = [
         tuple(g.reshape(o.shape) for g, o in zip(b.grads, ops, strict=False))
@@ -229,18 +269,32 @@ def _contenders(case: Case, sets: Sequence[Buffers]) -> list[_Contender]:
     return [
         ceiling(READ, ceilings.read, operands),
         *(provider(mode, name) for mode, name in names if mode == VALUE),
+        provider(VALUE, OURS)._replace(provider=AGAIN),
         ceiling(f"{READ} again", ceilings.read, operands),
         ceiling(COPY, ceilings.copy, operands, targets),
         *(provider(mode, name) for mode, name in names if mode != VALUE),
+        provider(GRADIENT_OUT, OURS)._replace(provider=AGAIN),
         ceiling(f"{COPY} again", ceilings.copy, operands, targets),
         ceiling(f"{COPY} by NumPy", ceilings.numpy_copy, operands, targets),
     ]
 
 
 def _peers(by_name: dict[tuple[str, str], Any], c: _Contender) -> dict[str, Any]:
-    """The other providers of what this one computes; new arrays or the caller's are the same."""
+    """The other providers of what this one computes; new arrays or the caller's are the same.
+
+    The control is a peer of fastcos alone, and has none; nor have the ceilings.
+    """
+    if c.mode == "ceiling" or c.provider == AGAIN:
+        return {}
     mode = GRADIENT if c.mode == GRADIENT_OUT else c.mode
-    return {name: t for (m, name), t in by_name.items() if m == mode and name != c.provider}
+    found = {
+        name: times
+        for (m, name), times in by_name.items()
+        if m == mode and name not in (c.provider, AGAIN)
+    }
+    if c.provider == OURS and (c.mode, AGAIN) in by_name:
+        found[AGAIN] = by_name[c.mode, AGAIN]
+    return found
 
 
 def _quotient(above: Any, below: Any) -> Any:
@@ -333,13 +387,14 @@ def _busy_seconds() -> float:
 # --------------------------------------------------------------------------------------------------
 
 
-def environment(arguments: Sequence[str]) -> dict[str, Any]:
+def environment(suite: Suite, arguments: Sequence[str]) -> dict[str, Any]:
     """Versions, processor, threads, time and the command line; nothing that names the machine."""
     _wake()
+    peers = [name for name in suite.versions if name not in suite.missing]
     return {
         "kind": "run",
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": shlex.join(["python", "-m", "bench", *arguments]),
+        "command": shlex.join(["python", "-m", "bench", *suite.words, *arguments]),
         "commit": _commit(),
         "versions": {
             "fastcos": fastcos.__version__,
@@ -347,9 +402,9 @@ def environment(arguments: Sequence[str]) -> dict[str, Any]:
             "numpy": np.__version__,
             "numba": numba.__version__,
             "llvmlite": llvmlite.__version__,
-            "scipy": scipy.__version__,
-            "scikit-learn": sklearn.__version__,
+            **{name: importlib.metadata.version(name) for name in peers},
         },
+        "missing": list(suite.missing),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
         "architecture": llvmlite.binding.get_host_cpu_name(),
@@ -361,6 +416,7 @@ def environment(arguments: Sequence[str]) -> dict[str, Any]:
         "caches": caches(),
         "memory": _available(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        **suite.details(),
     }
 
 
@@ -411,3 +467,17 @@ def _commit() -> str:
 
     edited = git("status", "--porcelain", "--", "fastcos", "adapters", "bench/*.py")
     return (git("rev-parse", "--short=12", "HEAD") or "unknown") + ("+" if edited else "")
+
+
+SUITE = Suite(
+    words=(),
+    title="Times every case against the ceilings of this machine and its peers.",
+    cases=CASES,
+    sizes=",".join(SIZES),
+    peers=PEERS,
+    missing=MISSING,
+    versions=("scipy", "scikit-learn", "simsimd", "numkong"),
+    pool=pool,
+    measure=measure,
+    details=dict,
+)

@@ -7,17 +7,11 @@ in ``bench.cases`` and ``bench.runner``.
 
 from __future__ import annotations
 
-import argparse
-import fnmatch
 import functools
 import gc
 import importlib
 import itertools
-import json
 import math
-import pathlib
-import re
-import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,19 +21,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench import ceilings, report, runner
+from bench import ceilings, runner
 from bench.cases import MARGIN, Thunk, draw
+from bench.runner import AGAIN, OURS
 
 ft = importlib.import_module("fastcos.adapters.torch")
 
 FORWARD, BOTH = "forward", "forward_backward"
 #: By what limits it, the modes.
 _CEILINGS = {FORWARD: runner.READ, BOTH: runner.COPY}
-OURS, EAGER, COMPILE = "fastcos", "eager", "compile"
+EAGER, COMPILE = "eager", "compile"
 PEERS = (EAGER, COMPILE)
 SIZES = "32x128,128x128,1024x128,1024x768,4096x128,8192x768,65536x768"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-RESULTS = pathlib.Path(__file__).parent / "results" / "torch.jsonl"
 
 
 class Tensors(NamedTuple):
@@ -111,13 +104,15 @@ def pool(size: runner.Size, dtype: str, last_level: int) -> list[Tensors]:
     Gradients are not among them: autograd allocates anew, and its blocks come back from the
     allocator as the last call left them, whoever calls.
     """
-    buffers = draw(size.n, size.d, "float32")
+    narrow = getattr(torch, dtype)
+    # Drawn wide: torch takes no bfloat16 from NumPy.
+    buffers = draw(size.n, size.d, "float64" if dtype == "float64" else "float32")
     rows = tuple(torch.from_numpy(a) for a in buffers.rows)
-    a, p, n = (r.to(DTYPES[dtype]) for r in rows)
+    a, p, n = (r.to(narrow) for r in rows)
     first = Tensors(
         (a, p, n),
         torch.from_numpy(buffers.labels),
-        _cosine_distance(rows[0], rows[1]).to(DTYPES[dtype]),
+        _cosine_distance(rows[0], rows[1]).to(narrow),
         torch.from_numpy(buffers.marks),
     )
     array = a.nbytes
@@ -246,11 +241,8 @@ def measure(
     sets: Sequence[Tensors],
     repeats: int,
     peers: Sequence[str] = PEERS,
-) -> Iterator[dict[str, Any]]:
-    """The rows of a case: every contender of a mode in every round, each on the next set.
-
-    A row has the fields of ``runner.Row``, and ``saved_bytes`` where there is a backward pass.
-    """
+) -> Iterator[runner.Row]:
+    """The rows of a case: every contender of a mode in every round, each on the next set."""
     # What compiles in processes of its own would go on while others are timed.
     torch._inductor.config.compile_threads = 1
     for mode, ceiling in _CEILINGS.items():
@@ -271,11 +263,11 @@ def measure(
         for c, number in zip(contenders, numbers, strict=True):
             mine = times[c.mode, c.provider]
             share = c.bytes / limit * runner._quotient(times["ceiling", ceiling], mine)
-            against = {} if c.mode == "ceiling" else runner._peers(times, c)
+            against = runner._peers(times, c)
             row = runner.summary(
                 c, case.name, size, dtype, len(sets), mine, number, ceiling, share, against, others
             )
-            yield {"kind": "result", **row._asdict(), "saved_bytes": saved.get(c.provider)}
+            yield row._replace(saved_bytes=saved.get(c.provider))
 
 
 def _contenders(
@@ -284,7 +276,7 @@ def _contenders(
     mode: str,
     providers: Mapping[str, tuple[Callable[..., Tensor], Mapping[str, Any]]],
 ) -> list[runner._Contender]:
-    """The ceiling, each provider, and the ceiling a second time as the control."""
+    """The ceiling, each provider, and fastcos and the ceiling a second time as controls."""
     operands = [[_array(x) for x in case.inputs(t)[: case.operands]] for t in sets]
     limit: list[Thunk]
     if mode == FORWARD:
@@ -306,152 +298,31 @@ def _contenders(
         return runner._Contender(mode, name, thunks, moved, touched)
 
     name = _CEILINGS[mode]
-    return [ceiling(name), *map(provider, providers), ceiling(f"{name} again")]
+    control = provider(OURS)._replace(provider=AGAIN)
+    return [ceiling(name), *map(provider, providers), control, ceiling(f"{name} again")]
 
 
 def _array(tensor: Tensor) -> Any:
-    """The same bytes in NumPy, which has no bfloat16: two of them are one float32."""
-    flat = tensor.view(-1)
-    if tensor.dtype == torch.bfloat16:
-        flat = flat[: flat.numel() // 2 * 2].view(torch.float32)
-    return flat.numpy()
+    """The same bytes in NumPy, which has no bfloat16 of torch's: integers in its place."""
+    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def environment(arguments: Sequence[str]) -> dict[str, Any]:
-    """That of ``runner``, and torch."""
-    run = runner.environment(["torch", *arguments])
-    run["versions"]["torch"] = torch.__version__
-    run["torch_threads"] = torch.get_num_threads()
-    run["torch_vectors"] = torch.backends.cpu.get_cpu_capability()
-    return run
+def _details() -> dict[str, Any]:
+    return {
+        "torch_threads": torch.get_num_threads(),
+        "torch_vectors": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
-# --------------------------------------------------------------------------------------------------
-# The report
-# --------------------------------------------------------------------------------------------------
-
-_TITLES = {FORWARD: "forward", BOTH: "forward + backward"}
-_NAMES = {OURS: "fastcos", EAGER: "torch", COMPILE: "torch.compile"}
-
-
-def render(path: pathlib.Path) -> str:
-    """Markdown tables of a file of results: times and quotients by size, and what is kept."""
-    run, rows = report.load(path)
-    found = {(r["dtype"], r["mode"], r["case"], r["n"], r["d"], r["provider"]): r for r in rows}
-    dtypes, cases = (list(dict.fromkeys(r[key] for r in rows)) for key in ("dtype", "case"))
-    sizes = sorted({(r["n"], r["d"]) for r in rows}, key=math.prod)
-    providers = list(dict.fromkeys(r["provider"] for r in rows if r["mode"] in _TITLES))
-    peers = [name for name in providers if name != OURS]
-
-    def times(dtype: str, mode: str, case: str, size: tuple[int, int]) -> str:
-        row = found.get((dtype, mode, case, *size, OURS))
-        if row is None:
-            return ""
-        faster = " / ".join(report._times(row["faster"][peer]["ratio"]) for peer in peers)
-        return f"{report._seconds(row['p50'])}, {faster}"
-
-    def kept(dtype: str, case: str, provider: str) -> str:
-        row = found.get((dtype, BOTH, case, *sizes[-1], provider))
-        return "" if row is None else _count(row["saved_bytes"])
-
-    text = (
-        f"{report._machine(run)} torch {run['versions']['torch']},"
-        f" {run['torch_threads']} threads.\n\nTime per call, and times faster than"
-        f" {' / '.join(_NAMES[p] for p in peers)}. **Bold**: slower.\n"
-    )
-    for dtype in dtypes:
-        for mode, title in _TITLES.items():
-            header = (f"{title}, {dtype}", *(f"{n} × {d}" for n, d in sizes))
-            body = [(f"`{c}`", *(times(dtype, mode, c, size) for size in sizes)) for c in cases]
-            text += f"\n{report._markdown(header, body)}"
-        n, d = sizes[-1]
-        header = (f"kept for backward, {dtype}, {n} × {d}", *(_NAMES[p] for p in providers))
-        body = [(f"`{c}`", *(kept(dtype, c, p) for p in providers)) for c in cases]
-        text += f"\n{report._markdown(header, body)}"
-    control = [r for r in rows if r["mode"] == "ceiling" and r["provider"].endswith("again")]
-    low, high = (f(r["share"] for r in control) for f in (min, max))
-    busy = max(r["others"] for r in rows)
-    return text + (
-        f"\nThe ceilings measured a second time, as a control: {low:.0%} to {high:.0%} of the"
-        f" first. Other processes took at most {busy:.0%} of the machine.\n"
-    )
-
-
-def _count(count: int) -> str:
-    return f"{count} B" if count < 1024 else report._bytes(count)
-
-
-# --------------------------------------------------------------------------------------------------
-# The command line
-# --------------------------------------------------------------------------------------------------
-
-
-def main(arguments: Sequence[str]) -> int:
-    """``python -m bench torch``: measures; with ``report`` first, renders. Returns the status."""
-    if arguments[:1] == ["report"]:
-        return _report(arguments[1:])
-    parser = argparse.ArgumentParser(
-        prog="python -m bench torch",
-        description="Times the torch adapter against torch, eager and compiled.",
-        epilog="python -m bench torch report prints the committed results as tables.",
-    )
-    parser.add_argument("--cases", default="*", help="patterns of names, separated by commas")
-    parser.add_argument("--sizes", default=SIZES, help="NxD, separated by commas")
-    parser.add_argument("--dtype", default="float32", help=f"among {', '.join(DTYPES)}")
-    parser.add_argument("--peers", default=",".join(PEERS), help=f"among {', '.join(PEERS)}")
-    parser.add_argument("--repeats", type=int, default=30, help="samples of each contender")
-    parser.add_argument("--json", type=pathlib.Path, help="file for the rows; replaced")
-    given = parser.parse_args(arguments)
-
-    patterns = given.cases.split(",")
-    cases = [c for c in CASES if any(fnmatch.fnmatchcase(c.name, p) for p in patterns)]
-    if not cases:
-        parser.error(f"--cases {given.cases} matches none of {', '.join(c.name for c in CASES)}")
-    if given.repeats < 1:
-        parser.error("--repeats must be at least 1")
-    dtypes, peers = given.dtype.split(","), given.peers.split(",")
-    for option, names, known in (("--dtype", dtypes, DTYPES), ("--peers", peers, PEERS)):
-        for name in names:
-            if name not in known:
-                parser.error(f"{option} must be among {', '.join(known)}, got {name}")
-    sizes = []
-    for text in given.sizes.split(","):
-        match = re.fullmatch(r"(\d+)x(\d+)", text)
-        if not match:
-            parser.error(f"--sizes must be NxD, got {text}")
-        sizes.append(runner.Size(*map(int, match.groups())))
-
-    lines = [json.dumps(environment(arguments))]
-    if given.json:  # found out now that it cannot be written, not in half an hour
-        given.json.write_text("", encoding="utf-8")
-    for dtype in dtypes:
-        for size in sizes:
-            sets = pool(size, dtype, runner.last_level_cache())
-            for case in cases:
-                rows = list(measure(case, size, dtype, sets, given.repeats, peers))
-                lines += map(json.dumps, rows)
-                sys.stdout.write(_plain(rows) + "\n")
-                sys.stdout.flush()
-                if given.json:
-                    given.json.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            del sets
-    return 0
-
-
-def _plain(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as text, for whoever watches a run."""
-    text = report.lines([runner.Row(*(row[key] for key in runner.Row._fields)) for row in rows])
-    kept = ", ".join(
-        f"{_count(row['saved_bytes'])} {row['provider']}" for row in rows if row["mode"] == BOTH
-    )
-    return f"{text}\n  kept for backward: {kept}"
-
-
-def _report(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench torch report")
-    parser.add_argument("--full", action="store_true", help="print every row")
-    parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
-    given = parser.parse_args(arguments)
-    full = given.full
-    sys.stdout.write(report.full(report.load(given.results)) if full else render(given.results))
-    return 0
+SUITE = runner.Suite(
+    words=("torch",),
+    title="Times the torch adapter against torch, eager and compiled.",
+    cases=CASES,
+    sizes=SIZES,
+    peers=PEERS,
+    missing=(),
+    versions=("scipy", "scikit-learn", "torch"),
+    pool=pool,
+    measure=measure,
+    details=_details,
+)

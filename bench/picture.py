@@ -1,0 +1,182 @@
+"""The picture: speed-up over the peers, and share of the ceiling, over the size of the problem."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from bench.report import AGAIN, TARGET, Results
+
+_CASE, _DTYPE = "cosine_embedding_loss", "float32"
+#: What SimSIMD and NumKong have of it.
+_COSINE = "cosine_similarity"
+
+
+class _Curve(NamedTuple):
+    """A line over the sizes.
+
+    Args:
+        label: For the legend.
+        torch: Of the rows of torch; else of those on arrays.
+        case: The case.
+        mode: Of a share, its mode; of a speed-up, that of fastcos.
+        provider: Of a share, whose; of a speed-up, over whom.
+        style: How it is drawn.
+    """
+
+    label: str
+    torch: bool
+    case: str
+    mode: str
+    provider: str
+    style: dict[str, Any]
+
+
+class _Column(NamedTuple):
+    """Two panels: speed-ups above, shares below."""
+
+    title: str
+    speedups: tuple[_Curve, ...]
+    shares: tuple[_Curve, ...]
+
+
+_OURS = {"color": "black", "marker": "o"}
+_OURS_NEW = {"color": "black", "marker": "o", "mfc": "white", "ls": ":"}
+_OURS_TORCH = {"color": "0.5", "marker": "D"}
+_NUMPY = {"color": "tab:orange", "marker": "s"}
+_NUMPY_NEW = {"color": "tab:orange", "marker": "s", "mfc": "white", "ls": ":"}
+_EAGER = {"color": "tab:red", "marker": "^"}
+_COMPILE = {"color": "tab:purple", "marker": "v"}
+_SIMSIMD = {"color": "tab:green", "marker": "P"}
+_NUMKONG = {"color": "tab:cyan", "marker": "X"}
+
+_PEERS_OF_VALUES = (
+    _Curve("NumPy formula", False, _CASE, "value", "numpy", _NUMPY),
+    _Curve("torch", True, _CASE, "forward", "eager", _EAGER),
+    _Curve("torch.compile", True, _CASE, "forward", "compile", _COMPILE),
+    _Curve("SimSIMD, cosines only", False, _COSINE, "value", "simsimd", _SIMSIMD),
+    _Curve("NumKong, cosines only", False, _COSINE, "value", "numkong", _NUMKONG),
+)
+_PEERS_IN_TORCH = (
+    _Curve("torch", True, _CASE, "forward_backward", "eager", _EAGER),
+    _Curve("torch.compile", True, _CASE, "forward_backward", "compile", _COMPILE),
+)
+_COLUMNS = (
+    _Column(
+        "value",
+        _PEERS_OF_VALUES,
+        (
+            _Curve("fastcos", False, _CASE, "value", "fastcos", _OURS),
+            _Curve("fastcos through torch", True, _CASE, "forward", "fastcos", _OURS_TORCH),
+            *_PEERS_OF_VALUES,
+        ),
+    ),
+    _Column(
+        "value and gradient",
+        (
+            _Curve("NumPy formula", False, _CASE, "value_and_grad_out", "numpy", _NUMPY),
+            # Like with like: the formula makes new arrays, too.
+            _Curve("NumPy formula, both new", False, _CASE, "value_and_grad", "numpy", _NUMPY_NEW),
+            *_PEERS_IN_TORCH,
+        ),
+        (
+            _Curve("fastcos", False, _CASE, "value_and_grad_out", "fastcos", _OURS),
+            _Curve("fastcos, new arrays", False, _CASE, "value_and_grad", "fastcos", _OURS_NEW),
+            _Curve(
+                *("fastcos through torch", True, _CASE, "forward_backward", "fastcos"), _OURS_TORCH
+            ),
+            _Curve("NumPy formula", False, _CASE, "value_and_grad", "numpy", _NUMPY),
+            *_PEERS_IN_TORCH,
+        ),
+    ),
+)
+
+
+def draw(sweep: Results, torch: Sequence[dict[str, Any]], path: pathlib.Path) -> None:
+    """Draws what there is of the curves. Lines are medians, bands the 20% to 80% quantiles."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib import ticker
+
+    figure, panels = plt.subplots(
+        2, 2, figsize=(12, 9), sharex=True, sharey="row", layout="constrained"
+    )
+    for (above, below), column in zip(panels.T, _COLUMNS, strict=True):
+        for curve in column.speedups:
+            found = _rows(torch if curve.torch else sweep.rows, curve, "fastcos")
+            _line(above, curve, _speedups(found, curve.provider))
+        for curve in column.shares:
+            found = _rows(torch if curve.torch else sweep.rows, curve, curve.provider)
+            _line(below, curve, _shares(found))
+        ours = column.shares[0]
+        noise = _speedups(_rows(sweep.rows, ours, "fastcos"), AGAIN)
+        if noise:
+            size, low, _, high = zip(*noise, strict=True)
+            label = "the same call again: noise"
+            above.fill_between(size, low, high, color="black", alpha=0.3, lw=0, label=label)
+        above.set(title=f"{_CASE}: {column.title}", xscale="log", yscale="log")
+        below.set(xlabel="bytes that must move", yscale="log")
+    speedup, share = panels
+    low, high = speedup[0].get_ylim()
+    low, high = min(low, 0.4), max(high, 2.5) * 2.5  # the legend is on top
+    for axes in speedup:
+        axes.axhline(1, color="black", lw=1)
+        axes.axhspan(low, 1, color="tab:red", alpha=0.08, lw=0, zorder=0)
+        axes.annotate("fastcos is slower", (0.99, 0.02), xycoords="axes fraction", ha="right")
+        axes.legend(fontsize=8, loc="upper left", ncols=2)
+        axes.set_ylim(low, high)
+    low, high = share[0].get_ylim()
+    for axes in share:
+        axes.axhline(1, color="black", lw=1)
+        axes.axhline(TARGET, color="black", lw=1, ls="--")
+        axes.legend(fontsize=8, loc="lower right", ncols=2)
+        axes.set_ylim(low / 3, max(high, 1.2))
+    speedup[0].set_ylabel("times faster than the peer")
+    share[0].set_ylabel(f"bandwidth, as a share of the ceiling (dashed: {TARGET:.0%})")
+    for axes, form in (
+        (speedup[0], "{x:g}×"),
+        (share[0], ticker.FuncFormatter(lambda part, _: f"{100 * part:g}%")),
+    ):
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(form)
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    for axes in panels.flat:
+        axes.grid(which="both", alpha=0.2)
+    run = sweep.run
+    figure.suptitle(
+        f"{run['cpu']} ({run['architecture']}), {run['threads']} threads, {_DTYPE};"
+        " lines are medians, bands 20% to 80% of the rounds",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+
+
+#: A size in bytes; and the low quantile, the median and the high quantile there.
+_Point = tuple[int, float, float, float]
+
+
+def _rows(rows: Sequence[dict[str, Any]], curve: _Curve, provider: str) -> list[dict[str, Any]]:
+    wanted = (curve.case, curve.mode, provider, _DTYPE)
+    found = (r for r in rows if (r["case"], r["mode"], r["provider"], r["dtype"]) == wanted)
+    return sorted(found, key=lambda r: int(r["bytes"]))
+
+
+def _shares(rows: Sequence[dict[str, Any]]) -> list[_Point]:
+    return [(r["bytes"], r["share_p20"], r["share"], r["share_p80"]) for r in rows]
+
+
+def _speedups(rows: Sequence[dict[str, Any]], over: str) -> list[_Point]:
+    found = [(r["bytes"], r["faster"][over]) for r in rows if over in r["faster"]]
+    return [(size, q["p20"], q["ratio"], q["p80"]) for size, q in found]
+
+
+def _line(axes: Any, curve: _Curve, points: Sequence[_Point]) -> None:
+    """The median as a line in its band; nothing for results that do not have it."""
+    if points:
+        size, low, middle, high = zip(*points, strict=True)
+        axes.plot(size, middle, label=curve.label, ms=5, **curve.style)
+        axes.fill_between(size, low, high, color=curve.style["color"], alpha=0.15, lw=0)
