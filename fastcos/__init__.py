@@ -3,6 +3,7 @@
 from fastcos import distances
 from fastcos._check import check_distance
 from fastcos._config import show_config
+from fastcos._limit import threads
 from fastcos._version import __version__
 from fastcos.api import (
     cosine_distance_loss,
@@ -29,6 +30,7 @@ __all__ = [
     "hinge_embedding_loss",
     "paired_distance",
     "show_config",
+    "threads",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "value_and_grad",

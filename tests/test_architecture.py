@@ -23,7 +23,8 @@ ALLOWED = {
     "_plan": {"kernels"},
     "kernels._memory": set(),
     "kernels.cpu": {"kernels", "kernels._memory", "distances", "losses"},
-    "kernels._threads": set(),
+    "_limit": set(),
+    "kernels._threads": {"_limit"},
     "_dispatch": {
         "_plan",
         "distances",
