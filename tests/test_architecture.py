@@ -34,6 +34,7 @@ ALLOWED = {
         "kernels._threads",
     },
     "api": {"_dispatch", "_plan", "distances", "losses"},
+    "_warmup": {"_dispatch", "_plan", "api", "distances"},
 }
 
 
