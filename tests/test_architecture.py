@@ -22,7 +22,8 @@ ALLOWED = {
     "losses": set(),
     "_plan": {"kernels"},
     "kernels._memory": set(),
-    "kernels.cpu": {"kernels", "kernels._memory", "distances", "losses"},
+    "kernels._cache": set(),
+    "kernels.cpu": {"kernels", "kernels._cache", "kernels._memory", "distances", "losses"},
     "_limit": set(),
     "kernels._threads": {"_limit"},
     "_dispatch": {
