@@ -317,7 +317,9 @@ def limits(layer):
     worker = _worker()
 
     def expect(limit, found):
-        assert found == min(limit, AVAILABLE), (limit, found)
+        most = min(limit, AVAILABLE)
+        # TBB's threads take work when they come to it, and may find none left.
+        assert found == most or (layer == "tbb" and found < most), (limit, found)
 
     expect(AVAILABLE, used(worker))
     for n in (1, 2, 3, 100):
