@@ -20,12 +20,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import numba
 from numba import float64, prange
 from numba.extending import register_jitable
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
+from fastcos.kernels._cache import compiled
 from fastcos.kernels._memory import STORAGE, doubles, floats, int8s, longs, prefetch
 from fastcos.losses import Loss
 
@@ -99,7 +99,7 @@ def all_signs() -> Callable[[int, int, int], bool]:
         return wrong == 0
 
     kernel.__qualname__ += f"_{_source_digest()}"
-    return numba.njit(nogil=True, cache=True)(kernel)
+    return compiled(kernel, cache=True)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -175,8 +175,7 @@ def _loop(task: Any, parallel: bool, cache: bool, tag: str) -> Any:
         return _total(doubles(out, samples))
 
     kernel.__qualname__ += f"_{tag}"
-    options = {"parallel": parallel, "nogil": True, "error_model": "numpy", "cache": cache}
-    return numba.njit(**options)(kernel)
+    return compiled(kernel, cache, parallel, error_model="numpy")
 
 
 @register_jitable(forceinline=True, fastmath=_REORDER)
@@ -215,7 +214,7 @@ def _name(part: Any) -> str:
 def cache_directory() -> str:
     """Where Numba keeps compiled kernels."""
     kernel: Any = _loop(_same, False, True, "")
-    return str(kernel.stats.cache_path)
+    return str(kernel.stats.cache_path or "none that can be written to")
 
 
 def _is_ours(function: Any) -> bool:
