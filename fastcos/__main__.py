@@ -1,6 +1,7 @@
-"""The command line, ``python -m fastcos``: ``demo`` learns on real data, ``info`` tells versions.
+"""The command line, ``python -m fastcos``.
 
-What a command needs beyond NumPy is imported inside it.
+``demo`` learns on real data, ``info`` tells versions, ``warmup`` compiles ahead. What a command
+needs beyond NumPy is imported inside it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fastcos
+from fastcos import _warmup
 
 LOSSES = (
     "cosine_embedding_loss",
@@ -45,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "info":
             return _show_info(arguments.json)
+        if arguments.command == "warmup":
+            return _warm_up(arguments.losses, arguments.dtypes, arguments.distances)
         return _run_demo(arguments.loss, arguments.out, arguments.seed)
     except KeyboardInterrupt:
         return _complain("interrupted", _INTERRUPTED)
@@ -90,6 +94,27 @@ def _parser() -> argparse.ArgumentParser:
         description="Prints what fastcos runs on here, as fastcos.show_config() returns it.",
     )
     info.add_argument("--json", action="store_true", help="print JSON")
+
+    warm = commands.add_parser(
+        "warmup",
+        help="compile ahead, for example when a container image is built",
+        description="Compiles what the losses need, as fastcos.warmup() does, into the directory"
+        " that NUMBA_CACHE_DIR names, or beside the package; prints what it took in seconds.",
+    )
+    for option, known, default in (
+        ("losses", _warmup.LOSSES, _warmup.LOSSES),
+        ("dtypes", _warmup.DTYPES, ("float32",)),
+        ("distances", tuple(fastcos.distances.DISTANCES), ("euclidean",)),
+    ):
+        warm.add_argument(
+            f"--{option}",
+            nargs="+",
+            metavar="NAME",
+            choices=known,
+            default=default,
+            help=f"of {', '.join(known)}"
+            f" (default: {'all' if default == known else ' '.join(default)})",
+        )
     return parser
 
 
@@ -154,6 +179,22 @@ def _run_demo(loss: str, out: Path, seed: int) -> int:
     finally:
         partial.unlink(missing_ok=True)
     print(f"\nPicture: {out}")
+    return 0
+
+
+def _warm_up(losses: Sequence[str], dtypes: Sequence[str], distances: Sequence[str]) -> int:
+    """The table to stdout, the progress to stderr."""
+    try:
+        seconds = fastcos.warmup(losses, dtypes, distances=distances, progress=True)
+    except ModuleNotFoundError as error:
+        if error.name != "ml_dtypes":
+            raise
+        return _complain(str(error), _MISSING)
+    width = max(map(len, seconds))
+    for name, took in seconds.items():
+        print(f"{name:{width}}  {took:6.2f} s")
+    print(f"{'total':{width}}  {sum(seconds.values()):6.2f} s")
+    print(f"kept in {fastcos.show_config()['cache']}")
     return 0
 
 

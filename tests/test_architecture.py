@@ -22,8 +22,10 @@ ALLOWED = {
     "losses": set(),
     "_plan": {"kernels"},
     "kernels._memory": set(),
-    "kernels.cpu": {"kernels", "kernels._memory", "distances", "losses"},
-    "kernels._threads": set(),
+    "kernels._cache": set(),
+    "kernels.cpu": {"kernels", "kernels._cache", "kernels._memory", "distances", "losses"},
+    "_limit": set(),
+    "kernels._threads": {"_limit"},
     "_dispatch": {
         "_plan",
         "distances",
@@ -33,6 +35,7 @@ ALLOWED = {
         "kernels._threads",
     },
     "api": {"_dispatch", "_plan", "distances", "losses"},
+    "_warmup": {"_dispatch", "_plan", "api", "distances"},
 }
 
 

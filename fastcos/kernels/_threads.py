@@ -7,6 +7,7 @@ Every call can be done by a serial loop that gives the same bits; this module sa
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+
+from fastcos import _limit
 
 Loop = Callable[..., float]
 
@@ -44,10 +47,11 @@ def launch(
         serial: The loop on this one.
         arguments: Of either.
         threads: How to ask for and set the number of threads of the framework that the arrays
-            belong to, which is respected and left as it was. None takes Numba's.
+            belong to, which is respected and left as it was. None takes Numba's. The limit of
+            ``fastcos.threads`` holds for both.
     """
     # Arrays of no framework: the limit is Numba's, but torch may be there, and share the pool.
-    limit = threads[0]() if threads else 0
+    limit = min(_limit.current(), threads[0]() if threads else math.inf)
     others = threads or _of_torch()
     before = others[0]() if others else 0
     if _state["forked"] or limit == 1:
@@ -74,11 +78,11 @@ def _of_torch() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     return (torch.get_num_threads, torch.set_num_threads) if torch else None
 
 
-def _with_at_most(limit: int, loop: Loop, arguments: tuple[Any, ...]) -> float:
+def _with_at_most(limit: float, loop: Loop, arguments: tuple[Any, ...]) -> float:
     own = numba.get_num_threads()
-    if not 0 < limit < own:
+    if limit >= own:
         return loop(*arguments)
-    numba.set_num_threads(limit)
+    numba.set_num_threads(int(limit))
     try:
         return loop(*arguments)
     finally:

@@ -21,13 +21,13 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import numba
 from numba import float32, float64, int64, prange, void
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import register_jitable
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
+from fastcos.kernels._cache import compiled, exported
 from fastcos.kernels._memory import (
     STORAGE,
     call,
@@ -174,7 +174,7 @@ def all_signs() -> Callable[[int, int, int], bool]:
         return wrong == 0
 
     kernel.__qualname__ += f"_{_source_digest()}"
-    return numba.njit(nogil=True, cache=True)(kernel)
+    return compiled(kernel)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def _compiled_once(
         task(t, out, arrays, order, numbers, of_distance, of_loss)
 
     kernel.__qualname__ += f"_{tag}"
-    return numba.cfunc(void(int64, int64), error_model="numpy", cache=ours)(kernel)
+    return exported(kernel, void(int64, int64), cache=ours)
 
 
 @functools.cache
@@ -223,7 +223,7 @@ def _loop(parallel: bool) -> Any:
         return _total(doubles(losses, samples))
 
     loop.__qualname__ += f"_{_digest(_source_digest(), str(parallel))}"
-    return numba.njit(parallel=parallel, nogil=True, cache=True)(loop)
+    return compiled(loop, parallel=parallel)
 
 
 def _named(tag: str) -> Any:
@@ -279,7 +279,7 @@ def _name(part: Any) -> str:
 
 def cache_directory() -> str:
     """Where Numba keeps compiled kernels."""
-    return str(_loop(parallel=False).stats.cache_path)
+    return str(_loop(parallel=False).stats.cache_path or "none that can be written to")
 
 
 def _is_ours(function: Any) -> bool:

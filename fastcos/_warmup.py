@@ -1,0 +1,188 @@
+"""Compiling ahead: public functions called once, in every way that needs a kernel of its own."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastcos import _dispatch, _plan, api
+from fastcos.distances import Distance
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+class _Signature(NamedTuple):
+    """How a loss is called.
+
+    Args:
+        arrays: How many.
+        labelled: Whether labels follow them.
+        features: The shape of a sample's part of an array.
+        distance: The name of the argument that takes a distance.
+        ways: The options that make kernels of their own.
+    """
+
+    arrays: int
+    labelled: bool = False
+    features: tuple[int, ...] = (64,)
+    distance: str = ""
+    ways: tuple[dict[str, Any], ...] = ({},)
+
+
+_SWAPS: tuple[dict[str, Any], ...] = ({}, {"swap": True})
+_SIGNATURES = {
+    "cosine_similarity": _Signature(2),
+    "paired_distance": _Signature(2, distance="distance"),
+    "cosine_embedding_loss": _Signature(2, labelled=True),
+    "cosine_distance_loss": _Signature(2, ways=({}, {"normalize": False})),
+    "triplet_margin_loss": _Signature(3, ways=_SWAPS),
+    "triplet_margin_with_distance_loss": _Signature(3, distance="distance_function", ways=_SWAPS),
+    "hinge_embedding_loss": _Signature(1, labelled=True, features=()),
+}
+LOSSES = tuple(_SIGNATURES)
+
+
+class _Call(NamedTuple):
+    """A call that compiles: what it looks like, and the call."""
+
+    name: str
+    run: Callable[[], None]
+
+
+def warmup(
+    losses: str | Iterable[str] | None = None,
+    dtypes: str | Iterable[str] = ("float32",),
+    *,
+    distances: str | Distance | Iterable[str | Distance] = ("euclidean",),
+    progress: bool = False,
+) -> dict[str, float]:
+    """Compiles what losses need ahead of the first call, and leaves it on disk.
+
+    Values and gradients, for arrays small and large, of NumPy and torch; for the triplet losses
+    with and without ``swap``, for :func:`cosine_distance_loss` with and without ``normalize``. The
+    functions of ``fastcos.adapters.torch`` use the same kernels, but for its ``cosine_similarity``,
+    which has one of its own.
+
+    Kernels fit processors like the one that compiled them. Those of one's own distances stay in
+    this process. What uses threads is compiled only where calls may use them: not within
+    ``threads(1)``, nor after a fork.
+
+    Args:
+        losses: Names of functions of fastcos that :func:`value_and_grad` takes; None takes all.
+        dtypes: ``"float16"``, ``"bfloat16"``, ``"float32"``, ``"float64"``. bfloat16 needs
+            ``ml_dtypes``.
+        distances: For the losses that take one: names, or :class:`Distance` records. The p-norms of
+            :func:`triplet_margin_loss` other than 2 are those of
+            :func:`triplet_margin_with_distance_loss` with ``"manhattan"``, ``"chebyshev"`` or
+            ``fastcos.distances.lp(p)``.
+        progress: Shows it on stderr, as a bar where tqdm is installed.
+
+    Returns:
+        Every call that was made, and its seconds: milliseconds for what the disk had already.
+
+    Raises:
+        ValueError: a name that is none of those, naming the argument.
+        TypeError: a distance that is neither a name nor a :class:`Distance`.
+        ModuleNotFoundError: bfloat16 without ``ml_dtypes``.
+
+    Example:
+        >>> import fastcos
+        >>> list(fastcos.warmup("cosine_distance_loss"))
+        ['cosine_distance_loss(float32)', 'cosine_distance_loss(float32, normalize=False)']
+    """
+    names = _named("losses", LOSSES if losses is None else losses, LOSSES)
+    kinds, records = _named("dtypes", dtypes, DTYPES), _records(distances)
+    calls = [call for kind in kinds for name in names for call in _calls(name, kind, records)]
+    seconds = {}
+    for call in _shown(calls) if progress else calls:
+        start = time.perf_counter()
+        call.run()
+        seconds[call.name] = time.perf_counter() - start
+    return seconds
+
+
+def _named(argument: str, given: str | Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{argument} must be among {', '.join(known)}; got {name!r}")
+    return names
+
+
+def _records(given: str | Distance | Iterable[str | Distance]) -> tuple[Distance, ...]:
+    alone = isinstance(given, (str, Distance)) or callable(given)
+    several = (given,) if alone else tuple(given)
+    records = []
+    for one in several:
+        record = _dispatch.resolve_distance("distances", one)
+        if not isinstance(record, Distance):
+            raise TypeError(
+                f"distances must hold names or fastcos.Distance records, got {one!r}: a callable"
+                " has nothing to compile"
+            )
+        records.append(record)
+    return tuple(records)
+
+
+def _calls(loss: str, dtype: str, distances: tuple[Distance, ...]) -> Iterator[_Call]:
+    """The calls of one loss, each of which needs a kernel of its own."""
+    signature, kind = _SIGNATURES[loss], _dtype(dtype)
+    ways = signature.ways
+    if signature.distance:
+        ways = tuple({signature.distance: record, **way} for record in distances for way in ways)
+    for way in ways:
+        options = [f"{k}={v.name if isinstance(v, Distance) else v}" for k, v in way.items()]
+        name = f"{loss}({', '.join([dtype, *options])})"
+        yield _Call(name, functools.partial(_run, getattr(api, loss), signature, kind, way))
+
+
+def _dtype(name: str) -> Any:
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ModuleNotFoundError as error:
+        if error.name != "ml_dtypes":
+            raise
+        raise ModuleNotFoundError(
+            "dtypes: bfloat16 needs ml_dtypes: pip install ml_dtypes", name="ml_dtypes"
+        ) from None
+
+
+def _run(
+    function: Callable[..., Any],
+    signature: _Signature,
+    dtype: Any,
+    options: dict[str, Any],
+) -> None:
+    # As few as there can be, and just enough to be shared out to threads.
+    for samples in (1, _plan._SHARE_FROM // math.prod(signature.features)):
+        shape = (samples, *signature.features)
+        # Away from all singular points, with norms below 1.
+        arrays = [np.full(shape, (1 + k) / 64, dtype) for k in range(signature.arrays)]
+        labels = [np.ones(samples)] if signature.labelled else []
+        function(*arrays, *labels, **options)
+        api.value_and_grad(function)(*arrays, *labels, **options)
+
+
+def _shown(calls: Sequence[_Call]) -> Iterator[_Call]:
+    """The calls, one after the other, with what goes on on stderr."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        for number, call in enumerate(calls, start=1):
+            print(f"{number}/{len(calls)} {call.name}", file=sys.stderr, flush=True)
+            yield call
+        return
+    with tqdm(total=len(calls), unit="kernel") as bar:
+        for call in calls:
+            bar.set_description(call.name)
+            yield call
+            bar.update()

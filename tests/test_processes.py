@@ -1,0 +1,416 @@
+"""Threads, forks and processes, without torch: the same bits, and never a crash or a hang.
+
+Each test runs this file as a script in a process of its own, for a crash takes the process with it,
+and a threading layer is for life.
+"""
+
+import asyncio
+import concurrent.futures
+import importlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import fastcos
+
+LAYERS = {"omp": "omppool", "workqueue": "workqueue", "tbb": "tbbpool"}
+SECONDS = 240
+
+
+def _present(layer):
+    try:
+        importlib.import_module(f"numba.np.ufunc.{LAYERS[layer]}")
+    except ImportError:
+        return False
+    return True
+
+
+each_layer = pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(x, marks=pytest.mark.skipif(not _present(x), reason=f"no {x} here"))
+        for x in LAYERS
+    ],
+)
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+def run(layer, scenario, *arguments, numba_threads=2, omp_threads=2):
+    """A scenario in a process of its own, which says that it came to its end."""
+    environment = {
+        **os.environ,
+        "NUMBA_THREADING_LAYER": layer,
+        # Threads on a machine of one core too: what is safe does not depend on cores.
+        "NUMBA_NUM_THREADS": str(numba_threads),
+        "OMP_NUM_THREADS": str(omp_threads),
+        # More threads than cores, who wait spinning, take turns of 8 ms.
+        "OMP_WAIT_POLICY": "passive",
+    }
+    with subprocess.Popen(
+        [sys.executable, __file__, scenario, layer, *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            # With its children, who hold the other end of the pipe.
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            output, _ = process.communicate()
+            pytest.fail(f"{scenario} did not end in {SECONDS} s\n{output}")
+    assert process.returncode == 0, output
+    assert output.splitlines()[-1] == f"{scenario} ended", output
+
+
+# --------------------------------------------------------------------------------------------------
+# What the processes compute
+# --------------------------------------------------------------------------------------------------
+
+
+def _cosine_embedding(a, p, n, target, weight):
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    return f(a, p, target, margin=0.2, weight=weight)
+
+
+def _weights(a, p, n, target, weight):
+    f = fastcos.value_and_grad(fastcos.cosine_distance_loss, argnums=("labels", "weights"))
+    return f(a, p, weights=weight)
+
+
+def _triplet(a, p, n, target, weight):
+    f = fastcos.value_and_grad(fastcos.triplet_margin_loss)
+    return f(a, p, n, reduction="none", grad_output=weight)
+
+
+def _hinge(a, p, n, target, weight):
+    f = fastcos.value_and_grad(fastcos.hinge_embedding_loss)
+    return f(a, np.broadcast_to(target[:, None], a.shape), margin=2.0)
+
+
+def _broadcast(a, p, n, target, weight):
+    # Gradients that are added up over the tasks.
+    return fastcos.value_and_grad(fastcos.cosine_similarity)(a[:1], p)
+
+
+LOSSES = (_cosine_embedding, _weights, _triplet, _hinge, _broadcast)
+# Enough for all threads, and too little to share out.
+SHAPES = ((1024, 64), (16, 24))
+
+
+def draw(shape):
+    rng = np.random.default_rng(shape[0])
+    rows = rng.standard_normal((3, *shape), dtype=np.float32)
+    return *rows, np.where(rng.random(shape[0]) < 0.5, 1, -1), rng.random(shape[0])
+
+
+DATA = [draw(shape) for shape in SHAPES]
+
+
+def one(number):
+    """The bits of a loss at a size: value and gradients."""
+    loss, data = LOSSES[number % len(LOSSES)], DATA[number // len(LOSSES)]
+    value, grads = loss(*data)
+    return b"".join(np.asarray(part).tobytes() for part in (value, *grads))
+
+
+NUMBERS = range(len(LOSSES) * len(DATA))
+
+
+def everything(first=0):
+    """All of them, beginning with any one, so that they meet in other orders each time."""
+    count = len(NUMBERS)
+    found = {(first + k) % count: one((first + k) % count) for k in range(count)}
+    return [found[number] for number in NUMBERS]
+
+
+def serial():
+    """The same, in this thread alone."""
+    with fastcos.threads(1):
+        return everything()
+
+
+def start_threads(layer):
+    """The pools of the layer, and what all of them are to find."""
+    import numba
+
+    expected = serial()
+    assert everything() == expected
+    assert numba.threading_layer() == layer
+    return expected
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled():
+    """On disk, for all processes: what takes long is then not the compiler."""
+    everything()
+    serial()
+
+
+# --------------------------------------------------------------------------------------------------
+# Python threads
+# --------------------------------------------------------------------------------------------------
+
+
+def at_once(count, rounds):
+    """What so many threads get, who begin together."""
+    barrier = threading.Barrier(count)
+
+    def work(number):
+        barrier.wait()
+        return [everything(number + k) for k in range(rounds)]
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return [result for results in pool.map(work, range(count)) for result in results]
+
+
+def python_threads(layer):
+    """Nothing ran before: the kernels are made, and launched for the first time, by all at once."""
+    results = at_once(8, 3)
+    expected = start_threads(layer)
+    assert len(results) == 24
+    assert all(result == expected for result in results)
+
+
+@each_layer
+def test_python_threads(layer):
+    run(layer, "python_threads")
+
+
+# --------------------------------------------------------------------------------------------------
+# Processes
+# --------------------------------------------------------------------------------------------------
+
+
+def processes(layer, method):
+    """Processes that start with the pools running (fork), or with nothing (spawn)."""
+    expected = start_threads(layer)
+    count = 4 if method == "fork" else 1
+    context = multiprocessing.get_context(method)
+    with concurrent.futures.ProcessPoolExecutor(count, mp_context=context) as pool:
+        assert list(pool.map(everything, range(2 * count))) == [expected] * 2 * count
+    assert everything() == expected
+
+
+@each_layer
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing(layer, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    run(layer, "processes", method)
+
+
+def fork_of_fork(layer):
+    """A child that has children, and uses Python threads."""
+    expected = start_threads(layer)
+    child = os.fork()
+    if child == 0:
+        grandchild = os.fork()
+        right = all(result == expected for result in at_once(4, 1))
+        if grandchild:
+            right = right and os.waitpid(grandchild, 0)[1] == 0
+        os._exit(0 if right else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert everything() == expected
+
+
+@needs_fork
+@each_layer
+def test_children_of_children(layer):
+    run(layer, "fork_of_fork")
+
+
+def stress(layer):
+    """8 threads here, who go on while 4 processes are forked and compute the same."""
+    expected = start_threads(layer)
+    children_ended = threading.Event()
+    barrier = threading.Barrier(9)
+
+    def work(number):
+        barrier.wait()
+        results = [everything(number)]
+        while not children_ended.is_set():
+            results.append(everything(number + len(results)))
+        return results
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(work, number) for number in range(8)]
+        barrier.wait()
+        children = []
+        for number in range(4):
+            child = os.fork()
+            if child == 0:
+                right = all(everything(number + k) == expected for k in range(4))
+                os._exit(0 if right else 1)
+            children.append(child)
+        codes = [os.waitpid(child, 0)[1] for child in children]
+        children_ended.set()
+        results = [result for future in futures for result in future.result()]
+    assert codes == [0] * 4
+    assert len(results) >= 8
+    assert all(result == expected for result in results)
+    assert everything() == expected
+
+
+@needs_fork
+@each_layer
+def test_threads_and_forked_processes_at_once(layer):
+    run(layer, "stress")
+
+
+def workers(layer, backend):
+    import joblib
+
+    expected = start_threads(layer)
+    with joblib.parallel_config(backend=backend, n_jobs=2):
+        results = joblib.Parallel()(joblib.delayed(everything)(k) for k in range(6))
+    assert list(results) == [expected] * 6
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_joblib(backend):
+    pytest.importorskip("joblib")
+    run(next(filter(_present, LAYERS)), "workers", backend)
+
+
+# --------------------------------------------------------------------------------------------------
+# The number of threads
+# --------------------------------------------------------------------------------------------------
+
+
+def _worker():
+    """A distance that says which of its threads Numba computes it in."""
+    from numba import get_thread_id
+
+    return fastcos.Distance(
+        "worker",
+        init=lambda zero: (zero,),
+        accumulate=lambda state, x, y: state,
+        finalize=lambda state: get_thread_id(),
+        gradient=lambda state, d, x, y: (0.0, 0.0),
+    )
+
+
+ROWS = np.zeros((1024, 64))
+
+
+def used(distance):
+    """How many threads a call uses."""
+    return len(set(fastcos.paired_distance(ROWS, ROWS, distance).tolist()))
+
+
+AVAILABLE = 3
+
+
+def limits(layer):
+    """The limit is that of the block, in this thread and in this coroutine."""
+    worker = _worker()
+
+    def expect(limit, found):
+        most = min(limit, AVAILABLE)
+        # TBB's threads take work when they come to it, and may find none left.
+        assert found == most or (layer == "tbb" and found < most), (limit, found)
+
+    expect(AVAILABLE, used(worker))
+    for n in (1, 2, 3, 100):
+        with fastcos.threads(n):
+            expect(n, used(worker))
+    expect(AVAILABLE, used(worker))
+    with fastcos.threads(2):
+        with fastcos.threads(1):
+            expect(1, used(worker))
+        with fastcos.threads(3):
+            expect(2, used(worker))
+        expect(2, used(worker))
+        other = []
+        thread = threading.Thread(target=lambda: other.append(used(worker)))
+        thread.start()
+        thread.join()
+        expect(AVAILABLE, *other)
+    try:
+        with fastcos.threads(1):
+            raise KeyError
+    except KeyError:
+        expect(AVAILABLE, used(worker))
+
+    async def coroutine(n):
+        with fastcos.threads(n):
+            for _ in range(3):
+                expect(n, used(worker))
+                await asyncio.sleep(0)
+
+    async def together():
+        await asyncio.gather(*map(coroutine, (1, 2, 3, 100)))
+
+    asyncio.run(together())
+    expect(AVAILABLE, used(worker))
+
+
+@each_layer
+def test_limits(layer):
+    # Numba's number is what counts, in every layer.
+    run(layer, "limits", numba_threads=AVAILABLE, omp_threads=1)
+
+
+def frameworks(layer):
+    """The limit, and a framework's number of threads beside it: the smaller one rules."""
+    import numba
+
+    from fastcos.kernels._threads import launch
+
+    for own in (1, 2, 3, 100):
+        for n in (1, 2, 3, 100):
+            changed = []
+            with fastcos.threads(n):
+                count = launch(
+                    numba.get_num_threads, lambda: 1, (), (lambda o=own: o, changed.append)
+                )
+            assert count == min(own, n, AVAILABLE), (own, n, count)
+            assert not changed
+            assert numba.get_num_threads() == AVAILABLE
+
+
+@each_layer
+def test_the_smaller_of_two_limits(layer):
+    run(layer, "frameworks", numba_threads=AVAILABLE)
+
+
+def same_bits(layer, digest):
+    import hashlib
+
+    for n in (1, 2, 3, 4):
+        with fastcos.threads(n):
+            assert hashlib.sha256(b"".join(everything())).hexdigest() == digest
+    start_threads(layer)
+
+
+@each_layer
+@pytest.mark.parametrize(("numba_threads", "omp_threads"), [(1, 4), (4, 1)])
+def test_the_number_of_threads_changes_no_bit(layer, numba_threads, omp_threads):
+    import hashlib
+
+    digest = hashlib.sha256(b"".join(serial())).hexdigest()
+    run(layer, "same_bits", digest, numba_threads=numba_threads, omp_threads=omp_threads)
+
+
+SCENARIOS = {
+    f.__name__: f
+    for f in (
+        *(python_threads, processes, fork_of_fork, stress, workers),
+        *(limits, frameworks, same_bits),
+    )
+}
+
+if __name__ == "__main__":
+    SCENARIOS[sys.argv[1]](*sys.argv[2:])
+    sys.stdout.write(f"{sys.argv[1]} ended\n")

@@ -1,0 +1,169 @@
+"""``fastcos.warmup`` and ``python -m fastcos warmup``: afterwards nothing is left to compile."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastcos
+from fastcos import _warmup
+from fastcos.__main__ import main
+
+# What the user may do with the losses that are named, in a process that finds them on disk.
+USE = """
+import sys, numpy as np, fastcos
+from numba.core import event
+rng = np.random.default_rng(0)
+with event.install_recorder("numba:compile") as recorder:
+    for n in (3, 33_000):
+        x, y = rng.standard_normal((2, n, 2)).astype("float32")
+        w = rng.random(n)
+        for target in (rng.random(n) < 0.5, np.ones(n, "i8"), np.ones(n, "i1"), [-1] * n, 1):
+            f = fastcos.value_and_grad(fastcos.hinge_embedding_loss)
+            f(x[:, 0], target, margin=2, weight=w, reduction="none", grad_output=w)
+        f(x, 1, out=(np.empty_like(x),))
+        f = fastcos.value_and_grad(fastcos.paired_distance)
+        f(x, y, "sqeuclidean", grad_output=w)
+        f(x[0], y.copy(order="F"), "sqeuclidean")
+        f(x[:, None], y[:2], "sqeuclidean")
+        f(x.T, y.T, "sqeuclidean", axis=0, out=(np.empty_like(x.T), np.empty_like(y.T)))
+        fastcos.paired_distance(x.astype("i2"), y, "sqeuclidean")
+    print(len(recorder.buffer))
+    fastcos.hinge_embedding_loss(np.ones(2), 1)  # float64, which nobody has compiled
+    print(len(recorder.buffer) > 0)
+"""
+
+
+def python(*arguments, cache):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_what_was_compiled_ahead_is_there_in_another_process(tmp_path):
+    names = ["hinge_embedding_loss", "paired_distance"]
+    done = python(
+        *("-m", "fastcos", "warmup", "--losses", *names),
+        *("--distances", "sqeuclidean", "--dtypes", "float32"),
+        cache=tmp_path,
+    )
+    *table, total, where = done.stdout.splitlines()
+    assert [line.rsplit(maxsplit=2)[0] for line in table] == [
+        "hinge_embedding_loss(float32)",
+        "paired_distance(float32, distance=sqeuclidean)",
+    ]
+    assert total.startswith("total")
+    assert where.startswith(f"kept in {tmp_path}")
+    assert table[-1].split("(")[0] in done.stderr  # the progress
+    assert python("-c", USE, cache=tmp_path).stdout.split() == ["0", "True"]
+
+
+def called(monkeypatch):
+    """The calls that warmup makes, which then compile nothing."""
+    seen = []
+
+    def record(function, signature, dtype, options):
+        seen.append((function.__name__, str(dtype), options))
+
+    monkeypatch.setattr(_warmup, "_run", record)
+    return seen
+
+
+def test_every_loss_is_warmed_up(monkeypatch):
+    seen = called(monkeypatch)
+    seconds = fastcos.warmup()
+    assert {name for name, _, _ in seen} == {f.__name__ for f in fastcos.api._PUBLIC}
+    assert {dtype for _, dtype, _ in seen} == {"float32"}
+    assert len(seconds) == len(seen)
+    assert all(took >= 0 for took in seconds.values())
+
+
+def test_dtypes_and_distances(monkeypatch):
+    seen = called(monkeypatch)
+    cubic = fastcos.distances.lp(3)
+    fastcos.warmup(
+        ["paired_distance", "triplet_margin_with_distance_loss"],
+        ("float16", "bfloat16", "float64"),
+        distances=("cosine", cubic),
+    )
+    cosine = fastcos.distances.cosine()
+    triplet = "triplet_margin_with_distance_loss"
+    assert seen == [
+        call
+        for dtype in ("float16", "bfloat16", "float64")
+        for call in (
+            *(("paired_distance", dtype, {"distance": d}) for d in (cosine, cubic)),
+            *(
+                (triplet, dtype, {"distance_function": d, **swap})
+                for d in (cosine, cubic)
+                for swap in ({}, {"swap": True})
+            ),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"losses": ["cosine_loss"]}, "losses must be among cosine_similarity, .*'cosine_loss'"),
+        ({"losses": "value_and_grad"}, "losses must be among .*'value_and_grad'"),
+        ({"losses": [fastcos.cosine_similarity]}, "losses must be among .*<function"),
+        ({"dtypes": "int8"}, "dtypes must be among float16, bfloat16, float32, float64; got 'int8"),
+        ({"dtypes": [np.float32]}, "dtypes must be among"),
+        ({"distances": ["cubic"]}, "distances must be one of cosine, .*'cubic'"),
+    ],
+)
+def test_names_that_are_none(monkeypatch, arguments, message):
+    seen = called(monkeypatch)
+    with pytest.raises(ValueError, match=message):
+        fastcos.warmup(**arguments)
+    assert not seen
+
+
+def test_a_callable_has_nothing_to_compile():
+    with pytest.raises(TypeError, match=r"distances must hold names or .*<lambda>"):
+        fastcos.warmup(distances=lambda x, y: abs(x - y).sum(-1))
+
+
+def test_without_ml_dtypes(monkeypatch, capsys):
+    seen = called(monkeypatch)
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    assert main(["warmup", "--dtypes", "bfloat16"]) == 2
+    assert "bfloat16 needs ml_dtypes: pip install ml_dtypes" in capsys.readouterr().err
+    assert not seen
+
+
+def test_without_tqdm_it_prints_lines(monkeypatch, capsys):
+    called(monkeypatch)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    fastcos.warmup("cosine_distance_loss", progress=True)
+    assert capsys.readouterr().err.splitlines() == [
+        "1/2 cosine_distance_loss(float32)",
+        "2/2 cosine_distance_loss(float32, normalize=False)",
+    ]
+
+
+def test_without_progress_it_says_nothing(monkeypatch, capsys):
+    called(monkeypatch)
+    fastcos.warmup()
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert not captured.err
+
+
+@pytest.mark.parametrize("option", ["--losses", "--dtypes", "--distances"])
+def test_wrong_names_on_the_command_line(option, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["warmup", option, "wrong"])
+    assert stopped.value.code == 2
+    assert "invalid choice: 'wrong'" in capsys.readouterr().err
