@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core import caching
+from numba.core import caching, sigutils
 from numba.core.ccallback import CFunc
 
 
@@ -46,7 +46,8 @@ def exported(function: Callable[..., Any], signature: Any, cache: bool) -> Any:
         Numba's callback, with its ``address``.
     """
     # What numba.cfunc() does, which has no place for another cache.
-    callback: Any = CFunc(function, signature, locals={}, options={"error_model": "numpy"})
+    parts = sigutils.normalize_signature(signature)
+    callback: Any = CFunc(function, parts, locals={}, options={"error_model": "numpy"})
     if cache:
         _keep(callback, function)
     callback.compile()
