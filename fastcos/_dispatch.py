@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from fastcos import _plan
 from fastcos.distances import DISTANCES, Distance, Functions
-from fastcos.kernels import ADD, BOOLS, DOUBLES
+from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS
 from fastcos.losses import Loss
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
@@ -171,11 +171,12 @@ def solve(
     out: tuple[Any, ...] | None = None,
     result: Any = None,
     adapter: Any = None,
+    valued: bool = True,
 ) -> tuple[Any, tuple[Any, ...]]:
     """The value of a problem, and its gradients with respect to the arguments named in ``wanted``.
 
-    The value is of dtype ``result``, or of that which is computed in. Everything that can be wrong
-    is found before the first kernel runs or a byte is written.
+    The value is of dtype ``result``, or of that which is computed in; it may be None where it is
+    not ``valued``. Everything that can be wrong is found before a byte of the caller's is written.
     """
     distance = problem.distance
     if distance is not None and not isinstance(distance, Distance):
@@ -207,7 +208,7 @@ def solve(
             counts,
         )
         if direct is not None:
-            return _go(adapter, direct, problem, grad_output, result, given)
+            return _go(adapter, direct, problem, grad_output, result, given, valued)
     arrays = [*map(adapter.asarray, names, problem.operands)]
     dtype = adapter.common_dtype(arrays)
     call = _prepared(
@@ -324,9 +325,8 @@ def _direct(
     step = 0
     if target:
         step = int(math.prod(target.shape) > 1)
-        row, there = _plan.rows(target, 0, target.dtype)
-        packed = row.strides == _plan.new(target, 0, target.dtype).strides
-        if not there or not (target.shape == () or (packed and target.shape == call.shape)):
+        fits = target.shape in ((), call.shape) and _plan.is_packed(target)
+        if not target.aligned or not fits:
             return None
     denominator = _denominator(reduction, 1.0, call.samples)
     return _Direct(call, dtype, step, DOUBLES if kind is None else kind, denominator)
@@ -339,23 +339,28 @@ def _go(
     grad_output: Any,
     result: Any,
     given: dict[str, Any],
+    valued: bool,
 ) -> tuple[Any, tuple[Any, ...]]:
     """What :func:`solve` gives, for a direct call."""
     call, dtype, step, kind, denominator = direct
     address, operands, target = adapter.address, problem.operands, problem.target
     none = problem.reduction == "none"
-    labels: tuple[int, int, float, int] = 0, 0, 0.0, DOUBLES
+    labels, checked = _NO_LABELS, True
     if problem.loss.labelled:
-        if kind != BOOLS and problem.validate is not False:
-            if not _are_signs(adapter, target, kind):
+        labels = address(target), step, 1.0, kind
+        checked = kind == BOOLS or problem.validate is False
+        if given and not checked:
+            # What the caller gave is left as it was by a call that fails.
+            checked = _are_signs(adapter, target, kind)
+            if not checked:
                 raise _wrong_label(adapter.host(target))
-        labels = address(target), step, 0.0, kind
-    scale, kept = (0, 0, 1 / denominator), None
+    scale, kept = (0, 0, 1 / denominator, DOUBLES), None
     if grad_output is not None:
-        upstream = _per_sample(adapter, "grad_output", grad_output, call.shape if none else ())
-        scale, kept = _numbers(adapter, upstream / denominator, call.shape)
-    buffer = functools.partial(_buffer, adapter, given, call.axis)
-    grads = [*map(buffer, problem.names, operands, call.grads)]
+        scale, kept = _upstream(adapter, grad_output, call.shape if none else (), denominator)
+    grads = [
+        None if d is None else given[name] if name in given else adapter.empty_like(x, call.axis, d)
+        for name, x, d in zip(problem.names, operands, call.grads, strict=True)
+    ]
     losses = adapter.scratch(call.shape, operands[0])
     total = _launched(
         adapter,
@@ -363,19 +368,37 @@ def _go(
         call.passes[0],
         problem,
         address(losses),
-        tuple(map(address, operands)),
-        tuple([0 if g is None else address(g) for g in grads]),
+        [address(x) for x in operands],
+        [0 if g is None else address(g) for g in grads],
         _NO_SUMS[: len(operands)],
         labels,
         _ONE,
         scale,
     )
     del kept
-    if none:
+    # A label that is neither 1 nor -1 gives a loss of NaN.
+    if not checked and math.isnan(total) and not _are_signs(adapter, target, kind):
+        raise _wrong_label(adapter.host(target))
+    value = None
+    if valued and none:
         value = adapter.values(losses, result or dtype)
-    else:
+    elif valued:
         value = adapter.scalar(total / denominator, result or dtype, operands[0])
     return value, tuple([g if g.ndim or given else g[()] for g in grads if g is not None])
+
+
+def _upstream(
+    adapter: Any, grad_output: Any, samples: tuple[int, ...], denominator: float
+) -> tuple[tuple[int, int, float, int], Any]:
+    """An upstream gradient over the denominator as a kernel takes it, and what is kept for it."""
+    form = adapter.direct(grad_output)
+    if form and form.shape == samples and form.aligned:
+        kind = adapter.label_kind(form.dtype)
+        same = not any(form.strides)  # one number expanded, as the gradient of a sum is
+        if kind in (DOUBLES, FLOATS) and (same or _plan.is_packed(form)):
+            return (adapter.address(grad_output), int(not same), 1 / denominator, kind), None
+    upstream = _per_sample(adapter, "grad_output", grad_output, samples)
+    return _numbers(adapter, upstream / denominator, samples)
 
 
 def _unknown_gradient(distance: Any) -> TypeError:
@@ -610,7 +633,7 @@ def _run(
     (labels, kind), weight, scale, in_slopes = numbers
     if in_slopes is not None:
         weight, scale = 1.0, in_slopes
-    label_numbers, labels = _numbers(adapter, labels, call.shape)
+    label_numbers, labels = _numbers(adapter, labels, call.shape, kind)
     weight_numbers, weight = _numbers(adapter, weight, call.shape)
     scale_numbers, scale = _numbers(adapter, scale, call.shape)
     address = adapter.address
@@ -634,7 +657,7 @@ def _run(
             row_addresses,
             grad_addresses,
             sums,
-            (*label_numbers, kind),
+            label_numbers,
             weight_numbers,
             scale_numbers,
         )
@@ -649,8 +672,10 @@ def _run(
     return losses, total
 
 
-# Numbers of the samples that are one for all: 1.
-_ONE = (0, 0, 1.0)
+# Numbers of the samples as kernels take them: address, step, constant, and how they are written.
+# Where there is an address the constant is a factor.
+_ONE = (0, 0, 1.0, DOUBLES)
+_NO_LABELS = (0, 0, 0.0, DOUBLES)
 _NO_SUMS = (0, 0, 0)
 
 
@@ -660,12 +685,12 @@ def _launched(
     run: _plan.Pass,
     problem: Problem,
     losses: int,
-    rows: tuple[int, ...],
-    grads: tuple[int, ...],
-    sums: tuple[int, ...],
+    rows: Sequence[int],
+    grads: Sequence[int],
+    sums: Sequence[int],
     labels: tuple[int, int, float, int],
-    weight: tuple[int, int, float],
-    scale: tuple[int, int, float],
+    weight: tuple[int, int, float, int],
+    scale: tuple[int, int, float, int],
 ) -> float:
     """Runs the kernel over one pass; everything by address. Returns the sum of the losses."""
     distance = problem.distance
@@ -682,8 +707,10 @@ def _launched(
         labels[3],
         weight[0],
         weight[1],
+        weight[3],
         scale[0],
         scale[1],
+        scale[3],
         *rows,
         *grads,
         *sums,
@@ -701,13 +728,13 @@ def _launched(
 
 
 def _numbers(
-    adapter: Any, given: Any, samples: tuple[int, ...]
-) -> tuple[tuple[int, int, float], Any]:
+    adapter: Any, given: Any, samples: tuple[int, ...], kind: int = DOUBLES
+) -> tuple[tuple[int, int, float, int], Any]:
     """Numbers of the samples as a kernel takes them, and what is to be kept alive for them."""
     if isinstance(given, float):
-        return (0, 0, given), None
+        return (0, 0, given, DOUBLES), None
     array = adapter.numbers(given, samples)
-    return (adapter.address(array), int(math.prod(array.shape) > 1), 0.0), array
+    return (adapter.address(array), int(math.prod(array.shape) > 1), 1.0, kind), array
 
 
 @functools.cache

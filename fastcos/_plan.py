@@ -98,6 +98,15 @@ def new(form: Form, axis: int, dtype: Any) -> Form:
     return Form(form.shape, (*outer[:at], dtype.itemsize, *outer[at:]), dtype, True)
 
 
+def is_packed(form: Form) -> bool:
+    """Whether the elements lie one after another, in C order."""
+    one = form.dtype.itemsize // form.unit
+    if form.strides == _contiguous(form.shape, one):
+        return True
+    steps = [s for n, s in zip(form.shape, form.strides, strict=True) if n != 1]
+    return steps == [*_contiguous(tuple(n for n in form.shape if n != 1), one)]
+
+
 def _without(values: tuple[int, ...], axis: int) -> tuple[int, ...]:
     at = len(values) + axis
     return values[:at] + values[at + 1 :]

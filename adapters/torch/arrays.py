@@ -187,7 +187,9 @@ def sum_to(array: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def values(losses: Any, dtype: Dtype) -> Tensor:
     """What is returned for one loss per sample."""
-    return torch.as_tensor(losses, device="cpu").to(dtype)
+    return (
+        torch.from_numpy(losses).to(dtype) if isinstance(losses, np.ndarray) else losses.to(dtype)
+    )
 
 
 def scalar(number: float, dtype: Dtype, like: Tensor) -> Tensor:

@@ -114,17 +114,18 @@ def packer(operands: int, parameters: int) -> Callable[..., bytes]:
     - address and number of columns of the geometry, int64, a column per axis of the pass: the
       length of the axis, the strides of each operand, of each gradient, and the position of the
       sample in C order;
-    - of the labels the address, the step and how they are written; of the weights the address and
-      the step; the same of the scales: the upstream gradient over the reduction's denominator;
+    - of the labels, of the weights and of the scales (the upstream gradients) the address, the step
+      and how they are written;
     - per operand the address of the data, then those of the gradients, those of the float64 sums
       (a row per task), then SKIP, WRITE or ADD per operand;
-    - label, weight and scale of all samples where the address above is 0;
+    - of each of these the factor (that of the scale is 1 over the reduction's denominator), or
+      where the address above is 0 the label, weight or scale of all samples;
     - the parameters of the distance, then of the loss.
     """
     return struct.Struct(f"={_FIXED + 4 * operands}q{3 + parameters}d").pack
 
 
-_FIXED = 13
+_FIXED = 15
 
 
 def _unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:
@@ -145,7 +146,7 @@ def _unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:
             n[0],
             (rows, grads, sums, long_tuple(block + 8 * modes, operands)),
             (geometry, n[1], n[2], n[3]),
-            ((n[6], n[7], label, n[8]), (n[9], n[10], weight), (n[11], n[12], scale)),
+            ((n[6], n[7], label, n[8]), (n[9], n[10], weight, n[11]), (n[12], n[13], scale, n[14])),
             double_tuple(block + 8 * (constants + 3), of_distance),
             double_tuple(block + 8 * (constants + 3 + of_distance), of_loss),
         )
@@ -334,24 +335,13 @@ def _offset(position: int, geometry: Any, operand: int) -> int:
 
 @register_jitable(forceinline=True)
 def _at(values: Any, i: int) -> float:
-    """The number of sample i, as :func:`pair` has it."""
-    address, step, constant = values
-    return constant if address == 0 else doubles(address, i + 1)[i * step]
+    """The number of sample i, as :func:`packer` has it."""
+    address, step, constant, kind = values
+    return constant if address == 0 else constant * _read(address, i * step, kind)
 
 
-@register_jitable(forceinline=True)
-def _times(c: float, slope: float) -> float:
-    """``c * slope``; a slope of 0 lets nothing through, not even an infinity."""
-    return 0.0 if slope == 0 else c * slope
-
-
-@register_jitable(forceinline=True)
-def _label(labels: Any, i: int) -> float:
-    """The label of sample i: :func:`_at`, in the dtype that the labels are written in."""
-    address, step, constant, kind = labels
-    if address == 0:
-        return constant
-    i *= step
+@register_jitable
+def _read(address: int, i: int, kind: int) -> float:
     if kind == DOUBLES:
         return doubles(address, i + 1)[i]
     if kind == FLOATS:
@@ -360,6 +350,12 @@ def _label(labels: Any, i: int) -> float:
         return float64(longs(address, i + 1)[i])
     label = float64(int8s(address, i + 1)[i])
     return 2 * label - 1 if kind == BOOLS else label
+
+
+@register_jitable(forceinline=True)
+def _times(c: float, slope: float) -> float:
+    """``c * slope``; a slope of 0 lets nothing through, not even an infinity."""
+    return 0.0 if slope == 0 else c * slope
 
 
 @register_jitable(forceinline=True)
@@ -658,7 +654,7 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
             y, next_y = _row_and_next(rows[1], position, geometry, 2)
             i = _offset(position, geometry, 5)
             state, d = measure(x, y, next_x, next_y, features, of_distance, work)
-            value, slopes = function((d,), _label(target, i), *of_loss)
+            value, slopes = function((d,), _at(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             if not wanted:
@@ -734,7 +730,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             s1, d1 = measure(at_a, at_p, next_a, next_p, features, of_distance, work)
             s2, d2 = measure(at_a, at_n, 0, next_n, features, of_distance, none)
             s3, d3 = third(at_p, at_n, 0, 0, features, of_distance, none)
-            value, slopes = judge(d1, d2, d3, _label(target, i), of_loss)
+            value, slopes = judge(d1, d2, d3, _at(target, i), of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             if not wanted:
@@ -787,7 +783,7 @@ def _pointwise_task(function: Any, jitable: Any, gather: Any, scatter: Any) -> A
             position = o * inner + inside
             i = _offset(position, geometry, geometry.shape[0] - 1)
             d = gather(rows, position, geometry)
-            value, slopes = function(d, _label(target, i), *of_loss)
+            value, slopes = function(d, _at(target, i), *of_loss)
             w = _at(weight, i)
             doubles(out, i + 1)[i] = w * value
             scatter(grads, modes, position, geometry, w * _at(scale, i), slopes)
