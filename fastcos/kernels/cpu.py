@@ -337,19 +337,28 @@ def _offset(position: int, geometry: Any, operand: int) -> int:
 def _at(values: Any, i: int) -> float:
     """The number of sample i, as :func:`packer` has it."""
     address, step, constant, kind = values
-    return constant if address == 0 else constant * _read(address, i * step, kind)
+    if address == 0:
+        return constant
+    i *= step
+    if kind == DOUBLES:
+        return constant * doubles(address, i + 1)[i]
+    if kind == FLOATS:
+        return constant * floats(address, i + 1)[i]
+    if kind == LONGS:
+        return constant * longs(address, i + 1)[i]
+    label = constant * int8s(address, i + 1)[i]
+    return 2 * label - 1 if kind == BOOLS else label
 
 
 @register_jitable
-def _read(address: int, i: int, kind: int) -> float:
-    if kind == DOUBLES:
-        return doubles(address, i + 1)[i]
-    if kind == FLOATS:
-        return float64(floats(address, i + 1)[i])
-    if kind == LONGS:
-        return float64(longs(address, i + 1)[i])
-    label = float64(int8s(address, i + 1)[i])
-    return 2 * label - 1 if kind == BOOLS else label
+def _one_of(values: Any, i: int) -> float:
+    """:func:`_at`, not inlined: for what there mostly is one of for all samples."""
+    return _at(values, i)
+
+
+@register_jitable(forceinline=True)
+def _mostly_one(values: Any, i: int) -> float:
+    return values[2] if values[0] == 0 else _one_of(values, i)
 
 
 @register_jitable(forceinline=True)
@@ -366,12 +375,18 @@ def _row_and_next(address: int, position: int, geometry: Any, operand: int) -> t
     return this, 0 if following == this else following
 
 
-def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any) -> Any:
-    """``(x, y, next_x, next_y, features, parameters, work) -> (state, d)`` for rows by address.
+@register_jitable(forceinline=True)
+def _nothing(work: Any, start: int, stop: int, features: int) -> None:
+    pass
 
-    The next rows, where not 0, are those that will be read after these. After each stretch of the
-    sums ``go_on(work, start, stop)`` is called: memory that is read and written in turns, by the
-    stretch and not by the row, is busy all the time.
+
+def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -> Any:
+    """``(rows, features, parameters, live, busy, work) -> (state, d)``.
+
+    Rows are two addresses, and those of the rows that will be read after these, or 0. While they
+    are summed, ``go_on(work, start, stop, features)`` is called for every stretch, if ``busy``:
+    memory that is read and written in turns, by the stretch and not by the row, is never idle. Not
+    ``live``, there is nothing to be summed.
     """
     init, accumulate, finalize, _, revisit, reaccumulate, _, _ = distance
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
@@ -391,18 +406,27 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any) -> Any:
 
     @jitable()
     def measure(
-        x: int, y: int, next_x: int, next_y: int, features: int, parameters: Any, work: Any
+        rows: Any, features: int, parameters: Any, live: bool, busy: bool, work: Any
     ) -> Any:
+        x, y, next_x, next_y = rows
         state = init(0.0, *parameters)
-        for start in range(0, features, _BLOCK):
-            stop = min(start + _BLOCK, features)
-            at, length = start * size, stop - start
-            if next_x != 0:
-                prefetch(next_x + at, length * size)
-            if next_y != 0:
-                prefetch(next_y + at, length * size)
-            state = first_pass(state, row(x + at, length), row(y + at, length))
-            go_on(work, start, stop)
+        whole = features - features % _BLOCK
+        for start in range(0, whole, _BLOCK):
+            if live:
+                at = start * size
+                if next_x != 0:
+                    prefetch(next_x + at, _BLOCK * size)
+                if next_y != 0:
+                    prefetch(next_y + at, _BLOCK * size)
+                state = first_pass(state, row(x + at, _BLOCK), row(y + at, _BLOCK))
+            if busy:
+                go_on(work, start, start + _BLOCK, features)
+        if whole < features:
+            at, rest = whole * size, features - whole
+            if live:
+                state = first_pass(state, row(x + at, rest), row(y + at, rest))
+            if busy:
+                go_on(work, whole, features, features)
         again, state = revisit(state)
         while again:
             state = further_pass(state, row(x, features), row(y, features))
@@ -410,6 +434,16 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any) -> Any:
         return state, finalize(state)
 
     return measure
+
+
+@register_jitable(forceinline=True)
+def _aligned(first: int, start: int, stop: int, features: int, size: int) -> tuple[int, int]:
+    """The stretch, moved to begin and end with a cache line of the array that begins at first.
+
+    Large NumPy arrays begin 16 bytes after one, and every vector stored would straddle two.
+    """
+    shift = (first % 64) // size
+    return max(start - shift, 0), features if stop == features else stop - shift
 
 
 def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
@@ -501,16 +535,21 @@ def _sweep_pair(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tuple
     """Writes both gradients of a sample while the next one is measured.
 
     Returns:
-        ``begin(c, state, d, x, y, gx, gy, features) -> work`` and ``go_on(work, start, stop)``, to
-        be called for every stretch of the row. No work is that of no features.
+        ``begin(c, state, d, x, y, gx, gy) -> work`` and ``go_on(work, start, stop, features)``, to
+        be called for every stretch of the row.
     """
     row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
     coefficients, slopes = _narrow(linear, storage, jitable)
 
-    @jitable(forceinline=False)
-    def write(how: Any, x: int, y: int, gx: int, gy: int, at: int, length: int) -> None:
-        c, s, d, narrow = how
-        at *= size
+    @jitable()
+    def begin(c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int) -> Any:
+        return c, s, d, coefficients(c, s, d), x, y, gx, gy
+
+    @jitable()
+    def go_on(work: Any, start: int, stop: int, features: int) -> None:
+        c, s, d, narrow, x, y, gx, gy = work
+        start, stop = _aligned(gx, start, stop, features, size)
+        at, length = start * size, stop - start
         xs, ys = row(x + at, length), row(y + at, length)
         gxs, gys = row(gx + at, length), row(gy + at, length)
         if narrow[0]:
@@ -524,80 +563,39 @@ def _sweep_pair(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tuple
                 gxs[k] = encode(c * dx)
                 gys[k] = encode(c * dy)
 
-    @jitable()
-    def begin(c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int, features: int) -> Any:
-        how = c, s, d, coefficients(c, s, d)
-        # Up to a cache line first: large NumPy arrays begin 16 bytes after one, and every vector
-        # stored would straddle two.
-        head = (-gx % 64) // size if features >= 512 else 0
-        if head > 0:
-            write(how, x, y, gx, gy, 0, head)
-        return how, x, y, gx, gy, head, features - head
-
-    @jitable()
-    def go_on(work: Any, start: int, stop: int) -> None:
-        how, x, y, gx, gy, head, features = work
-        length = min(stop, features) - start
-        if length > 0:
-            write(how, x, y, gx, gy, head + start, length)
-
     return begin, go_on
 
 
-def _sweep_three(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
-    """:func:`_sweep_pair` for the distances (a,p) and (a,n), and three gradients."""
-    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
-    coefficients, slopes = _narrow(linear, storage, jitable)
+def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> Any:
+    """The same for the distances (a,p) and (a,n), and three gradients.
 
-    @jitable(forceinline=False)
-    def write(first: Any, second: Any, rows: Any, grads: Any, at: int, length: int) -> None:
-        c1, s1, d1, narrow1 = first
-        c2, s2, d2, narrow2 = second
-        at *= size
+    In float64: the two parts of the anchor's may cancel, and the other two come with them.
+    """
+    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
+
+    @jitable()
+    def go_on(work: Any, start: int, stop: int, features: int) -> None:
+        (c1, s1, d1), (c2, s2, d2), rows, grads = work
+        start, stop = _aligned(grads[0], start, stop, features, size)
+        at, length = start * size, stop - start
         a, p, n = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
         ga, gp = row(grads[0] + at, length), row(grads[1] + at, length)
         gn = row(grads[2] + at, length)
-        if narrow1[0] and narrow2[0]:
-            for k in range(length):
-                ak, pk, nk = decode(a[k]), decode(p[k]), decode(n[k])
-                # The two parts may cancel: that takes float64.
-                da, _ = gradient(s1, d1, float64(ak), float64(pk))
-                da2, _ = gradient(s2, d2, float64(ak), float64(nk))
-                ga[k] = encode(c1 * da + c2 * da2)
-                gp[k] = encode(slopes(narrow1, ak, pk)[1])
-                gn[k] = encode(slopes(narrow2, ak, nk)[1])
-        else:
-            for k in range(length):
-                ak = float64(decode(a[k]))
-                da, dp = gradient(s1, d1, ak, float64(decode(p[k])))
-                da2, dn = gradient(s2, d2, ak, float64(decode(n[k])))
-                ga[k] = encode(c1 * da + c2 * da2)
-                gp[k] = encode(c1 * dp)
-                gn[k] = encode(c2 * dn)
+        for k in range(length):
+            ak = float64(decode(a[k]))
+            da, dp = gradient(s1, d1, ak, float64(decode(p[k])))
+            da2, dn = gradient(s2, d2, ak, float64(decode(n[k])))
+            ga[k] = encode(c1 * da + c2 * da2)
+            gp[k] = encode(c1 * dp)
+            gn[k] = encode(c2 * dn)
 
-    @jitable()
-    def begin(first: Any, second: Any, rows: Any, grads: Any, features: int) -> Any:
-        first = first[0], first[1], first[2], coefficients(*first)
-        second = second[0], second[1], second[2], coefficients(*second)
-        head = (-grads[0] % 64) // size if features >= 512 else 0
-        if head > 0:
-            write(first, second, rows, grads, 0, head)
-        return first, second, rows, grads, head, features - head
-
-    @jitable()
-    def go_on(work: Any, start: int, stop: int) -> None:
-        first, second, rows, grads, head, features = work
-        length = min(stop, features) - start
-        if length > 0:
-            write(first, second, rows, grads, head + start, length)
-
-    return begin, go_on
+    return go_on
 
 
-def _sweep_both(gradient: Any, linear: Any, storage: Any, jitable: Any) -> Any:
+def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
     """:func:`_sweep` for an operand that takes part in two distances."""
     decode, encode = storage.decode, storage.encode
-    sweep = _sweep(gradient, linear, storage, jitable)
+    sweep = _sweep(gradient, None, storage, jitable)
 
     @jitable(forceinline=False)
     def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
@@ -646,34 +644,39 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
         sum_x = doubles(sums[0] + t * features * 8, features)
         sum_y = doubles(sums[1] + t * features * 8, features)
         wanted = modes[0] != SKIP or modes[1] != SKIP
-        none = begin(0.0, prepare(init(0.0, *of_distance), 0.0), 0.0, 0, 0, 0, 0, 0)
-        work = none
-        for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
-            position = o * inner + inside
+        work, busy = begin(0.0, prepare(init(0.0, *of_distance), 0.0), 0.0, 0, 0, 0, 0), False
+        end = (segment + 1) * inner // segments
+        for inside in range(segment * inner // segments, end + 1):
+            # One round more than there are samples, for the gradients of the last one.
+            live = inside < end
+            if not (live or busy):
+                break
+            position = o * inner + min(inside, end - 1)
             x, next_x = _row_and_next(rows[0], position, geometry, 1)
             y, next_y = _row_and_next(rows[1], position, geometry, 2)
+            where = x, y, next_x, next_y
+            state, d = measure(where, features, of_distance, live, busy, work)
+            if not live:
+                break
             i = _offset(position, geometry, 5)
-            state, d = measure(x, y, next_x, next_y, features, of_distance, work)
             value, slopes = function((d,), _at(target, i), *of_loss)
-            w = _at(weight, i)
+            w = _mostly_one(weight, i)
             doubles(out, i + 1)[i] = w * value
             if not wanted:
                 continue
-            c = _times(w * _at(scale, i), slopes[0])
+            c = _times(w * _mostly_one(scale, i), slopes[0])
             gx = grads[0] + _offset(position, geometry, 3)
             gy = grads[1] + _offset(position, geometry, 4)
-            both = modes[0] == WRITE and modes[1] == WRITE and c != 0
             state = prepare(state, d)
-            if both:
-                work = begin(c, state, d, x, y, gx, gy, features)
+            busy = modes[0] == WRITE and modes[1] == WRITE and c != 0
+            if busy:
+                work = begin(c, state, d, x, y, gx, gy)
                 continue
-            work = none
             xs, ys = row(x, features), row(y, features)
             if modes[0] != SKIP:
                 sweep(modes[0], row(gx, features), sum_x, (c, state, d, xs, ys, 0))
             if modes[1] != SKIP:
                 sweep(modes[1], row(gy, features), sum_y, (c, state, d, xs, ys, 1))
-        go_on(work, 0, features)
 
     return task
 
@@ -681,9 +684,11 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
 def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap: bool) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = _jitable(distance[6] or _as_it_is)
-    begin, go_on = _sweep_three(gradient, distance[7], storage, jitable)
-    measure = _measure(distance, storage, jitable, go_on)
-    sweep = _sweep_both(gradient, distance[7], storage, jitable)
+    measure_and_write = _measure(
+        distance, storage, jitable, _sweep_three(gradient, storage, jitable)
+    )
+    measure = _measure(distance, storage, jitable)
+    sweep = _sweep_both(gradient, storage, jitable)
     if swap:
         third = measure
 
@@ -695,7 +700,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
 
         @jitable()
         def third(
-            x: int, y: int, next_x: int, next_y: int, features: int, parameters: Any, work: Any
+            rows: Any, features: int, parameters: Any, live: bool, busy: bool, work: Any
         ) -> Any:
             return init(0.0, *parameters), 0.0
 
@@ -717,37 +722,43 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         sum_p = doubles(sums[1] + t * features * 8, features)
         sum_n = doubles(sums[2] + t * features * 8, features)
         wanted = modes[0] != SKIP or modes[1] != SKIP or modes[2] != SKIP
-        nothing = 0.0, prepare(init(0.0, *of_distance), 0.0), 0.0
-        none = begin(nothing, nothing, (0, 0, 0), (0, 0, 0), 0)
-        work = none
-        for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
-            position = o * inner + inside
+        none = 0.0, prepare(init(0.0, *of_distance), 0.0), 0.0
+        work, busy = (none, none, (0, 0, 0), (0, 0, 0)), False
+        end = (segment + 1) * inner // segments
+        for inside in range(segment * inner // segments, end + 1):
+            # One round more than there are samples, for the gradients of the last one.
+            live = inside < end
+            if not (live or busy):
+                break
+            position = o * inner + min(inside, end - 1)
             at_a, next_a = _row_and_next(rows[0], position, geometry, 1)
             at_p, next_p = _row_and_next(rows[1], position, geometry, 2)
             at_n, next_n = _row_and_next(rows[2], position, geometry, 3)
+            where = at_a, at_p, next_a, next_p
+            s1, d1 = measure_and_write(where, features, of_distance, live, busy, work)
+            if not live:
+                break
+            s2, d2 = measure((at_a, at_n, 0, next_n), features, of_distance, True, False, 0)
+            s3, d3 = third((at_p, at_n, 0, 0), features, of_distance, True, False, 0)
             a, p, n = row(at_a, features), row(at_p, features), row(at_n, features)
             i = _offset(position, geometry, 7)
-            s1, d1 = measure(at_a, at_p, next_a, next_p, features, of_distance, work)
-            s2, d2 = measure(at_a, at_n, 0, next_n, features, of_distance, none)
-            s3, d3 = third(at_p, at_n, 0, 0, features, of_distance, none)
             value, slopes = judge(d1, d2, d3, _at(target, i), of_loss)
-            w = _at(weight, i)
+            w = _mostly_one(weight, i)
             doubles(out, i + 1)[i] = w * value
             if not wanted:
                 continue
-            c = w * _at(scale, i)
+            c = w * _mostly_one(scale, i)
             c1, c2, c3 = _times(c, slopes[0]), _times(c, slopes[1]), _times(c, slopes[2])
             s1, s2, s3 = prepare(s1, d1), prepare(s2, d2), prepare(s3, d3)
             at_ga = grads[0] + _offset(position, geometry, 4)
             at_gp = grads[1] + _offset(position, geometry, 5)
             at_gn = grads[2] + _offset(position, geometry, 6)
             write_all = modes[0] == WRITE and modes[1] == WRITE and modes[2] == WRITE
-            three = write_all and c1 != 0 and c2 != 0 and c3 == 0
-            if three:
-                rows_of, grads_of = (at_a, at_p, at_n), (at_ga, at_gp, at_gn)
-                work = begin((c1, s1, d1), (c2, s2, d2), rows_of, grads_of, features)
+            busy = write_all and c1 != 0 and c2 != 0 and c3 == 0
+            if busy:
+                grads_of = at_ga, at_gp, at_gn
+                work = (c1, s1, d1), (c2, s2, d2), (at_a, at_p, at_n), grads_of
                 continue
-            work = none
             if modes[0] != SKIP:
                 ap, an = (c1, s1, d1, a, p, 0), (c2, s2, d2, a, n, 0)
                 sweep(modes[0], row(at_ga, features), sum_a, ap, an)
@@ -757,7 +768,6 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             if modes[2] != SKIP:
                 an, pn = (c2, s2, d2, a, n, 1), (c3, s3, d3, p, n, 1)
                 sweep(modes[2], row(at_gn, features), sum_n, an, pn)
-        go_on(work, 0, features)
 
     return task
 
@@ -784,9 +794,9 @@ def _pointwise_task(function: Any, jitable: Any, gather: Any, scatter: Any) -> A
             i = _offset(position, geometry, geometry.shape[0] - 1)
             d = gather(rows, position, geometry)
             value, slopes = function(d, _at(target, i), *of_loss)
-            w = _at(weight, i)
+            w = _mostly_one(weight, i)
             doubles(out, i + 1)[i] = w * value
-            scatter(grads, modes, position, geometry, w * _at(scale, i), slopes)
+            scatter(grads, modes, position, geometry, w * _mostly_one(scale, i), slopes)
 
     return task
 
