@@ -167,7 +167,8 @@ def _run(
         shape = (samples, *signature.features)
         # Away from all singular points, with norms below 1.
         arrays = [np.full(shape, (1 + k) / 64, dtype) for k in range(signature.arrays)]
-        labels = [np.ones(samples)] if signature.labelled else []
+        # A list: labels of an array are looked at by a kernel of their own only where one is wrong.
+        labels = [[1] * samples] if signature.labelled else []
         function(*arrays, *labels, **options)
         api.value_and_grad(function)(*arrays, *labels, **options)
 

@@ -109,6 +109,7 @@ def test_roots_and_quotients_are_prepared_once_for_a_row():
         gradient=lambda state, d, x, y: ((x - y) * state[0], (y - x) * state[0]),
     )
     fastcos.check_distance(norm)
+    fastcos.check_distance(norm._replace(linear=lambda state, d: (1 / d, 1.0, 1 / d, 1.0, 0.0)))
     f = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)
     own, theirs = (
         f(A, P, N, distance_function=d, margin=9.0, swap=True)
@@ -142,6 +143,13 @@ def test_check_distance_accepts_the_built_in_ones(name):
 def test_check_distance_accepts_mine_and_lp():
     fastcos.check_distance(MINE)
     fastcos.check_distance(distances.lp(3.5))
+
+
+def test_check_distance_finds_a_wrong_linear():
+    wrong = distances.euclidean()._replace(linear=lambda state, d: (1 / d, 1.0, 1 / d, 1.0, 0.0))
+    fastcos.check_distance(wrong._replace(parameters=(0.0,)))
+    with pytest.raises(ValueError, match="linear of euclidean is wrong"):
+        fastcos.check_distance(wrong._replace(parameters=(1e-2,)))
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ class _Fused(torch.autograd.Function):
         if grads is None or upstream.item() != 1:
             adapter = _vetted() if composite else _arrays()
             problem = _restored(bare, ctx.saved_tensors)
+            upstream = upstream.resolve_neg()
             grads = _dispatch.solve(problem, wanted, upstream, adapter=adapter, valued=False)[1]
         found = dict(zip(wanted, grads, strict=True))
         return None, None, None, *[found.get(name) for name in names]
