@@ -15,21 +15,6 @@ from numba import carray, types
 from numba.extending import intrinsic, overload, register_jitable
 
 
-def _reinterpret(source: Any, target: Any) -> Any:
-    @intrinsic
-    def cast(typingctx: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.bitcast(args[0], context.get_value_type(signature.return_type))
-
-        return target(source), codegen
-
-    return cast
-
-
-_float_of_bits = _reinterpret(types.uint32, types.float32)
-_bits_of_float = _reinterpret(types.float32, types.uint32)
-
-
 @intrinsic
 def _half_to_float(typingctx: Any, word: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -42,6 +27,32 @@ def _half_to_float(typingctx: Any, word: Any) -> Any:
 def _float_to_half(typingctx: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(types.float32), codegen
+
+
+# In 32 bits throughout: Numba's own arithmetic would widen to 64, for half as many lanes.
+@intrinsic
+def _bfloat_to_float(typingctx: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = ir.IntType(32)
+        return builder.bitcast(builder.shl(builder.zext(args[0], bits), bits(16)), ir.FloatType())
+
+    return types.float32(types.uint16), codegen
+
+
+@intrinsic
+def _float_to_bfloat(typingctx: Any, value: Any) -> Any:
+    # To nearest, ties to even; a NaN keeps its quiet bit, which the carry could clear.
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = ir.IntType(32)
+        bits = builder.bitcast(args[0], word)
+        high = builder.lshr(bits, word(16))
+        half = builder.add(builder.and_(high, word(1)), word(0x7FFF))
+        rounded = builder.lshr(builder.add(bits, half), word(16))
+        is_nan = builder.fcmp_unordered("uno", args[0], args[0])
+        chosen = builder.select(is_nan, builder.or_(high, word(0x40)), rounded)
+        return builder.trunc(chosen, ir.IntType(16))
 
     return types.uint16(types.float32), codegen
 
@@ -63,18 +74,12 @@ def _encode_half(value: Any) -> Any:
 
 @register_jitable(forceinline=True)
 def _decode_bfloat(word: Any) -> Any:
-    return _float_of_bits(types.uint32(word) << types.uint32(16))
+    return _bfloat_to_float(word)
 
 
 @register_jitable(forceinline=True)
 def _encode_bfloat(value: Any) -> Any:
-    # To nearest, ties to even; a NaN keeps its quiet bit, which the carry could clear.
-    narrow = types.float32(value)
-    bits = _bits_of_float(narrow)
-    odd = (bits >> types.uint32(16)) & types.uint32(1)
-    rounded = (bits + types.uint32(0x7FFF) + odd) >> types.uint32(16)
-    quiet = (bits >> types.uint32(16)) | types.uint32(0x40)
-    return types.uint16(rounded if narrow == narrow else quiet)
+    return _float_to_bfloat(types.float32(value))
 
 
 def _pointer_to(word: Any) -> Any:
