@@ -646,6 +646,8 @@ def _poincare() -> Distance:
     def linear(state: State, d: Any) -> State:
         out_x, out_y, factor, inverse, scale = state
         along = scale * inverse
+        if along == 0:
+            return along, along, along, along, along
         return factor * along, 1 + out_x / along, factor * along, 1 + out_y / along, 0 * along
 
     return Distance(

@@ -1,6 +1,7 @@
 """A user's own distance stands where the built-in ones do, by one record."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -143,6 +144,27 @@ def test_check_distance_accepts_the_built_in_ones(name):
 def test_check_distance_accepts_mine_and_lp():
     fastcos.check_distance(MINE)
     fastcos.check_distance(distances.lp(3.5))
+
+
+@pytest.mark.parametrize("samples", [2, 4000])
+def test_what_a_function_raises_is_not_lost(samples, monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda hook: shown.append(str(hook.exc_value)))
+
+    def accumulate(state, x, y):
+        if x < 0:
+            raise ValueError("negative")
+        return (state[0] + abs(x - y),)
+
+    strict = Distance(
+        "strict", lambda zero: (zero,), accumulate, lambda s: s[0], lambda s, d, x, y: (1.0, -1.0)
+    )
+    x = np.ones((samples, 9))
+    assert (fastcos.paired_distance(x, x, strict) == 0).all()
+    x[-1, 3] = -1
+    with pytest.raises(RuntimeError, match="function of the distance raised"):
+        fastcos.paired_distance(x, x, strict)
+    assert shown == ["negative"]
 
 
 def test_check_distance_finds_a_wrong_linear():

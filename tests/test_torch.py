@@ -175,6 +175,44 @@ def test_what_is_not_wanted_is_not_computed(generator, monkeypatch, name):
             assert not ours(ins, y).requires_grad
 
 
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_memory_of_large_gradients_is_used_again_and_by_one_at_a_time(generator, dtype):
+    from fastcos.adapters.torch import arrays
+
+    x, y = (rows(generator, 1500, 128, dtype=dtype).requires_grad_() for _ in range(2))
+
+    def step():
+        ft.pairwise_distance(x, y).sum().backward()
+
+    step()
+    first, held = x.grad.data_ptr(), x.grad.clone()
+    view, numbers = x.grad[3:5], x.grad[7].view(torch.uint8).numpy()
+    x.grad = None
+    assert torch.equal(view, held[3:5])
+    y.grad = None
+    for _ in range(2):  # a view and an array still hold the memory of the first
+        step()
+        assert x.grad.data_ptr() != first != y.grad.data_ptr()
+        assert torch.equal(view, held[3:5])
+        assert (numbers == held[7].view(torch.uint8).numpy()).all()
+        assert torch.equal(x.grad, held)
+        x.grad = y.grad = None
+    del view, numbers
+    step()
+    assert first in (x.grad.data_ptr(), y.grad.data_ptr())
+    assert torch.equal(x.grad, held)
+    assert not x.grad._is_view()
+    (alone,) = torch.autograd.grad(ft.pairwise_distance(x, y).sum(), x)
+    alone.detach_()
+    # No more is kept than that.
+    wide = torch.ones(1, (40 << 20) // 4)
+    for _ in range(3):
+        arrays.empty_like(wide, -1, torch.float32)
+        arrays.empty_like(wide[:, 1:], -1, torch.float32)
+    kept = sum(memory.size for blocks in arrays._kept.values() for memory in blocks)
+    assert 0 < kept <= arrays._KEPT_AT_MOST
+
+
 @pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_plain_measures_run_fused(generator, launches, name, dtype):

@@ -136,12 +136,14 @@ def _new(like: Tensor, dtype: Dtype) -> Tensor:
     words = memory.view()
     if size <= _KEPT_AT_MOST:
         weakref.finalize(words, _keep, memory).atexit = False
-    return torch.from_numpy(words).view(dtype).view(like.shape)
+    # Not a view any more, which could not be detached in place.
+    return torch.from_numpy(words).view(dtype).view(like.shape).detach()
 
 
 def _keep(memory: Any) -> None:
     """Takes the memory of a gradient that nobody holds any more."""
-    if sum([size * len(blocks) for size, blocks in [*_kept.items()]]) + memory.size > _KEPT_AT_MOST:
+    others = sum([size * len(_kept.get(size, ())) for size in list(_kept)])
+    if others + memory.size > _KEPT_AT_MOST:
         _kept.clear()
     _kept.setdefault(memory.size, collections.deque()).append(memory)
 

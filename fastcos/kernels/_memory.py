@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import binding as llvm
 from llvmlite import ir
-from numba import carray, types
+from numba import carray, config, types
 from numba.extending import intrinsic, overload, register_jitable
 
 
@@ -202,15 +202,14 @@ def prefetch(address: Any, size: Any) -> None:
 
 @intrinsic
 def call(typingctx: Any, function: Any, first: Any, second: Any) -> Any:
-    """Calls the C function of two int64 arguments at an address."""
+    """Calls the C function of two int64 arguments at an address, and returns its int64."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         long = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [long, long])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
-        return context.get_dummy_value()
+        kind = ir.FunctionType(long, [long, long])
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
 
-    return types.void(types.int64, types.int64, types.int64), codegen
+    return types.int64(types.int64, types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -228,9 +227,10 @@ def fma(a: Any, b: Any, c: Any) -> Any:
 
 
 def has_fma() -> bool:
-    """Whether the processor has an instruction for it; a call to the C library is slow."""
-    features = llvm.get_host_cpu_features()
-    return bool(features.get("fma", True))
+    """Whether the processor compiled for has an instruction for it: the C library's is slow."""
+    if config.CPU_NAME or config.CPU_FEATURES:
+        return "+fma" in (config.CPU_FEATURES or "")
+    return bool(llvm.get_host_cpu_features().get("fma", True))
 
 
 class Storage(NamedTuple):

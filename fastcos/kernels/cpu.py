@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from numba import float32, float64, int64, prange, void
+from numba import float32, float64, int64, prange
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import register_jitable
 
@@ -183,14 +183,19 @@ def all_signs() -> Callable[[int, int, int], bool]:
 # --------------------------------------------------------------------------------------------------
 
 
+_kernels: dict[tuple[Any, ...], Any] = {}
+
+
 def _compiled(*key: Any) -> Any:
-    # Under Numba's lock, or threads that need a kernel at once would each compile it.
-    with global_compiler_lock:
-        return _compiled_once(*key)
+    if key not in _kernels:
+        # Under Numba's lock, or threads that need a kernel at once would each compile it.
+        with global_compiler_lock:
+            if key not in _kernels:
+                _kernels[key] = _kernel(*key)
+    return _kernels[key]
 
 
-@functools.cache
-def _compiled_once(
+def _kernel(
     body: Callable[..., Callable[..., None]],
     function: Callable[..., Any],
     distance: Functions,
@@ -207,20 +212,23 @@ def _compiled_once(
     task = body(_jitable(function), tuple(map(_jitable, distance)), STORAGE[dtype], jitable)
     unpack = _unpacker(operands, parameters, jitable)
 
-    def kernel(t: int, block: int) -> None:
+    def kernel(t: int, block: int) -> int:
         out, arrays, order, numbers, of_distance, of_loss = unpack(block)
         task(t, out, arrays, order, numbers, of_distance, of_loss)
+        return 1  # a function that raises makes it 0
 
     kernel.__qualname__ += f"_{tag}"
-    return exported(kernel, void(int64, int64), cache=ours)
+    return exported(kernel, int64(int64, int64), cache=ours)
 
 
 @functools.cache
 def _loop(parallel: bool) -> Any:
     def loop(kernel: int, block: Any, tasks: int, losses: int, samples: int) -> float:
-        address = block.ctypes.data
+        address, done = block.ctypes.data, 0
         for t in prange(tasks):
-            call(kernel, t, address)
+            done += call(kernel, t, address)
+        if done < tasks:
+            raise RuntimeError("a function of the distance raised the exception shown on stderr")
         return _total(doubles(losses, samples))
 
     loop.__qualname__ += f"_{_digest(_source_digest(), str(parallel))}"
@@ -427,10 +435,11 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
                 state = first_pass(state, row(x + at, rest), row(y + at, rest))
             if busy:
                 go_on(work, whole, features, features)
-        again, state = revisit(state)
-        while again:
-            state = further_pass(state, row(x, features), row(y, features))
+        if live:
             again, state = revisit(state)
+            while again:
+                state = further_pass(state, row(x, features), row(y, features))
+                again, state = revisit(state)
         return state, finalize(state)
 
     return measure
@@ -449,8 +458,9 @@ def _aligned(first: int, start: int, stop: int, features: int, size: int) -> tup
 def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """The gradient of one distance in float32, for distances whose gradient is linear.
 
-    ``r (u x - y + e)`` loses nothing to cancellation: u and e are two float32 numbers each, and the
-    larger product is subtracted before it is rounded. Each component is right to 2 ulp.
+    ``r (u x - y + e)`` loses nothing to cancellation: u is two float32 numbers, and y is subtracted
+    from the product with the larger one before that is rounded. Each component is right to 2 ulp;
+    where e cancels the rest, to 2 ulp of the largest, for e is far below the distance.
 
     Returns:
         ``coefficients(c, state, d) -> (fits, ...)``, for ``c`` times the gradient, and
@@ -466,16 +476,16 @@ def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
 
     @jitable()
     def slopes(coefficients: Any, x: Any, y: Any) -> Any:
-        rx, ux, vx, ry, uy, vy, e, f = coefficients[1:]
-        to_x = ((fma(ux, x, -y) + e) + fma(vx, x, f)) * rx
-        return to_x, ((fma(uy, y, -x) - e) + fma(vy, y, -f)) * ry
+        rx, ux, vx, ry, uy, vy, e = coefficients[1:]
+        to_x = (fma(ux, x, -y) + fma(vx, x, e)) * rx
+        return to_x, (fma(uy, y, -x) + fma(vy, y, -e)) * ry
 
     if fits_none:
 
         @jitable()
         def coefficients(c: float, s: Any, d: float) -> Any:
             o = float32(0)
-            return False, o, o, o, o, o, o, o, o
+            return False, o, o, o, o, o, o, o
 
     else:
 
@@ -484,8 +494,8 @@ def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
             rx, ux, ry, uy, e = linear(s, d)
             rx, ry = c * rx, c * ry
             fits = in_range(rx) and in_range(ux) and in_range(ry) and in_range(uy)
-            fits = fits and abs(e) < 2.0**100 and abs(d) < 2.0**100
-            hx, hy, he = float32(ux), float32(uy), float32(e)
+            fits = fits and 2.0**10 * abs(e) <= abs(d) < 2.0**100
+            hx, hy = float32(ux), float32(uy)
             return (
                 fits,
                 float32(rx),
@@ -494,8 +504,7 @@ def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
                 float32(ry),
                 hy,
                 float32(uy - hy),
-                he,
-                float32(e - he),
+                float32(e),
             )
 
     return coefficients, slopes
