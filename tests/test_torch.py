@@ -179,7 +179,7 @@ def test_what_is_not_wanted_is_not_computed(generator, monkeypatch, name):
 def test_memory_of_large_gradients_is_used_again_and_by_one_at_a_time(generator, dtype):
     from fastcos.adapters.torch import arrays
 
-    x, y = (rows(generator, 1500, 128, dtype=dtype).requires_grad_() for _ in range(2))
+    x, y = (rows(generator, 5000, 128, dtype=dtype).requires_grad_() for _ in range(2))
 
     def step():
         ft.pairwise_distance(x, y).sum().backward()

@@ -39,7 +39,7 @@ _ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
 # and takes them anew, page by page, which costs more than to compute what goes into them: 496
 # page faults, a third of the time of a call, at 4096 x 128.
 _kept: dict[int, collections.deque[Any]] = {}
-_KEPT_FROM, _KEPT_AT_MOST = 256 << 10, 64 << 20
+_KEPT_FROM, _KEPT_AT_MOST = 1 << 20, 64 << 20
 
 
 def float_name(dtype: Dtype) -> str | None:
