@@ -37,7 +37,8 @@ class Distance(NamedTuple):
             and with which state. It must come to an end.
         reaccumulate: ``(state, x, y) -> state`` of such a further pass; needed with ``revisit``.
         prepare: Optional, ``(state, d) -> state`` that ``gradient`` is given in place of the one
-            that the sums left: roots and quotients, taken once for a row.
+            that the sums left: roots and quotients, taken once for a row. It is called with the
+            state of no component, too, and what it returns for that is not used.
         linear: Optional, ``(state, d) -> (rx, ux, ry, uy, e)``, of the state that ``gradient`` is
             given. Where the gradient is ``rx (ux x - y + e)`` and ``ry (uy y - x - e)``, this lets
             kernels of float32 and of half types compute it in float32, to the same accuracy.

@@ -62,7 +62,7 @@ def pair(loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: st
         dtype: Of the operands and gradients.
 
     Returns:
-        What :func:`arguments` and a loop take: ``address``, of compiled code.
+        Numba's callback; its ``address`` is what a loop takes.
     """
     return _compiled(_pair, loss.function, distance, parameters, 2, dtype)
 
@@ -87,8 +87,8 @@ def pointwise(loss: Loss, parameters: tuple[int, int], dtype: str) -> Any:
 def serial() -> Callable[..., float]:
     """The loop over tasks on the calling thread.
 
-    Its arguments: the address of the kernel, its :func:`arguments`, how many tasks, the address of
-    the losses and how many they are.
+    Its arguments: the address of the kernel, what :func:`packer` made as an int64 array, how many
+    tasks, the address of the losses and how many they are.
 
     Returns:
         The loop; it returns the sum of the losses.
@@ -440,7 +440,7 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
             while again:
                 state = further_pass(state, row(x, features), row(y, features))
                 again, state = revisit(state)
-        return state, finalize(state)
+        return state, finalize(state) if live else 0.0
 
     return measure
 
