@@ -312,7 +312,7 @@ Scanned digits of {pixels} pixels: {len(split.train)} to learn from, {count} hel
   score          how alike two images are: their cosine, or minus their Euclidean distance
   ROC-AUC, EER   of telling pairs of one digit from others by score, over {pairs:,} held-out pairs
   1-NN accuracy  of naming held-out images after the most similar training image
-On its first run every loss compiles its kernels, some 10 s.
+On its first run every loss compiles its kernels, some 5 s.
 """
 
 
