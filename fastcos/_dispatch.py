@@ -358,8 +358,8 @@ def _go(
     if grad_output is not None:
         scale, kept = _upstream(adapter, grad_output, call.shape if none else (), denominator)
     grads = [
-        None if d is None else given[name] if name in given else adapter.empty_like(x, call.axis, d)
-        for name, x, d in zip(problem.names, operands, call.grads, strict=True)
+        _buffer(adapter, given, call.axis, *each)
+        for each in zip(problem.names, operands, call.grads, strict=True)
     ]
     losses = adapter.scratch(call.shape, operands[0])
     total = _launched(

@@ -6,71 +6,21 @@ and a threading layer is for life.
 
 import asyncio
 import concurrent.futures
-import importlib
+import functools
 import multiprocessing
 import os
-import signal
-import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
+import scenarios
+from scenarios import each_layer
 
 import fastcos
 
-LAYERS = {"omp": "omppool", "workqueue": "workqueue", "tbb": "tbbpool"}
-SECONDS = 240
-
-
-def _present(layer):
-    try:
-        importlib.import_module(f"numba.np.ufunc.{LAYERS[layer]}")
-    except ImportError:
-        return False
-    return True
-
-
-each_layer = pytest.mark.parametrize(
-    "layer",
-    [
-        pytest.param(x, marks=pytest.mark.skipif(not _present(x), reason=f"no {x} here"))
-        for x in LAYERS
-    ],
-)
+run = functools.partial(scenarios.run, __file__, 240)
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-
-
-def run(layer, scenario, *arguments, numba_threads=2, omp_threads=2):
-    """A scenario in a process of its own, which says that it came to its end."""
-    environment = {
-        **os.environ,
-        "NUMBA_THREADING_LAYER": layer,
-        # Threads on a machine of one core too: what is safe does not depend on cores.
-        "NUMBA_NUM_THREADS": str(numba_threads),
-        "OMP_NUM_THREADS": str(omp_threads),
-        # More threads than cores, who wait spinning, take turns of 8 ms.
-        "OMP_WAIT_POLICY": "passive",
-    }
-    with subprocess.Popen(
-        [sys.executable, __file__, scenario, layer, *map(str, arguments)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            # With its children, who hold the other end of the pipe.
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            output, _ = process.communicate()
-            pytest.fail(f"{scenario} did not end in {SECONDS} s\n{output}")
-    assert process.returncode == 0, output
-    assert output.splitlines()[-1] == f"{scenario} ended", output
 
 
 # --------------------------------------------------------------------------------------------------
@@ -280,7 +230,7 @@ def workers(layer, backend):
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_joblib(backend):
     pytest.importorskip("joblib")
-    run(next(filter(_present, LAYERS)), "workers", backend)
+    run(next(filter(scenarios.present, scenarios.LAYERS)), "workers", backend)
 
 
 # --------------------------------------------------------------------------------------------------

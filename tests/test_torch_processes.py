@@ -4,71 +4,21 @@ Each test runs this file as a script in a process of its own, for a crash takes 
 and a threading layer is for life.
 """
 
+import functools
 import importlib
-import os
 import pathlib
-import signal
-import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
+import scenarios
+from scenarios import each_layer
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
 
-LAYERS = {"omp": "omppool", "workqueue": "workqueue", "tbb": "tbbpool"}
-SECONDS = 120
-
-
-def _present(layer):
-    try:
-        importlib.import_module(f"numba.np.ufunc.{LAYERS[layer]}")
-    except ImportError:
-        return False
-    return True
-
-
-each_layer = pytest.mark.parametrize(
-    "layer",
-    [
-        pytest.param(x, marks=pytest.mark.skipif(not _present(x), reason=f"no {x} here"))
-        for x in LAYERS
-    ],
-)
-
-
-def run(layer, scenario, *arguments, threads=2, numba_threads=2):
-    """A scenario in a process of its own, which says that it came to its end."""
-    environment = {
-        **os.environ,
-        "NUMBA_THREADING_LAYER": layer,
-        # Two threads on a machine of one core too: what is safe does not depend on cores.
-        "NUMBA_NUM_THREADS": str(numba_threads),
-        "OMP_NUM_THREADS": str(threads),
-        # More threads than cores, who wait spinning, take turns of 8 ms.
-        "OMP_WAIT_POLICY": "passive",
-    }
-    with subprocess.Popen(
-        [sys.executable, __file__, scenario, layer, *map(str, arguments)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            # With its children, who hold the other end of the pipe.
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            output, _ = process.communicate()
-            pytest.fail(f"{scenario} did not end in {SECONDS} s\n{output}")
-    assert process.returncode == 0, output
-    assert output.splitlines()[-1] == f"{scenario} ended", output
+run = functools.partial(scenarios.run, __file__, 120)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -266,7 +216,7 @@ def thread_count(layer, count):
 @pytest.mark.parametrize(("threads", "numba_threads"), [(1, 2), (2, 4)])
 def test_the_number_of_threads_of_torch_stays(layer, threads, numba_threads):
     # Numba, when it starts, sets the number for all who use the same OpenMP.
-    run(layer, "thread_count", threads, threads=threads, numba_threads=numba_threads)
+    run(layer, "thread_count", threads, omp_threads=threads, numba_threads=numba_threads)
 
 
 # --------------------------------------------------------------------------------------------------
