@@ -127,6 +127,15 @@ def host(array: Array) -> Array:
     return array
 
 
+def elsewhere(operands: Sequence[Any]) -> None:
+    """What to enter where the arrays are on another device than the current one."""
+
+
+def number(array: Array) -> float:
+    """A number that was computed."""
+    return float(array)
+
+
 _KINDS = {"float64": DOUBLES, "float32": FLOATS, "int64": LONGS, "int8": BYTES, "bool": BOOLS}
 
 

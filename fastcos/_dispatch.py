@@ -15,16 +15,20 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from fastcos import _plan
+from fastcos import _on_device, _on_host, _plan
 from fastcos.distances import DISTANCES, Distance, Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS
 from fastcos.losses import Loss
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
 # goes to NumPy, which reads lists, scalars, data frames and whatever else has numbers in it.
-_ADAPTERS = {"numpy": "fastcos.adapters.numpy", "torch": "fastcos.adapters.torch.arrays"}
+_ADAPTERS = {
+    "numpy": "fastcos.adapters.numpy",
+    "cupy": "fastcos.adapters.cupy",
+    "torch": "fastcos.adapters.torch.arrays",
+}
 # Arrays that NumPy would read too, silently and as a copy on the host.
-_NOT_YET = ("cupy", "jax", "jaxlib", "tensorflow")
+_NOT_YET = ("jax", "jaxlib", "tensorflow")
 
 
 class Problem(NamedTuple):
@@ -104,7 +108,7 @@ def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
         if library in _NOT_YET:
             return TypeError(
                 f"{name} is a {library} array ({type(value).__name__}), which fastcos does not take"
-                " yet: pass NumPy arrays or torch tensors"
+                " yet: pass NumPy arrays, CuPy arrays or torch tensors"
             )
         if library is not None:
             seen.setdefault(library, name)
@@ -118,7 +122,10 @@ def _library(kind: type) -> str | None:
     if issubclass(kind, (type(None), bool, int, float, list, tuple)):
         return None
     library = kind.__module__.partition(".")[0]
-    return library if library in (*_ADAPTERS, *_NOT_YET) else "numpy"
+    if library in (*_ADAPTERS, *_NOT_YET):
+        return library
+    # Memory of a GPU under whatever name is as good as CuPy's.
+    return "cupy" if hasattr(kind, "__cuda_array_interface__") else "numpy"
 
 
 _adapter = functools.cache(importlib.import_module)
@@ -135,10 +142,10 @@ class _Call(NamedTuple):
         in_place: Per operand, whether its rows are read where they lie.
         grads: Per operand, the dtype of its gradient, or None where none is wanted.
         grads_in_place: Per operand, whether its gradient is written where it is wanted.
-        kernel: The address of what runs; 0 where there is no sample.
-        pack: Lays out its arguments.
-        parallel: Whether it is worth sharing out to threads.
-        passes: How often it runs, and over what.
+        device: The GPU that the arrays are on, or -1.
+        where: What runs kernels there, :mod:`fastcos._on_host` or :mod:`fastcos._on_device`.
+        passes: Over what a kernel runs; none where there is no sample.
+        kernels: What runs, for each pass.
     """
 
     axis: int
@@ -148,10 +155,10 @@ class _Call(NamedTuple):
     in_place: tuple[bool, ...]
     grads: tuple[Any, ...]
     grads_in_place: tuple[bool, ...]
-    kernel: int
-    pack: Callable[..., bytes] | None
-    parallel: bool
+    device: int
+    where: Any
     passes: tuple[_plan.Pass, ...]
+    kernels: tuple[Any, ...]
 
 
 def evaluate(problem: Problem) -> Any:
@@ -178,13 +185,29 @@ def solve(
     The value is of dtype ``result``, or of that which is computed in; it may be None where it is
     not ``valued``. Everything that can be wrong is found before a byte of the caller's is written.
     """
+    adapter = adapter or adapter_for(problem, grad_output)
+    elsewhere = adapter.elsewhere(problem.operands)
+    if elsewhere is None:
+        return _solve(adapter, problem, wanted, grad_output, out, result, valued)
+    with elsewhere:
+        return _solve(adapter, problem, wanted, grad_output, out, result, valued)
+
+
+def _solve(
+    adapter: Any,
+    problem: Problem,
+    wanted: tuple[str, ...],
+    grad_output: Any,
+    out: tuple[Any, ...] | None,
+    result: Any,
+    valued: bool,
+) -> tuple[Any, tuple[Any, ...]]:
     distance = problem.distance
     if distance is not None and not isinstance(distance, Distance):
         if wanted:
             raise _unknown_gradient(distance)
         problem, distance = _measured(problem), None
     names, weight_name = problem.names, problem.weight_name
-    adapter = adapter or adapter_for(problem, grad_output)
     reduction = _plan.check_reduction(problem.reduction)
     axis = _plan.check_axis(problem.axis)
     functions = distance and distance.functions
@@ -222,15 +245,15 @@ def solve(
         wants,
         counts,
     )
-    shape = call.shape
-    target = _labels(adapter, problem, shape)
+    shape, where = call.shape, call.where
+    target = _labels(adapter, problem, call)
     weight = upstream = 1.0
     if problem.weight is not None:
-        weight = _per_sample(adapter, weight_name, problem.weight, shape)
+        weight = _per_sample(adapter, weight_name, problem.weight, shape, call.device)
     if grad_output is not None:
         each = shape if reduction == "none" else ()
-        upstream = _per_sample(adapter, "grad_output", grad_output, each)
-    denominator = _denominator(reduction, weight, call.samples)
+        upstream = _per_sample(adapter, "grad_output", grad_output, each, call.device)
+    denominator = _denominator(adapter, reduction, weight, call.samples)
     buffer = functools.partial(_buffer, adapter, given, call.axis)
     grads = [*map(buffer, names, arrays, call.grads)]
     slopes = None
@@ -242,23 +265,29 @@ def solve(
             _check_fit(weight_name, adapter.form(given[weight_name]), array.shape, own)
         slopes = given.get(weight_name, adapter.empty_like(array, -1, own))
 
-    scale = upstream / denominator if denominator else 0 * upstream
+    scale = _over(adapter, upstream, denominator)
     in_slopes = weight * scale if weight_name in wanted else None
     numbers = target, weight, scale, in_slopes
-    losses, total = _run(adapter, problem, call, dtype, arrays, numbers, grads)
+    like, none = arrays[0], reduction == "none"
+    if in_slopes is None:
+        losses = where.losses(adapter, shape, dtype, none, like)
+    else:
+        losses = adapter.scratch(shape, like)
+    total = _run(adapter, problem, call, dtype, arrays, numbers, grads, losses)
+    weighted, mean = losses, None
     if in_slopes is not None:
         losses = adapter.wrap(losses)
         weighted = losses * weight
-        total = float(weighted.sum())
-    else:
-        weighted = losses
+        mean = _over(adapter, adapter.number(weighted.sum()), denominator)
+    if not call.passes:
+        mean = math.nan if reduction == "mean" else 0.0
 
-    if reduction == "none":
+    if none:
         value = adapter.values(weighted, result or dtype)
+    elif mean is None:
+        value = where.value(adapter, total, denominator, result or dtype, like)
     else:
-        empty_mean = reduction == "mean" and not call.kernel
-        mean = total / denominator if denominator else (math.nan if empty_mean else 0.0)
-        value = adapter.scalar(mean, result or dtype, arrays[0])
+        value = adapter.scalar(mean, result or dtype, like)
     if out is None and wanted == names:
         return value, tuple([g if g.ndim else g[()] for g in grads])
     results: dict[str, Any] = dict(zip(names, grads, strict=True))
@@ -318,7 +347,7 @@ def _direct(
         return None
     dtype = adapter.common_dtype(forms)
     call = _prepared(adapter, loss, distance, dtype, names, tuple(forms), axis, grads, counts)
-    if not call.kernel or len(call.passes) > 1 or ADD in call.passes[0].modes:
+    if len(call.passes) != 1 or ADD in call.passes[0].modes:
         return None
     if not all(call.in_place) or not all(call.grads_in_place):
         return None
@@ -326,9 +355,9 @@ def _direct(
     if target:
         step = int(math.prod(target.shape) > 1)
         fits = target.shape in ((), call.shape) and _plan.is_packed(target)
-        if not target.aligned or not fits:
+        if not target.aligned or not fits or target.device != call.device:
             return None
-    denominator = _denominator(reduction, 1.0, call.samples)
+    denominator = _denominator(adapter, reduction, 1.0, call.samples)
     return _Direct(call, dtype, step, DOUBLES if kind is None else kind, denominator)
 
 
@@ -343,61 +372,63 @@ def _go(
 ) -> tuple[Any, tuple[Any, ...]]:
     """What :func:`solve` gives, for a direct call."""
     call, dtype, step, kind, denominator = direct
-    address, operands, target = adapter.address, problem.operands, problem.target
-    none = problem.reduction == "none"
+    address, operands, target, where = adapter.address, problem.operands, problem.target, call.where
+    none, on_device = problem.reduction == "none", call.device >= 0
     labels, checked = _NO_LABELS, True
     if problem.loss.labelled:
         labels = address(target), step, 1.0, kind
-        checked = kind == BOOLS or problem.validate is False
-        if given and not checked:
+        checked = not _to_be_checked(problem, kind, call.device)
+        if not checked and (given or on_device):
             # What the caller gave is left as it was by a call that fails.
-            checked = _are_signs(adapter, target, kind)
-            if not checked:
-                raise _wrong_label(adapter.host(target))
+            _check_labels(adapter, target, target, kind)
+            checked = True
     scale, kept = (0, 0, 1 / denominator, DOUBLES), None
     if grad_output is not None:
-        scale, kept = _upstream(adapter, grad_output, call.shape if none else (), denominator)
+        each = call.shape if none else ()
+        scale, kept = _upstream(adapter, grad_output, each, denominator, call.device)
     grads = [
         _buffer(adapter, given, call.axis, *each)
         for each in zip(problem.names, operands, call.grads, strict=True)
     ]
-    losses = adapter.scratch(call.shape, operands[0])
-    total = _launched(
+    losses = where.losses(adapter, call.shape, dtype, none, operands[0])
+    total = where.total(
         adapter,
-        call,
+        call.kernels[0],
         call.passes[0],
-        problem,
-        address(losses),
+        losses,
+        call.samples,
         [address(x) for x in operands],
         [0 if g is None else address(g) for g in grads],
         _NO_SUMS[: len(operands)],
         labels,
         _ONE,
         scale,
+        _parameters(problem),
+        operands[0],
     )
     del kept
     # A label that is neither 1 nor -1 gives a loss of NaN.
-    if not checked and math.isnan(total) and not _are_signs(adapter, target, kind):
-        raise _wrong_label(adapter.host(target))
+    if not checked and math.isnan(total):
+        _check_labels(adapter, target, target, kind)
     value = None
     if valued and none:
         value = adapter.values(losses, result or dtype)
     elif valued:
-        value = adapter.scalar(total / denominator, result or dtype, operands[0])
+        value = where.value(adapter, total, denominator, result or dtype, operands[0])
     return value, tuple([g if g.ndim or given else g[()] for g in grads if g is not None])
 
 
 def _upstream(
-    adapter: Any, grad_output: Any, samples: tuple[int, ...], denominator: float
+    adapter: Any, grad_output: Any, samples: tuple[int, ...], denominator: float, device: int
 ) -> tuple[tuple[int, int, float, int], Any]:
     """An upstream gradient over the denominator as a kernel takes it, and what is kept for it."""
     form = adapter.direct(grad_output)
-    if form and form.shape == samples and form.aligned:
+    if form and form.shape == samples and form.aligned and form.device == device:
         kind = adapter.label_kind(form.dtype)
         same = not any(form.strides)  # one number expanded, as the gradient of a sum is
         if kind in (DOUBLES, FLOATS) and (same or _plan.is_packed(form)):
             return (adapter.address(grad_output), int(not same), 1 / denominator, kind), None
-    upstream = _per_sample(adapter, "grad_output", grad_output, samples)
+    upstream = _per_sample(adapter, "grad_output", grad_output, samples, device)
     return _numbers(adapter, upstream / denominator, samples)
 
 
@@ -479,6 +510,7 @@ def _prepared(
         TypeError: a gradient's buffer of another dtype.
     """
     shapes = tuple(operand.shape for operand in operands)
+    device = _one_device(names, operands)
     if distance is None:
         if len(set(shapes)) > 1:
             raise ValueError(f"the distances have unequal shapes: {shapes}")
@@ -498,13 +530,16 @@ def _prepared(
             new = _plan.new(operand, axis, own)
             written.append(_plan.rows(new, axis, dtype) if grad else None)
         owns.append(own if grad else None)
-    kernel, pack, parallel, passes = 0, None, False, cast(tuple[_plan.Pass, ...], ())
+    where = _on_host if device < 0 else _on_device
+    passes, kernels = cast(tuple[_plan.Pass, ...], ()), []
     if math.prod(shape):
-        plan = _plan.plan(
-            shape, features, [layout for layout, _ in rows], [g and g[0] for g in written]
-        )
-        parallel, passes = plan.parallel, plan.passes
-        kernel, pack = _kernel(loss, distance, counts, len(rows), adapter.float_name(dtype))
+        layouts = [layout for layout, _ in rows]
+        into = [g and g[0] for g in written]
+        passes = _plan.plan(shape, features, layouts, into, on_device=device >= 0)
+        known_as = adapter.float_name(dtype)
+        kernels = [
+            where.kernel(loss, distance, counts, len(rows), known_as, run, device) for run in passes
+        ]
     return _Call(
         axis,
         shape,
@@ -513,45 +548,61 @@ def _prepared(
         tuple(there for _, there in rows),
         tuple(owns),
         tuple(g is None or g[1] for g in written),
-        kernel,
-        pack,
-        parallel,
+        device,
+        where,
         passes,
+        tuple(kernels),
     )
 
 
-def _kernel(
-    loss: Loss,
-    distance: Functions | None,
-    counts: tuple[int, int],
-    operands: int,
-    dtype: str,
-) -> tuple[int, Callable[..., bytes]]:
-    from fastcos.kernels import cpu
+def _one_device(names: tuple[str, ...], forms: Sequence[_plan.Form]) -> int:
+    """Where all of them are.
 
-    if distance is None:
-        kernel = cpu.pointwise(loss, counts, dtype)
-    else:
-        kernel = (cpu.pair if operands == 2 else cpu.triplet)(loss, distance, counts, dtype)
-    return kernel.address, cpu.packer(operands, sum(counts))
+    Raises:
+        ValueError: they are on two devices.
+    """
+    device = forms[0].device
+    for name, form in zip(names, forms, strict=True):
+        if form.device != device:
+            raise ValueError(
+                f"arrays on one device only: {names[0]} is on device {device} and {name} on device"
+                f" {form.device}"
+            )
+    return device
 
 
-def _labels(adapter: Any, problem: Problem, samples: tuple[int, ...]) -> tuple[Any, int]:
+def _labels(adapter: Any, problem: Problem, call: _Call) -> tuple[Any, int]:
     """The labels, or 0 where the loss has none, and how they are written."""
     if not problem.loss.labelled:
         return 0.0, DOUBLES
     given = adapter.asarray("target", problem.target)
-    _plan.check_per_sample("target", tuple(given.shape), samples)
+    _plan.check_per_sample("target", tuple(given.shape), call.shape)
+    _check_place(adapter, "target", given, call.device)
     labels, kind = adapter.labels(given)
-    if kind != BOOLS and problem.validate is not False and not _are_signs(adapter, labels, kind):
-        raise _wrong_label(adapter.host(given))
+    if _to_be_checked(problem, kind, call.device):
+        _check_labels(adapter, given, labels, kind)
     return labels, kind
 
 
-def _are_signs(adapter: Any, labels: Any, kind: int) -> bool:
+def _to_be_checked(problem: Problem, kind: int, device: int) -> bool:
+    """Whether labels have to be looked at: on a GPU that means to wait for it."""
+    asked = problem.validate or (problem.validate is None and device < 0)
+    return kind != BOOLS and asked
+
+
+def _check_labels(adapter: Any, given: Any, labels: Any, kind: int) -> None:
+    """Raises unless all labels are 1 or -1."""
     from fastcos.kernels import cpu
 
-    return cpu.all_signs()(adapter.address(labels), math.prod(labels.shape), kind)
+    labels = adapter.host(labels)
+    if not cpu.all_signs()(labels.ctypes.data, labels.size, kind):
+        raise _wrong_label(adapter.host(given))
+
+
+def _check_place(adapter: Any, name: str, array: Any, device: int) -> None:
+    there = adapter.form(array).device
+    if there != device:
+        raise ValueError(f"{name} is on device {there}, the operands are on device {device}")
 
 
 def _wrong_label(given: Any) -> ValueError:
@@ -565,14 +616,15 @@ def _wrong_label(given: Any) -> ValueError:
     )
 
 
-def _per_sample(adapter: Any, name: str, value: Any, samples: tuple[int, ...]) -> Any:
-    """A number, or a float64 array of one per sample."""
+def _per_sample(adapter: Any, name: str, value: Any, samples: tuple[int, ...], device: int) -> Any:
+    """A number, or a float64 array of one per sample; on a GPU always an array."""
     array = adapter.float64(name, value)
     _plan.check_per_sample(name, tuple(array.shape), samples)
-    return array if array.ndim else float(array)
+    _check_place(adapter, name, array, device)
+    return array if array.ndim else adapter.number(array)
 
 
-def _denominator(reduction: str, weight: Any, count: int) -> float:
+def _denominator(adapter: Any, reduction: str, weight: Any, count: int) -> Any:
     """What the sum of the weighted losses is divided by."""
     if reduction in ("none", "sum"):
         return 1.0
@@ -583,7 +635,20 @@ def _denominator(reduction: str, weight: Any, count: int) -> float:
     # Every weight counts once for each sample that it is broadcast to.
     size = math.prod(weight.shape)
     total = weight.sum() if reduction == "mean" else (weight != 0).sum()
-    return float(total) * (count // size if size else 0)
+    return adapter.number(total) * float(count // size if size else 0)
+
+
+def _over(adapter: Any, numerator: Any, denominator: Any) -> Any:
+    """The quotient; 0 where the denominator is 0."""
+    if isinstance(denominator, float):
+        return numerator / denominator if denominator else 0 * numerator
+    return adapter.quotient(numerator, denominator)
+
+
+def _parameters(problem: Problem) -> tuple[float, ...]:
+    distance = problem.distance
+    own = distance.parameters if isinstance(distance, Distance) else ()
+    return (*own, *problem.parameters)
 
 
 def _buffer(
@@ -603,18 +668,18 @@ def _run(
     arrays: list[Any],
     numbers: tuple[tuple[Any, int], Any, Any, Any],
     wanted: list[Any],
-) -> tuple[Any, float]:
+    losses: Any,
+) -> Any:
     """Runs the passes: the weighted loss of each sample, their sum, and the gradients.
 
     The numbers of the samples are the labels and how they are written, the weight, the scale, and
     either None or what the slopes are multiplied by where the losses are wanted without weights.
     """
-    losses = adapter.scratch(call.shape, arrays[0])
-    if not call.kernel:
+    if not call.passes:
         for buffer in wanted:
             if buffer is not None:
                 buffer[...] = 0
-        return losses, 0.0
+        return 0.0
 
     rows, views, grads = arrays, wanted, wanted
     if not all(call.in_place):
@@ -639,8 +704,8 @@ def _run(
     address = adapter.address
     row_addresses = tuple(map(address, rows))
     grad_addresses = tuple([0 if g is None else address(g) for g in grads])
-    total = 0.0
-    for run in call.passes:
+    total = None
+    for run, kernel in zip(call.passes, call.kernels, strict=True):
         added, sums = [], _NO_SUMS[: len(arrays)]
         if ADD in run.modes:
             added = [
@@ -648,18 +713,20 @@ def _run(
                 for mode in run.modes
             ]
             sums = tuple([0 if s is None else address(s) for s in added])
-        total = _launched(
+        total = call.where.total(
             adapter,
-            call,
+            kernel,
             run,
-            problem,
-            address(losses),
+            losses,
+            call.samples,
             row_addresses,
             grad_addresses,
             sums,
             label_numbers,
             weight_numbers,
             scale_numbers,
+            _parameters(problem),
+            arrays[0],
         )
         for grad, part in zip(grads, added, strict=False):
             if part is not None:
@@ -669,7 +736,7 @@ def _run(
         for view, grad in zip(views, grads, strict=True):
             if grad is not view:
                 view[...] = grad
-    return losses, total
+    return total
 
 
 # Numbers of the samples as kernels take them: address, step, constant, and how they are written.
@@ -677,54 +744,6 @@ def _run(
 _ONE = (0, 0, 1.0, DOUBLES)
 _NO_LABELS = (0, 0, 0.0, DOUBLES)
 _NO_SUMS = (0, 0, 0)
-
-
-def _launched(
-    adapter: Any,
-    call: _Call,
-    run: _plan.Pass,
-    problem: Problem,
-    losses: int,
-    rows: Sequence[int],
-    grads: Sequence[int],
-    sums: Sequence[int],
-    labels: tuple[int, int, float, int],
-    weight: tuple[int, int, float, int],
-    scale: tuple[int, int, float, int],
-) -> float:
-    """Runs the kernel over one pass; everything by address. Returns the sum of the losses."""
-    distance = problem.distance
-    assert call.pack
-    packed = call.pack(
-        losses,
-        run.inner,
-        run.segments,
-        call.features,
-        run.address,
-        run.geometry.shape[1],
-        labels[0],
-        labels[1],
-        labels[3],
-        weight[0],
-        weight[1],
-        weight[3],
-        scale[0],
-        scale[1],
-        scale[3],
-        *rows,
-        *grads,
-        *sums,
-        *run.modes,
-        labels[2],
-        weight[2],
-        scale[2],
-        *(distance.parameters if isinstance(distance, Distance) else ()),
-        *problem.parameters,
-    )
-    arguments = call.kernel, np.frombuffer(packed, np.int64), run.tasks, losses, call.samples
-    if call.parallel:
-        return _launch()(arguments, adapter.THREADS)
-    return _serial()(*arguments)
 
 
 def _numbers(
@@ -735,17 +754,3 @@ def _numbers(
         return (0, 0, given, DOUBLES), None
     array = adapter.numbers(given, samples)
     return (adapter.address(array), int(math.prod(array.shape) > 1), 1.0, kind), array
-
-
-@functools.cache
-def _serial() -> Callable[..., float]:
-    from fastcos.kernels import cpu
-
-    return cpu.serial()
-
-
-@functools.cache
-def _launch() -> Callable[..., float]:
-    from fastcos.kernels import _threads, cpu
-
-    return functools.partial(_threads.launch, cpu.threaded(), cpu.serial())

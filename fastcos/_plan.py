@@ -24,10 +24,14 @@ Strides = tuple[int, ...]
 
 REDUCTIONS = ("none", "sum", "mean", "sum_over_batch_size", "sum_by_nonzero_weights")
 
-# Below this many components a call is one task on the calling thread.
+# Below this many components a call is one task on the calling thread. Above, it is shared out in
+# tasks of that many components, but no more than so many tasks. The shape alone says how many, so
+# that sums do not depend on the threads.
 _SHARE_FROM = 1 << 15
-# Tasks of a pass that is shared out; a constant, so that sums do not depend on the threads.
+_TASK = 1 << 13
 _TASKS = 256
+# Tasks on a GPU: where each sample has gradients of its own, and where some are added up.
+_TASKS_OF_DEVICE, _SUMMING_TASKS_OF_DEVICE = 1 << 16, 1 << 12
 # Float64 sums held at a time, in components (32 MiB), unless one per row of the operand is more.
 _SUMS = 1 << 22
 
@@ -35,33 +39,33 @@ _SUMS = 1 << 22
 class Pass(NamedTuple):
     """One run of a kernel over all samples, which are numbered ``outer * inner``.
 
-    It comes in ``tasks`` pieces, ``outer * segments``; ``address`` is that of the geometry.
+    It comes in ``tasks`` pieces, ``outer * segments``; ``address`` is that of the geometry, and
+    ``parallel`` whether it is worth sharing out to threads.
     """
 
     geometry: npt.NDArray[np.int64]
     outer: int
     inner: int
     segments: int
+    features: int
     modes: tuple[int, ...]
     tasks: int
     address: int
-
-
-class Plan(NamedTuple):
-    """The passes of one call, and whether they are worth sharing out to threads."""
-
-    passes: tuple[Pass, ...]
     parallel: bool
 
 
 class Form(NamedTuple):
-    """What an array looks like; strides in units of so many bytes."""
+    """What an array looks like; strides in units of so many bytes.
+
+    ``device`` is the number of the GPU in whose memory it is, or -1.
+    """
 
     shape: Shape
     strides: Strides
     dtype: Any
     aligned: bool
     unit: int = 1
+    device: int = -1
 
 
 class Layout(NamedTuple):
@@ -77,7 +81,7 @@ def rows(form: Form, axis: int, dtype: Any) -> tuple[Layout, bool]:
     A row must be contiguous and of the computing dtype; the other axes may have any strides. An
     axis of 0 stands for rows of one component.
     """
-    shape, strides, own, aligned, unit = form
+    shape, strides, own, aligned, unit, _ = form
     strides = tuple(unit * stride for stride in strides)
     if axis:
         length, step = shape[axis], strides[axis]
@@ -203,7 +207,8 @@ def plan(
     features: int,
     operands: Sequence[Layout],
     grads: Sequence[Layout | None],
-) -> Plan:
+    on_device: bool = False,
+) -> tuple[Pass, ...]:
     """The passes that visit all samples and give every gradient asked for.
 
     Args:
@@ -211,6 +216,7 @@ def plan(
         features: The length of a row.
         operands: Where each operand's rows lie.
         grads: Where each gradient's rows lie, None where no gradient is wanted.
+        on_device: Whether a GPU does it.
     """
     axes = tuple(range(len(samples)))
     shared = [_broadcast_axes(op.shape, samples) for op in operands]
@@ -219,7 +225,8 @@ def plan(
     groups = list(
         dict.fromkeys(s for s, g in zip(shared, grads, strict=True) if s and g is not None)
     )
-    parallel = math.prod(samples) > 1 and math.prod(samples) * features >= _SHARE_FROM
+    components = math.prod(samples) * features
+    parallel = math.prod(samples) > 1 and components >= _SHARE_FROM
     passes = []
     for number, group in enumerate(groups or [axes]):
         modes = tuple(
@@ -233,15 +240,20 @@ def plan(
         outside = tuple(a for a in axes if a not in group)
         outer = math.prod(samples[a] for a in outside)
         inner = math.prod(samples[a] for a in group)
-        segments = 1
-        if parallel:
-            segments = min(inner, max(1, _TASKS // outer))
-            if ADD in modes:
-                segments = max(1, min(segments, _SUMS // (outer * features)))
+        summing = ADD in modes
+        tasks = min(_TASKS, components // _TASK) if parallel else 1
+        if on_device:
+            tasks = _SUMMING_TASKS_OF_DEVICE if summing else _TASKS_OF_DEVICE
+        segments = min(inner, max(1, tasks // outer))
+        if summing:
+            segments = max(1, min(segments, _SUMS // (outer * features)))
         geometry = _geometry(samples, (outside, group), operands, grads, modes)
         where = geometry.ctypes.data
-        passes.append(Pass(geometry, outer, inner, segments, modes, outer * segments, where))
-    return Plan(tuple(passes), parallel)
+        tasks = outer * segments
+        passes.append(
+            Pass(geometry, outer, inner, segments, features, modes, tasks, where, parallel)
+        )
+    return tuple(passes)
 
 
 def _broadcast_axes(shape: Shape, samples: Shape) -> tuple[int, ...]:

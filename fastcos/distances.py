@@ -42,6 +42,9 @@ class Distance(NamedTuple):
         linear: Optional, ``(state, d) -> (rx, ux, ry, uy, e)``, of the state that ``gradient`` is
             given. Where the gradient is ``rx (ux x - y + e)`` and ``ry (uy y - x - e)``, this lets
             kernels of float32 and of half types compute it in float32, to the same accuracy.
+        merge: Optional, ``(state, other) -> state``, of two parts of a row, in which what ``init``
+            gives is neutral. On a GPU several threads take a part each. Without it, what the parts
+            of each number of the state have gained is added up: right for sums and constants.
         parameters: Numbers handed to ``init``. They are arguments of the compiled kernel, so a new
             value compiles nothing.
 
@@ -74,6 +77,7 @@ class Distance(NamedTuple):
     reaccumulate: Callable[[State, Any, Any], State] | None = None
     prepare: Callable[[State, Any], State] | None = None
     linear: Callable[[State, Any], State] | None = None
+    merge: Callable[[State, State], State] | None = None
     parameters: tuple[float, ...] = ()
 
     @property
@@ -231,7 +235,7 @@ def _cosine() -> Distance:
         _cosine_reaccumulate,
         prepare,
         _cosine_linear,
-        (0.0,),
+        parameters=(0.0,),
     )
 
 
@@ -255,7 +259,7 @@ def _similarity() -> Distance:
         _cosine_reaccumulate,
         prepare,
         _cosine_linear,
-        (0.0,),
+        parameters=(0.0,),
     )
 
 
@@ -297,7 +301,7 @@ def _clamped_similarity() -> Distance:
         _cosine_reaccumulate,
         prepare,
         _cosine_linear,
-        (1e-8,),
+        parameters=(1e-8,),
     )
 
 
@@ -343,7 +347,7 @@ def _angular() -> Distance:
         _cosine_reaccumulate,
         prepare,
         _cosine_linear,
-        (0.0,),
+        parameters=(0.0,),
     )
 
 
@@ -428,7 +432,7 @@ def _euclidean() -> Distance:
         reaccumulate,
         prepare,
         linear,
-        (1e-6,),
+        parameters=(1e-6,),
     )
 
 
@@ -496,7 +500,15 @@ def _chebyshev() -> Distance:
         g = _sign(t) / state[1] if abs(t) == d else 0 * d
         return g, -g
 
-    return Distance("chebyshev", init, accumulate, finalize, gradient, parameters=(1e-6,))
+    def merge(state: State, other: State) -> State:
+        largest, ties, eps = state
+        if other[0] > largest or math.isnan(other[0]):
+            return other
+        return largest, ties + other[1] if other[0] == largest else ties, eps
+
+    return Distance(
+        "chebyshev", init, accumulate, finalize, gradient, merge=merge, parameters=(1e-6,)
+    )
 
 
 def _lp() -> Distance:
@@ -532,8 +544,20 @@ def _lp() -> Distance:
         g = t if t == 0 else math.copysign((abs(t) / d) ** (state[3] - 1), t)
         return g, -g
 
+    def merge(state: State, other: State) -> State:
+        total, largest, unit, p, eps = state
+        return total + other[0], max(largest, other[1]), unit, p, eps
+
     return Distance(
-        "lp", init, accumulate, finalize, gradient, revisit, reaccumulate, parameters=(3.0, 1e-6)
+        "lp",
+        init,
+        accumulate,
+        finalize,
+        gradient,
+        revisit,
+        reaccumulate,
+        merge=merge,
+        parameters=(3.0, 1e-6),
     )
 
 

@@ -1,10 +1,47 @@
 """Fixtures: random numbers that are the same every time, and losses called by their name."""
 
+import sys
+
+import devices
 import numpy as np
 import oracle
 import pytest
 
 import fastcos
+
+#: Tests that are about what arrays hold, wherever they are: run on NumPy's and on a GPU's, unless
+#: marked ``host``.
+ON_DEVICES = {
+    "test_accuracy",
+    "test_custom",
+    "test_errors",
+    "test_gradients",
+    "test_reductions",
+    "test_seeds",
+    "test_shapes",
+    "test_values",
+}
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.module.__name__ in ON_DEVICES and not metafunc.definition.get_closest_marker(
+        "host"
+    ):
+        metafunc.parametrize("device", devices.NAMES, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def device(request, monkeypatch):
+    """Where ``fastcos`` runs in this test: its name in the module of the test is another's."""
+    name = getattr(request, "param", "numpy")
+    if name != "numpy":
+        elsewhere = devices.on(name, monkeypatch)
+        for module in (request.module, sys.modules[__name__]):
+            for public in ("fastcos", "value_and_grad"):
+                if hasattr(module, public):
+                    mine = elsewhere if public == "fastcos" else getattr(elsewhere, public)
+                    monkeypatch.setattr(module, public, mine)
+    return name
 
 
 @pytest.fixture

@@ -170,6 +170,15 @@ def host(array: Tensor) -> Any:
     return array.detach().numpy()
 
 
+def elsewhere(operands: Sequence[Any]) -> None:
+    """What to enter where the tensors are on another device than the current one."""
+
+
+def number(array: Tensor) -> float:
+    """A number that was computed."""
+    return float(array)
+
+
 _KINDS = {
     torch.float64: DOUBLES,
     torch.float32: kernels.FLOATS,

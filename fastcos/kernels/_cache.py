@@ -8,8 +8,10 @@ goes without the cache, with one warning, and the second is read.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import pathlib
+import tempfile
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -54,13 +56,58 @@ def exported(function: Callable[..., Any], signature: Any, cache: bool) -> Any:
     return callback
 
 
+def stored(function: Callable[..., Any], name: str, make: Callable[[], bytes]) -> bytes:
+    """The contents of a file where the compiled kernels of a function are kept, made if need be.
+
+    Processes that make it at once each write all of it, and one after the other puts it there.
+    """
+    try:
+        folder = pathlib.Path(_Cache(function).cache_path)
+    except RuntimeError:
+        _no_directory()
+        return make()
+    try:
+        return (folder / name).read_bytes()
+    except OSError:
+        content = make()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            file.write(content)
+        os.replace(file.name, folder / name)
+    except OSError as error:
+        _warn(str(folder), error.strerror)
+    return content
+
+
+def digest(*texts: str) -> str:
+    """A name for texts, different for different ones."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]
+
+
+def source_digest(*modules: str) -> str:
+    """A digest of the sources of modules of fastcos.
+
+    Numba's disk cache looks at the file, name and closure of a function alone, and would serve the
+    old result after an edit of a function that it calls. The digest enters the name.
+    """
+    package = pathlib.Path(__file__).parents[1]
+    paths = [package.joinpath(*module.split(".")) for module in modules]
+    files = [path / "__init__.py" if path.is_dir() else path.with_suffix(".py") for path in paths]
+    return digest(*(file.read_text() for file in files))
+
+
 def _keep(dispatcher: Any, function: Callable[..., Any]) -> None:
     try:
         # What dispatcher.enable_caching() does, with a class that takes no for an answer.
         dispatcher._cache = _Cache(function)
-    except RuntimeError:  # no directory at all
-        directory = numba.config.CACHE_DIR or pathlib.Path(__file__).parent / "__pycache__"
-        _warn(str(directory), "cannot be written to")
+    except RuntimeError:
+        _no_directory()
+
+
+def _no_directory() -> None:
+    directory = numba.config.CACHE_DIR or pathlib.Path(__file__).parent / "__pycache__"
+    _warn(str(directory), "cannot be written to")
 
 
 @functools.cache

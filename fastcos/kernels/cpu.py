@@ -12,22 +12,20 @@ what lets it vectorise; values, slopes and gradients are strict IEEE, so NaN goe
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
-import pathlib
 import struct
 import types as python_types
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from numba import float32, float64, int64, prange
+from numba import float64, int64, prange
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import register_jitable
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
-from fastcos.kernels._cache import compiled, exported
+from fastcos.kernels._cache import compiled, digest, exported, source_digest
 from fastcos.kernels._memory import (
     STORAGE,
     call,
@@ -42,6 +40,7 @@ from fastcos.kernels._memory import (
     longs,
     prefetch,
 )
+from fastcos.kernels._narrow import narrow
 from fastcos.losses import Loss
 
 # What the compiler may do to the sums: reorder them, and fuse product and sum.
@@ -207,7 +206,7 @@ def _kernel(
     # key of the disk cache does not see: only our own kernels go there.
     ours = all(f is None or _is_ours(f) for f in (function, *distance))
     content = (_source_digest(), body, function, distance, parameters, dtype)
-    tag = _digest(*map(_name, content)) if ours else uuid.uuid4().hex
+    tag = digest(*map(_name, content)) if ours else uuid.uuid4().hex
     jitable = _named(tag)
     task = body(_jitable(function), tuple(map(_jitable, distance)), STORAGE[dtype], jitable)
     unpack = _unpacker(operands, parameters, jitable)
@@ -231,7 +230,7 @@ def _loop(parallel: bool) -> Any:
             raise RuntimeError("a function of the distance raised the exception shown on stderr")
         return _total(doubles(losses, samples))
 
-    loop.__qualname__ += f"_{_digest(_source_digest(), str(parallel))}"
+    loop.__qualname__ += f"_{digest(_source_digest(), str(parallel))}"
     return compiled(loop, parallel=parallel)
 
 
@@ -263,18 +262,9 @@ def _total(values: Any) -> float:
 
 @functools.cache
 def _source_digest() -> str:
-    """A digest of the sources that end up in a compiled kernel.
-
-    Numba's disk cache looks at the file, name and closure of the kernel alone, and would serve the
-    old result after an edit of a function that the kernel calls. The digest enters the name.
-    """
-    folder = pathlib.Path(__file__).parent
-    sources = [folder.parent / "distances.py", folder.parent / "losses.py", *folder.glob("*.py")]
-    return _digest(*(path.read_text() for path in sorted(sources)))
-
-
-def _digest(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]
+    """A digest of the sources that end up in a compiled kernel."""
+    parts = "kernels", "kernels._memory", "kernels._narrow", "kernels.cpu"
+    return source_digest("distances", "losses", *parts)
 
 
 def _name(part: Any) -> str:
@@ -396,7 +386,7 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
     memory that is read and written in turns, by the stretch and not by the row, is never idle. Not
     ``live``, there is nothing to be summed.
     """
-    init, accumulate, finalize, _, revisit, reaccumulate, _, _ = distance
+    init, accumulate, finalize, _, revisit, reaccumulate = distance[:6]
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
     row, decode, size = storage.row, storage.decode, storage.size
 
@@ -456,58 +446,9 @@ def _aligned(first: int, start: int, stop: int, features: int, size: int) -> tup
 
 
 def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
-    """The gradient of one distance in float32, for distances whose gradient is linear.
-
-    ``r (u x - y + e)`` loses nothing to cancellation: u is two float32 numbers, and y is subtracted
-    from the product with the larger one before that is rounded. Each component is right to 2 ulp;
-    where e cancels the rest, to 2 ulp of the largest, for e is far below the distance.
-
-    Returns:
-        ``coefficients(c, state, d) -> (fits, ...)``, for ``c`` times the gradient, and
-        ``slopes(coefficients, x, y) -> (to x, to y)``. Where the coefficients do not fit float32 by
-        far, or the distance is not finite, the gradient is to be computed in float64.
-    """
-    fits_none = storage.size > 4 or linear is None or not has_fma()
-    linear = _jitable(linear or _as_it_is)
-
-    @jitable()
-    def in_range(value: float) -> bool:
-        return value == 0 or 2.0**-100 <= abs(value) <= 2.0**100
-
-    @jitable()
-    def slopes(coefficients: Any, x: Any, y: Any) -> Any:
-        rx, ux, vx, ry, uy, vy, e = coefficients[1:]
-        to_x = (fma(ux, x, -y) + fma(vx, x, e)) * rx
-        return to_x, (fma(uy, y, -x) + fma(vy, y, -e)) * ry
-
-    if fits_none:
-
-        @jitable()
-        def coefficients(c: float, s: Any, d: float) -> Any:
-            o = float32(0)
-            return False, o, o, o, o, o, o, o
-
-    else:
-
-        @jitable()
-        def coefficients(c: float, s: Any, d: float) -> Any:
-            rx, ux, ry, uy, e = linear(s, d)
-            rx, ry = c * rx, c * ry
-            fits = in_range(rx) and in_range(ux) and in_range(ry) and in_range(uy)
-            fits = fits and 2.0**10 * abs(e) <= abs(d) < 2.0**100
-            hx, hy = float32(ux), float32(uy)
-            return (
-                fits,
-                float32(rx),
-                hx,
-                float32(ux - hx),
-                float32(ry),
-                hy,
-                float32(uy - hy),
-                float32(e),
-            )
-
-    return coefficients, slopes
+    """The gradient in float32, for what is stored in no more and where that takes no time."""
+    fits = storage.size <= 4 and has_fma()
+    return narrow(_jitable(linear) if fits else None, fma, jitable)
 
 
 def _sweep(gradient: Any, linear: Any, storage: Any, jitable: Any) -> Any:

@@ -1,0 +1,164 @@
+"""CuPy arrays, and whatever CuPy takes without copying: anything with ``__cuda_array_interface__``.
+
+Everything goes to CuPy's current stream, on the device of the arrays, with memory of CuPy's current
+allocator. Nothing waits for the device but ``host``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastcos._plan import Form
+from fastcos.kernels import DOUBLES
+
+from .numpy import ACCEPTED, common_dtype, features_last, float_name, label_kind, sum_to
+
+try:
+    import cupy as cp
+except ImportError as error:
+    raise ImportError(
+        f"arrays on a GPU need CuPy ({error}): pip install 'fastcos[cupy,cuda]'"
+    ) from None
+
+__all__ = ["common_dtype", "features_last", "float_name", "label_kind", "sum_to"]
+
+Array = Any
+
+#: Threads are no matter of a GPU, and CuPy records nothing for later.
+THREADS = None
+records = False
+
+
+def asarray(name: str, value: Any) -> Array:
+    """The argument as a numeric array on a device; numbers and lists go to the current one.
+
+    Raises:
+        TypeError: it is complex, or of another dtype that is not supported.
+    """
+    array = value if isinstance(value, cp.ndarray) else cp.asarray(value)
+    if float_name(array.dtype) is None and array.dtype.kind not in "iub":
+        raise TypeError(f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}")
+    return array
+
+
+def float64(name: str, value: Any) -> Array:
+    """The argument as C-contiguous float64."""
+    return asarray(name, value).astype(np.float64, order="C")
+
+
+def form(array: Array) -> Form:
+    """What a plan needs to know of an array."""
+    aligned = array.data.ptr % array.dtype.itemsize == 0
+    return Form(array.shape, array.strides, array.dtype, aligned, 1, array.device.id)
+
+
+def direct(value: Any) -> Form | None:
+    """The form of an array that kernels could take as it is; None for what is to be converted."""
+    return form(value) if isinstance(value, cp.ndarray) else None
+
+
+def rows(array: Array, axis: int, dtype: Any) -> Array:
+    """A C-contiguous copy in the dtype to compute in, the feature axis last."""
+    return cp.array(features_last(array, axis), dtype=dtype, order="C")
+
+
+def scratch(shape: tuple[int, ...], like: Array) -> Array:
+    """Memory for float64 numbers."""
+    return cp.empty(shape)
+
+
+def wrap(numbers: Array) -> Array:
+    """Scratch memory as an array of this library."""
+    return numbers
+
+
+def new(shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
+    """Memory for what is returned."""
+    return cp.empty(shape, dtype)
+
+
+def empty_like(array: Array, axis: int, dtype: Any) -> Array:
+    """A new array of the same shape whose rows along ``axis`` are contiguous."""
+    if axis in (-1, 0):
+        return cp.empty(array.shape, dtype)
+    return cp.moveaxis(cp.empty(cp.moveaxis(array, axis, -1).shape, dtype), -1, axis)
+
+
+def host(array: Array) -> Any:
+    """The same as a NumPy array; waits for it."""
+    return cp.asnumpy(array)
+
+
+def elsewhere(operands: Sequence[Any]) -> Any:
+    """What to enter where the arrays are on another device than the current one."""
+    for operand in operands:
+        if isinstance(operand, cp.ndarray):
+            device = operand.device
+            return None if device.id == cp.cuda.runtime.getDevice() else device
+    return None
+
+
+def stream() -> int:
+    """The address of the current stream."""
+    return int(cp.cuda.get_current_stream().ptr)
+
+
+def number(array: Array) -> Array:
+    """A number that was computed; where it is, so as not to wait for it."""
+    return array
+
+
+def quotient(numerator: Any, denominator: Array) -> Array:
+    """The quotient; 0 where the denominator is 0."""
+    zero = denominator == 0
+    return cp.where(zero, 0.0, numerator / cp.where(zero, 1.0, denominator))
+
+
+def labels(given: Array) -> tuple[Array, int]:
+    """Labels as kernels read them, one after another, and in which dtype."""
+    kind = label_kind(given.dtype)
+    if kind is None:
+        return given.astype(np.float64, order="C"), DOUBLES
+    packed = cp.ascontiguousarray(given)
+    return packed if form(packed).aligned else packed.copy(), kind
+
+
+def numbers(array: Array, samples: tuple[int, ...]) -> Array:
+    """Numbers for the kernels: one for all samples, or one for each in C order."""
+    if array.shape == samples or array.size == 1:
+        return cp.ascontiguousarray(array)
+    return cp.ascontiguousarray(cp.broadcast_to(array, samples))
+
+
+def values(losses: Array, dtype: Any) -> Array:
+    """What is returned for one loss per sample."""
+    return losses.astype(dtype, copy=False)
+
+
+def scalar(number: Any, dtype: Any, like: Array) -> Array:
+    """What is returned for one number."""
+    return cp.asarray(number, dtype=dtype)
+
+
+def address(array: Array) -> int:
+    """Where the data begin."""
+    return int(array.data.ptr)
+
+
+def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
+    """Raises unless ``out`` is memory of its own.
+
+    Raises:
+        TypeError: not a CuPy array.
+        ValueError: sharing memory with an argument, with another buffer, or with itself.
+    """
+    if not isinstance(out, cp.ndarray):
+        raise TypeError(f"{name} must be a CuPy array, got {type(out).__name__}")
+    if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
+        raise ValueError(f"{name} is a broadcast view: its elements share memory")
+    for other, value in others.items():
+        if isinstance(value, cp.ndarray) and cp.may_share_memory(out, value):
+            raise ValueError(f"{name} shares memory with {other}")

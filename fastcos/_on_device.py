@@ -1,0 +1,136 @@
+"""Kernels for arrays in the memory of a GPU: which one, and how it is launched.
+
+Nothing here waits for the device. What is launched goes to the stream that the caller is using, and
+what it leaves is read by what is launched after it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from fastcos import _plan
+from fastcos.distances import Functions
+from fastcos.kernels import ADD, WRITE
+from fastcos.losses import Loss
+
+Number = tuple[int, int, float, int]
+
+
+class Launch(NamedTuple):
+    """What there is to be launched for a pass.
+
+    Args:
+        kernel: ``(stream, blocks, integers, floats) -> None``.
+        blocks: How many.
+        shift: Logarithm of how many threads take a row.
+        geometry: Of the pass, one number after another.
+    """
+
+    kernel: Callable[..., None]
+    blocks: int
+    shift: int
+    geometry: tuple[int, ...]
+
+
+def kernel(
+    loss: Loss,
+    distance: Functions | None,
+    counts: tuple[int, int],
+    operands: int,
+    dtype: str,
+    run: _plan.Pass,
+    device: int,
+) -> Launch:
+    """What does a pass on a device."""
+    from fastcos.kernels import _cubin, cuda
+
+    columns = run.geometry.shape[1]
+    written = "summed" if ADD in run.modes else "written" if WRITE in run.modes else "none"
+    shift = 0 if distance is None else cuda.team(run.features, dtype)
+    wide = 1 << shift > cuda.WARP
+    variant = cuda.Variant(dtype, counts, columns, written, wide)
+    if distance is None:
+        make = functools.partial(cuda.pointwise, loss, variant)
+    else:
+        body = cuda.pair if operands == 2 else cuda.triplet
+        make = functools.partial(body, loss, distance, variant)
+    threads = 1 << shift if wide else cuda.THREADS
+    found = _cubin.kernel(make, cuda.signature(operands, variant), threads, device)
+    geometry = tuple(run.geometry.ravel().tolist())
+    return Launch(found, -(-(run.tasks << shift) // threads), shift, geometry)
+
+
+def losses(adapter: Any, shape: tuple[int, ...], dtype: Any, each: bool, like: Any) -> Any:
+    """Memory for the loss of each sample, or None where ``each`` is not wanted."""
+    return adapter.new(shape, dtype, like) if each else None
+
+
+def total(
+    adapter: Any,
+    kernel: Launch,
+    run: _plan.Pass,
+    losses: Any,
+    samples: int,
+    rows: Sequence[int],
+    grads: Sequence[int],
+    sums: Sequence[int],
+    labels: Number,
+    weight: Number,
+    scale: Number,
+    parameters: Sequence[float],
+    like: Any,
+) -> Any:
+    """Launches a kernel over a pass, everything by address; the sums of the blocks."""
+    partial = adapter.scratch((kernel.blocks,), like)
+    integers = (
+        0 if losses is None else adapter.address(losses),
+        int(losses is not None and adapter.float_name(losses.dtype) == "float64"),
+        adapter.address(partial),
+        run.tasks,
+        run.inner,
+        run.segments,
+        run.features,
+        kernel.shift,
+        labels[0],
+        labels[1],
+        labels[3],
+        weight[0],
+        weight[1],
+        weight[3],
+        scale[0],
+        scale[1],
+        scale[3],
+        *rows,
+        *grads,
+        *sums,
+        *run.modes,
+        *kernel.geometry,
+    )
+    floats = labels[2], weight[2], scale[2], *parameters
+    kernel.kernel(adapter.stream(), kernel.blocks, integers, floats)
+    return partial
+
+
+def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any) -> Any:
+    """The sum over the denominator, as what is returned to the caller: an array of one number."""
+    found = adapter.new((), dtype, like)
+    constant = isinstance(denominator, float)
+    integers = (
+        adapter.address(total),
+        total.size,
+        0 if constant else adapter.address(denominator),
+        adapter.address(found),
+    )
+    floats = (denominator if constant else 1.0,)
+    finish = _finish(adapter.float_name(dtype), adapter.form(total).device)
+    finish(adapter.stream(), 1, integers, floats)
+    return found
+
+
+@functools.cache
+def _finish(dtype: str, device: int) -> Callable[..., None]:
+    from fastcos.kernels import _cubin, cuda
+
+    return _cubin.kernel(functools.partial(cuda.finishing, dtype), (4, 1), cuda.THREADS, device)

@@ -1,0 +1,755 @@
+"""Pair, triplet and pointwise loops for NVIDIA GPUs.
+
+A *team* of threads visits the samples of a task: a part of a warp where rows are short, a whole
+block where they are long. Each thread takes its part of a row, 16 bytes at a time where the
+addresses allow it; the parts of the state are merged, which leaves every thread of the team with
+the whole, and each writes its part of the gradients.
+
+Sums are float64 here too. On the cards this is for (A100, H100 and later) a conversion and three
+products for each number are a fraction of what the memory takes to deliver it; values, slopes and
+what else there is one of per row is lost in it. Gradients that are linear in the rows are computed
+in float32, to the same accuracy (:mod:`fastcos.kernels._narrow`).
+
+Nothing is added up by atomics: a team's sum, its block's, and the sum over the blocks, which is a
+kernel of its own, are taken in an order that follows from the shape.
+
+The functions here return plain Python functions. What they use of the machine comes with ``gpu``,
+:mod:`fastcos.kernels._gpu` or a simulator of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from numba import float64
+from numba.extending import register_jitable
+
+from fastcos.distances import Functions
+from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, WRITE
+from fastcos.kernels._narrow import narrow
+from fastcos.kernels.cpu import _as_it_is, _jitable
+from fastcos.losses import Loss
+
+#: Threads of a block, where a team is not one.
+THREADS = 256
+#: Threads of a warp: the largest team that is not a block.
+WARP = 32
+_ALL = 0xFFFFFFFF
+# Vectors of 16 bytes that a thread takes of each row, at most. Several, so that loads are under
+# way while others wait; few, so that the rows that a processor works on, read a second time for the
+# gradient, are in its first-level cache then: 32 warps of 6 vectors of two rows take 196 KB of 256.
+_VECTORS = 6
+# A thread of more than half of the threads that fit a block would have half of the registers.
+_LARGEST_TEAM = 512
+
+
+class Variant(NamedTuple):
+    """What a kernel is compiled for, apart from the functions.
+
+    Args:
+        dtype: Of the operands and gradients.
+        parameters: How many the distance has, and how many the loss.
+        columns: How many axes the geometry has.
+        gradients: "none", "written", or "summed" where some are added up over shared rows.
+        wide: Whether a team is a block.
+    """
+
+    dtype: str
+    parameters: tuple[int, int]
+    columns: int = 1
+    gradients: str = "none"
+    wide: bool = False
+
+
+def team(features: int, dtype: str) -> int:
+    """How many threads take a row: the logarithm to base 2."""
+    size = 8 if dtype == "float64" else 4 if dtype == "float32" else 2
+    threads = -(-features * size // (16 * _VECTORS))
+    return max(0, (min(threads, _LARGEST_TEAM) - 1).bit_length())
+
+
+# --------------------------------------------------------------------------------------------------
+# Arguments
+# --------------------------------------------------------------------------------------------------
+
+# A kernel takes int64 numbers and float64 numbers, a tuple of each:
+#
+# 0-2     the address of the losses (0: not wanted), whether they are float64 there (or of the
+#         dtype), the address of the sums of the blocks, float64
+# 3-6     tasks, inner, segments, features: task ``o * segments + s`` visits the samples
+#         ``o * inner + i`` for i = s, s + segments, ...
+# 7       the logarithm of the number of threads of a team
+# 8-16    of the labels, of the weights and of the scales the address, the step and how they are
+#         written, as the CPU's kernels have it
+# 17-     per operand the address of the data, then those of the gradients, of the float64 sums (a
+#         row per task), then SKIP, WRITE or ADD per operand; then the geometry, row by row
+#
+# and: label, weight and scale of all samples or, where there is an address, the factor; then the
+# parameters of the distance and of the loss.
+_FIXED = 17
+
+
+def signature(operands: int, variant: Variant) -> tuple[int, int]:
+    """How many int64 and how many float64 numbers a kernel takes."""
+    geometry = (2 + 2 * operands) * variant.columns
+    return _FIXED + 4 * operands + geometry, 3 + sum(variant.parameters)
+
+
+# --------------------------------------------------------------------------------------------------
+# Kernels
+# --------------------------------------------------------------------------------------------------
+
+_device = register_jitable(forceinline=True)
+
+
+def pair(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Callable[..., None]:
+    """The kernel of a loss of one distance between two operands."""
+    return _kernel(2, variant, gpu, _rows(loss, distance, variant, gpu), _fields(distance, variant))
+
+
+def triplet(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Callable[..., None]:
+    """The kernel of a loss of the distances (a,p), (a,n) and, for a loss of three, (p,n)."""
+    return _kernel(3, variant, gpu, _rows(loss, distance, variant, gpu), _fields(distance, variant))
+
+
+def pointwise(loss: Loss, variant: Variant, gpu: Any) -> Callable[..., None]:
+    """The kernel of a loss of distances that were computed elsewhere."""
+    return _kernel(loss.arity, variant, gpu, _points(loss, variant, gpu), 1)
+
+
+def finishing(dtype: str, gpu: Any) -> Callable[..., None]:
+    """The kernel that sums up float64 numbers, over a denominator, to one number of a dtype.
+
+    It takes the address of the numbers, how many they are, the address of the denominator or 0 and
+    that of the result; and the denominator, where there is no address. Over 0 the sum is 0.
+    """
+    cuda, get, put = gpu.cuda, gpu.get_double, gpu.STORAGE[dtype].put
+    number, block_sum = gpu.STORAGE[dtype].number, _block_sum(gpu)
+
+    def finish(n: Any, d: Any) -> None:
+        numbers, count, denominator_at, out = n
+        shared = cuda.shared.array(WARP, float64)
+        total = 0.0
+        k = cuda.threadIdx.x
+        while k < count:
+            total += get(numbers + 8 * k)
+            k += THREADS
+        total = block_sum(shared, total)
+        if cuda.threadIdx.x == 0:
+            denominator = d[0] if denominator_at == 0 else get(denominator_at)
+            put(out, number(total / denominator if denominator != 0 else 0.0))
+
+    return finish
+
+
+def _kernel(
+    operands: int, variant: Variant, gpu: Any, sample: Any, fields: int
+) -> Callable[..., None]:
+    """Which thread visits which samples, and the sum of their losses."""
+    cuda, put_double = gpu.cuda, gpu.put_double
+    storage = gpu.STORAGE[variant.dtype]
+    put, number, size = storage.put, storage.number, storage.size
+    at, block_sum = _at(gpu), _block_sum(gpu)
+    place = _offset(variant.columns, 1 + 2 * operands)
+    grads_from, sums_from = _FIXED + operands, _FIXED + 2 * operands
+    modes_from, geometry_from = _FIXED + 3 * operands, _FIXED + 4 * operands
+    loss_from = 3 + variant.parameters[0]
+    # Of a block that is a team: a state for each warp, and the one merged from them.
+    room = (WARP + 1) * fields if variant.wide else WARP
+
+    def kernel(n: Any, d: Any) -> None:
+        shared = cuda.shared.array(room, float64)
+        tasks, inner, segments, features, shift = n[3], n[4], n[5], n[6], n[7]
+        width = 1 << shift
+        lane = cuda.threadIdx.x & (width - 1)
+        task = cuda.blockIdx.x * (cuda.blockDim.x >> shift) + (cuda.threadIdx.x >> shift)
+        addresses = n[_FIXED:grads_from], n[grads_from:sums_from], n[sums_from:modes_from]
+        modes, geometry = n[modes_from:geometry_from], n[geometry_from:]
+        total = 0.0
+        if task < tasks:
+            outer, inside = 0, task
+            if tasks != segments:
+                outer = task // segments
+                inside = task - outer * segments
+            first = True
+            while inside < inner:
+                position = outer * inner + inside
+                i = place(position, geometry)
+                weight = at(n[11], n[12], d[1], n[13], i)
+                value = weight * sample(
+                    (shared, lane, width),
+                    addresses,
+                    modes,
+                    (position, geometry, features, task, first),
+                    at(n[8], n[9], d[0], n[10], i),
+                    weight * at(n[14], n[15], d[2], n[16], i),
+                    d[3:loss_from],
+                    d[loss_from:],
+                )
+                total += value
+                if n[0] != 0 and lane == 0:
+                    if n[1] != 0:
+                        put_double(n[0] + 8 * i, value)
+                    else:
+                        put(n[0] + size * i, number(value))
+                first = False
+                inside += segments
+        cuda.syncthreads()
+        total = block_sum(shared, total if lane == 0 else 0.0)
+        if cuda.threadIdx.x == 0:
+            put_double(n[2] + 8 * cuda.blockIdx.x, total)
+
+    return kernel
+
+
+def _block_sum(gpu: Any) -> Any:
+    """``(shared, number) -> sum`` over the block, for its first thread."""
+    cuda = gpu.cuda
+
+    @_device
+    def block_sum(shared: Any, number: Any) -> Any:
+        step = WARP >> 1
+        while step > 0:
+            number += cuda.shfl_xor_sync(_ALL, number, step)
+            step >>= 1
+        if cuda.threadIdx.x & (WARP - 1) == 0:
+            shared[cuda.threadIdx.x // WARP] = number
+        cuda.syncthreads()
+        total = 0.0
+        if cuda.threadIdx.x == 0:
+            for warp in range(cuda.blockDim.x // WARP):
+                total += shared[warp]
+        return total
+
+    return block_sum
+
+
+def _at(gpu: Any) -> Any:
+    """The number of sample i: address, step, constant and kind are as the CPU's kernels have it."""
+    get_double, get_float, get_long, get_byte = (
+        gpu.get_double,
+        gpu.get_float,
+        gpu.get_long,
+        gpu.get_byte,
+    )
+
+    @_device
+    def at(address: Any, step: Any, constant: Any, kind: Any, i: Any) -> Any:
+        if address == 0:
+            return constant
+        i *= step
+        if kind == DOUBLES:
+            return constant * get_double(address + 8 * i)
+        if kind == FLOATS:
+            return constant * get_float(address + 4 * i)
+        if kind == LONGS:
+            return constant * get_long(address + 8 * i)
+        label = constant * get_byte(address + i)
+        return 2 * label - 1 if kind == BOOLS else label
+
+    return at
+
+
+# A loop over a tuple has to be none: a thread counts its way through memory, not through registers.
+
+
+def _tuple_of(count: int, make: Callable[[int], Any]) -> Any:
+    """``(*args) -> (make(0)(*args), make(1)(*args), ...)``."""
+    last = _device(make(count - 1))
+    if count == 1:
+
+        @_device
+        def only(*args: Any) -> Any:
+            return (last(*args),)
+
+        return only
+    before = _tuple_of(count - 1, make)
+
+    @_device
+    def upto(*args: Any) -> Any:
+        return (*before(*args), last(*args))
+
+    return upto
+
+
+def _every(count: int, make: Callable[[int], Any]) -> Any:
+    """``(*args) -> make(0)(*args) and make(1)(*args) ...``."""
+    last = _device(make(count - 1))
+    if count == 1:
+        return last
+    before = _every(count - 1, make)
+
+    @_device
+    def upto(*args: Any) -> bool:
+        return before(*args) and last(*args)
+
+    return upto
+
+
+def _offset(columns: int, row: int) -> Any:
+    """``(position, geometry) -> bytes``: where a sample lies along a row of the geometry."""
+
+    def upto(axis: int) -> Any:
+        stride = row * columns + axis
+        if axis == 0:
+            return _device(lambda position, geometry: position * geometry[stride])
+        before = upto(axis - 1)
+
+        @_device
+        def offset(position: Any, geometry: Any) -> Any:
+            outer = position // geometry[axis]
+            inside = position - outer * geometry[axis]
+            return before(outer, geometry) + inside * geometry[stride]
+
+        return offset
+
+    return upto(columns - 1)
+
+
+def _places(count: int, variant: Variant, row: int) -> Any:
+    """``(addresses, position, geometry) -> addresses`` of a sample, by that row and the next."""
+
+    def place(k: int) -> Any:
+        offset = _offset(variant.columns, row + k)
+        return lambda at, position, geometry: at[k] + offset(position, geometry)
+
+    return _tuple_of(count, place)
+
+
+@_device
+def _times(c: Any, slope: Any) -> Any:
+    """``c * slope``; a slope of 0 lets nothing through, not even an infinity."""
+    return 0.0 if slope == 0 else c * slope
+
+
+# --------------------------------------------------------------------------------------------------
+# Samples: the value of one, its gradients written on the way
+# --------------------------------------------------------------------------------------------------
+
+# Which operands the distances of a loss are between, by how many those are.
+_PAIRS = {1: ((0, 1),), 2: ((0, 1), (0, 2)), 3: ((0, 1), (0, 2), (1, 2))}
+
+
+def _operands(arity: int) -> int:
+    return 1 + max(j for _, j in _PAIRS[arity])
+
+
+def _points(loss: Loss, variant: Variant, gpu: Any) -> Any:
+    """Of distances."""
+    function, count = _jitable(loss.function), loss.arity
+    storage = gpu.STORAGE[variant.dtype]
+    get, put, number = storage.get, storage.put, storage.number
+    rows_at, grads_at = _places(count, variant, 1), _places(count, variant, 1 + count)
+    numbers = _tuple_of(count, lambda k: lambda rows: float64(get(rows[k])))
+
+    def write(k: int) -> Any:
+        def one(modes: Any, grads: Any, c: Any, slopes: Any) -> bool:
+            if modes[k] == WRITE:
+                put(grads[k], number(_times(c, slopes[k])))
+            return True
+
+        return one
+
+    write_all = _tuple_of(count, write)
+
+    @_device
+    def sample(
+        team: Any,
+        addresses: Any,
+        modes: Any,
+        where: Any,
+        label: Any,
+        c: Any,
+        of_distance: Any,
+        of_loss: Any,
+    ) -> Any:
+        position, geometry, _, _, _ = where
+        d = numbers(rows_at(addresses[0], position, geometry))
+        value, slopes = function(d, label, *of_loss)
+        write_all(modes, grads_at(addresses[1], position, geometry), c, slopes)
+        return value
+
+    return sample
+
+
+def _rows(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    """Of rows."""
+    function, prepare = _jitable(loss.function), _jitable(distance[6] or _as_it_is)
+    count = _operands(loss.arity)
+    rows_at, grads_at = _places(count, variant, 1), _places(count, variant, 1 + count)
+    measure = _measure(loss.arity, distance, variant, gpu)
+    writers = {"none": _write_nothing, "written": _write, "summed": _write_and_sum}
+    write = writers[variant.gradients](loss.arity, distance, variant, gpu)
+
+    def part(k: int) -> Any:
+        def one(c: Any, slopes: Any, states: Any, d: Any) -> Any:
+            return _times(c, slopes[k]), prepare(states[k], d[k]), d[k]
+
+        return one
+
+    all_parts = _tuple_of(loss.arity, part)
+
+    @_device
+    def sample(
+        team: Any,
+        addresses: Any,
+        modes: Any,
+        where: Any,
+        label: Any,
+        c: Any,
+        of_distance: Any,
+        of_loss: Any,
+    ) -> Any:
+        position, geometry, features, _, _ = where
+        rows = rows_at(addresses[0], position, geometry)
+        states, d = measure(team, rows, features, of_distance)
+        value, slopes = function(d, label, *of_loss)
+        grads = grads_at(addresses[1], position, geometry)
+        write(team, all_parts(c, slopes, states, d), rows, grads, addresses[2], modes, where)
+        return value
+
+    return sample
+
+
+# --------------------------------------------------------------------------------------------------
+# Measuring
+# --------------------------------------------------------------------------------------------------
+
+
+def _fields(distance: Functions, variant: Variant) -> int:
+    """How many numbers the state of a distance has."""
+    assert distance[0]
+    return len(distance[0](0.0, *[1.0] * variant.parameters[0]))
+
+
+def _measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    """``(team, rows, features, parameters) -> (states, distances)``, for the team as a whole."""
+    init, accumulate, finalize = map(_jitable, distance[:3])
+    pairs, fields = _PAIRS[arity], _fields(distance, variant)
+    gather = _gathered(fields, distance[8], variant.wide, gpu)
+    settle = _settle(distance, gather, variant, gpu)
+    wide = _tuple_of(fields, lambda k: lambda state: float64(state[k]))
+    starts = _tuple_of(arity, lambda k: lambda start: start)
+    distances = _tuple_of(arity, lambda k: lambda states: finalize(states[k]))
+
+    def take(k: int) -> Any:
+        i, j = pairs[k]
+        return lambda states, n: accumulate(states[k], float64(n[i]), float64(n[j]))
+
+    def settled(k: int) -> Any:
+        i, j = pairs[k]
+
+        def one(team: Any, parts: Any, start: Any, rows: Any, features: Any) -> Any:
+            return settle(team, gather(team, parts[k], start), (rows[i], rows[j]), features)
+
+        return one
+
+    first_pass = _pass(_operands(arity), _tuple_of(arity, take), variant, gpu)
+    all_settled = _tuple_of(arity, settled)
+
+    @_device
+    def measure(team: Any, rows: Any, features: Any, parameters: Any) -> Any:
+        start = wide(init(0.0, *parameters))
+        parts = first_pass(starts(start), rows, features, team)
+        states = all_settled(team, parts, start, rows, features)
+        return states, distances(states)
+
+    return measure
+
+
+def _settle(distance: Functions, gather: Any, variant: Variant, gpu: Any) -> Any:
+    """``(team, state, rows, features) -> state`` after the further passes that it asks for."""
+    revisit, reaccumulate = _jitable(distance[4]), _jitable(distance[5])
+    if not revisit:
+        return _device(lambda team, state, rows, features: state)
+    cuda = gpu.cuda
+
+    @_device
+    def take(states: Any, n: Any) -> Any:
+        return (reaccumulate(states[0], float64(n[0]), float64(n[1])),)
+
+    further_pass = _pass(2, take, variant, gpu)
+
+    @_device
+    def agreed(team: Any, again: bool) -> bool:
+        # What the first thread says: all have merged the same parts, but perhaps in another order.
+        mask, first = _of_warp(cuda, team)
+        return cuda.shfl_sync(mask, 1 if again else 0, first) == 1
+
+    @_device
+    def settle(team: Any, state: Any, rows: Any, features: Any) -> Any:
+        again, state = revisit(state)
+        while agreed(team, again):
+            parts = further_pass((state,), rows, features, team)
+            again, state = revisit(gather(team, parts[0], state))
+        return state
+
+    return settle
+
+
+def _pass(count: int, take: Any, variant: Variant, gpu: Any) -> Any:
+    """``(states, rows, features, team) -> states`` of the part of the rows of one thread."""
+    storage = gpu.STORAGE[variant.dtype]
+    size, vector = storage.size, storage.vector
+    load, get = _of_each(count, storage.load), _of_each(count, storage.get)
+    aligned = _every(count, lambda i: lambda rows: rows[i] & 15 == 0)
+
+    def take_upto(k: int) -> Any:
+        component = _component(count, k)
+        if k == 0:
+            return _device(lambda states, loaded: take(states, component(loaded)))
+        before = take_upto(k - 1)
+        return _device(lambda states, loaded: take(before(states, loaded), component(loaded)))
+
+    take_all = take_upto(vector - 1)
+
+    @_device
+    def one_pass(states: Any, rows: Any, features: Any, team: Any) -> Any:
+        _, lane, width = team
+        whole = features & -vector if aligned(rows) else 0
+        k = lane * vector
+        while k < whole:
+            states = take_all(states, load(rows, k * size))
+            k += width * vector
+        k = whole + lane
+        while k < features:
+            states = take(states, get(rows, k * size))
+            k += width
+        return states
+
+    return one_pass
+
+
+def _of_each(count: int, function: Any) -> Any:
+    """``(addresses, offset) -> (function(address + offset), ...)``."""
+    return _tuple_of(count, lambda k: lambda addresses, offset: function(addresses[k] + offset))
+
+
+def _component(count: int, k: int) -> Any:
+    """``(loaded) -> numbers``: the k-th of the vectors loaded from each row."""
+    return _tuple_of(count, lambda i: lambda loaded: loaded[i][k])
+
+
+@_device
+def _of_warp(cuda: Any, team: Any) -> Any:
+    """The threads of the warp that are of this team, as bits, and the first of them."""
+    _, lane, width = team
+    if width >= WARP:
+        return _ALL, 0
+    first = (cuda.threadIdx.x - lane) & (WARP - 1)
+    return (_ALL >> (WARP - width)) << first, first
+
+
+def _gathered(fields: int, merge: Any, wide: bool, gpu: Any) -> Any:
+    """``(team, part, start) -> state``: the parts of a team, which all started from ``start``."""
+    cuda, merge = gpu.cuda, _jitable(merge)
+    exchanged = _tuple_of(
+        fields, lambda k: lambda part, mask, step: cuda.shfl_xor_sync(mask, part[k], step)
+    )
+    if merge:
+        merged = _device(lambda state, part, start: merge(state, part))
+    else:
+        merged = _tuple_of(
+            fields, lambda k: lambda state, part, start: state[k] + (part[k] - start[k])
+        )
+
+    @_device
+    def within_warp(part: Any, start: Any, mask: Any, width: Any) -> Any:
+        step = width >> 1
+        while step > 0:
+            part = merged(part, exchanged(part, mask, step), start)
+            step >>= 1
+        return part
+
+    if not wide:
+
+        @_device
+        def gather(team: Any, part: Any, start: Any) -> Any:
+            mask, _ = _of_warp(cuda, team)
+            return within_warp(part, start, mask, team[2])
+
+        return gather
+
+    def saving(k: int) -> Any:
+        def save(shared: Any, at: Any, state: Any) -> bool:
+            shared[at + k] = state[k]
+            return True
+
+        return save
+
+    save = _tuple_of(fields, saving)
+    saved = _tuple_of(fields, lambda k: lambda shared, at: shared[at + k])
+
+    @_device
+    def gather_block(team: Any, part: Any, start: Any) -> Any:
+        shared, lane, width = team
+        part = within_warp(part, start, _ALL, WARP)
+        cuda.syncthreads()
+        if lane & (WARP - 1) == 0:
+            save(shared, lane // WARP * fields, part)
+        cuda.syncthreads()
+        if lane < WARP:
+            part = saved(shared, lane * fields) if lane < width // WARP else start
+            part = within_warp(part, start, _ALL, WARP)
+            if lane == 0:
+                save(shared, WARP * fields, part)
+        cuda.syncthreads()
+        return saved(shared, WARP * fields)
+
+    return gather_block
+
+
+# --------------------------------------------------------------------------------------------------
+# Gradients: (team, parts, rows, grads, sums, modes, where) -> None
+# --------------------------------------------------------------------------------------------------
+
+
+def _write_nothing(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    @_device
+    def write(
+        team: Any, parts: Any, rows: Any, grads: Any, sums: Any, modes: Any, where: Any
+    ) -> None:
+        pass
+
+    return write
+
+
+def _exact(arity: int, gradient: Any) -> Any:
+    """``(parts, numbers) -> gradients`` of one component of each operand, in float64."""
+    pairs = _PAIRS[arity]
+
+    def of_pair(k: int) -> Any:
+        i, j = pairs[k]
+
+        def one(parts: Any, n: Any) -> Any:
+            c, state, d = parts[k]
+            if c == 0:
+                return 0.0, 0.0
+            dx, dy = gradient(state, d, float64(n[i]), float64(n[j]))
+            return c * dx, c * dy
+
+        return one
+
+    all_pairs = _tuple_of(arity, of_pair)
+
+    def of_operand(m: int) -> Any:
+        (k, side), *others = [(k, pair.index(m)) for k, pair in enumerate(pairs) if m in pair]
+        if not others:
+            return lambda slopes: slopes[k][side]
+        ((k2, side2),) = others
+        return lambda slopes: slopes[k][side] + slopes[k2][side2]
+
+    all_operands = _tuple_of(_operands(arity), of_operand)
+    return _device(lambda parts, n: all_operands(all_pairs(parts, n)))
+
+
+def _write(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    """Each operand's into a row of its own."""
+    count, storage = _operands(arity), gpu.STORAGE[variant.dtype]
+    size, vector, number = storage.size, storage.vector, storage.number
+    load, get = _of_each(count, storage.load), _of_each(count, storage.get)
+    idle = _every(arity, lambda k: lambda parts: parts[k][0] == 0)
+    aligned = _every(count, lambda m: lambda at: at[m] & 15 == 0)
+    exact = _exact(arity, _jitable(distance[3]))
+    nothing = _tuple_of(count, lambda m: lambda: number(0))
+
+    if arity == 1 and distance[7] and size <= 4:
+        coefficients, slopes = narrow(_jitable(distance[7]), gpu.fma, lambda: _device)
+        begin = _device(lambda parts: coefficients(*parts[0]))
+        quick = _device(lambda parts, narrow, n: slopes(narrow, n[0], n[1]))
+    else:
+        begin = _device(lambda parts: (False,))
+        quick = _device(lambda parts, narrow, n: nothing())
+
+    cast = _tuple_of(count, lambda m: lambda slopes: number(slopes[m]))
+
+    @_device
+    def slopes_of(parts: Any, narrow: Any, n: Any) -> Any:
+        return quick(parts, narrow, n) if narrow[0] else cast(exact(parts, n))
+
+    def component(k: int) -> Any:
+        numbers = _component(count, k)
+        return lambda parts, narrow, loaded: slopes_of(parts, narrow, numbers(loaded))
+
+    components = _tuple_of(vector, component)
+    turned = _tuple_of(count, lambda m: _tuple_of(vector, lambda k: lambda slopes: slopes[k][m]))
+    no_vectors = _tuple_of(count, lambda m: _tuple_of(vector, lambda k: lambda: number(0)))
+
+    def writing(write_one: Any) -> Any:
+        def one(m: int) -> Any:
+            def write(modes: Any, grads: Any, at: Any, slopes: Any) -> bool:
+                if modes[m] == WRITE:
+                    write_one(grads[m] + at, slopes[m])
+                return True
+
+            return write
+
+        return _tuple_of(count, one)
+
+    store, put = writing(storage.store), writing(storage.put)
+
+    @_device
+    def write(
+        team: Any, parts: Any, rows: Any, grads: Any, sums: Any, modes: Any, where: Any
+    ) -> None:
+        _, lane, width = team
+        features = where[2]
+        none, narrow = idle(parts), begin(parts)
+        whole = features & -vector if aligned(rows) and aligned(grads) else 0
+        k = lane * vector
+        while k < whole:
+            at = k * size
+            if none:
+                store(modes, grads, at, no_vectors())
+            else:
+                store(modes, grads, at, turned(components(parts, narrow, load(rows, at))))
+            k += width * vector
+        k = whole + lane
+        while k < features:
+            at = k * size
+            if none:
+                put(modes, grads, at, nothing())
+            else:
+                put(modes, grads, at, slopes_of(parts, narrow, get(rows, at)))
+            k += width
+
+    return write
+
+
+def _write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    """One number at a time, some added up in float64 over the samples of the task."""
+    count, storage = _operands(arity), gpu.STORAGE[variant.dtype]
+    size, number = storage.size, storage.number
+    get_double, put_double = gpu.get_double, gpu.put_double
+    get, put = _of_each(count, storage.get), storage.put
+    exact = _exact(arity, _jitable(distance[3]))
+
+    def writing(m: int) -> Any:
+        def write_one(
+            slopes: Any, k: Any, grads: Any, sums: Any, modes: Any, at: Any, first: Any
+        ) -> bool:
+            if modes[m] == WRITE:
+                put(grads[m] + k * size, number(slopes[m]))
+            elif modes[m] == ADD:
+                to = sums[m] + 8 * (at + k)
+                put_double(to, slopes[m] if first else get_double(to) + slopes[m])
+            return True
+
+        return write_one
+
+    write_each = _tuple_of(count, writing)
+
+    @_device
+    def write(
+        team: Any, parts: Any, rows: Any, grads: Any, sums: Any, modes: Any, where: Any
+    ) -> None:
+        _, lane, width = team
+        _, _, features, task, first = where
+        k = lane
+        while k < features:
+            slopes = exact(parts, get(rows, k * size))
+            write_each(slopes, k, grads, sums, modes, task * features, first)
+            k += width
+
+    return write
