@@ -48,18 +48,17 @@ def kernel(
 
     columns = run.geometry.shape[1]
     written = "summed" if ADD in run.modes else "written" if WRITE in run.modes else "none"
-    shift = 0 if distance is None else cuda.team(run.features, dtype)
-    wide = 1 << shift > cuda.WARP
-    variant = cuda.Variant(dtype, counts, columns, written, wide)
+    layout = cuda.layout(run.features, dtype)
+    variant = cuda.Variant(dtype, counts, columns, written, layout.wide)
     if distance is None:
         make = functools.partial(cuda.pointwise, loss, variant)
     else:
         body = cuda.pair if operands == 2 else cuda.triplet
         make = functools.partial(body, loss, distance, variant)
-    threads = 1 << shift if wide else cuda.THREADS
-    found = _cubin.kernel(make, cuda.signature(operands, variant), threads, device)
+    found = _cubin.kernel(make, cuda.signature(operands, variant), layout, device)
     geometry = tuple(run.geometry.ravel().tolist())
-    return Launch(found, -(-(run.tasks << shift) // threads), shift, geometry)
+    blocks = -(-(run.tasks << layout.shift) // layout.threads)
+    return Launch(found, blocks, layout.shift, geometry)
 
 
 def losses(adapter: Any, shape: tuple[int, ...], dtype: Any, each: bool, like: Any) -> Any:
@@ -133,4 +132,4 @@ def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any) -> 
 def _finish(dtype: str, device: int) -> Callable[..., None]:
     from fastcos.kernels import _cubin, cuda
 
-    return _cubin.kernel(functools.partial(cuda.finishing, dtype), (4, 1), cuda.THREADS, device)
+    return _cubin.kernel(functools.partial(cuda.finishing, dtype), (4, 1), cuda.FINISHING, device)

@@ -138,6 +138,13 @@ class Gpu:
         self.launches = 0
 
     @staticmethod
+    def turned(rows):
+        return tuple(zip(*rows, strict=True))
+
+    def clear(self, address):
+        _numbers(self.memory, address, np.float32, 4)[:] = 0
+
+    @staticmethod
     def fma(a, b, c):
         # The product is exact in float64; the sum is rounded twice, which differs once in 2**29.
         return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
@@ -209,9 +216,9 @@ def _who_met(alive, team):
     return met
 
 
-def kernel(gpu, make, signature, threads, device):
+def kernel(gpu, make, signature, layout, device):
     """Stands in for ``fastcos.kernels._cubin.kernel``, the arrays of a launch being of the host."""
-    return _made(gpu, make.func, make.args, signature, threads)
+    return _made(gpu, make.func, make.args, signature, layout.threads)
 
 
 @functools.lru_cache(maxsize=64)

@@ -23,22 +23,22 @@ from fastcos.kernels.cpu import _is_ours, _name
 
 Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
 
-# Threads that a processor is to hold: of its 65536 registers each then has 128, which no kernel
-# exceeds by so much that it would spill.
-_RESIDENT = 512
+# What a kernel is compiled for before it is linked for the GPU at hand: the oldest that has the
+# instructions for bfloat16.
+_OLDEST = (8, 0)
 
 _lock = threading.Lock()
 
 
 def kernel(
-    make: functools.partial[Any], signature: tuple[int, int], threads: int, device: int
+    make: functools.partial[Any], signature: tuple[int, int], layout: Any, device: int
 ) -> Launcher:
     """What launches a kernel on a device.
 
     Args:
         make: A function of :mod:`fastcos.kernels.cuda` with all of its arguments but ``gpu``.
         signature: How many int64 and how many float64 numbers the kernel takes.
-        threads: Of a block.
+        layout: A :class:`fastcos.kernels.cuda.Layout`.
         device: The number of the GPU.
 
     Returns:
@@ -47,8 +47,9 @@ def kernel(
 
     Raises:
         ImportError: what compiles and launches kernels is not installed.
+        RuntimeError: the GPU is too old.
     """
-    return _kernel(make.func, make.args, signature, threads, device)
+    return _kernel(make.func, make.args, signature, layout, device)
 
 
 @functools.cache
@@ -56,18 +57,24 @@ def _kernel(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
     signature: tuple[int, int],
-    threads: int,
+    layout: Any,
     device: int,
 ) -> Launcher:
     core = toolchain()
     capability = tuple(core.Device(device).compute_capability)
-    binary, name = kept(make, arguments, signature, threads, capability)
+    if capability < _OLDEST:
+        raise RuntimeError(
+            "device {} has compute capability {}.{}, fastcos needs {}.{} or newer".format(
+                device, *capability, *_OLDEST
+            )
+        )
+    binary, name = kept(make, arguments, signature, layout, capability)
     function = core.ObjectCode.from_cubin(binary).get_kernel(name)
     launch = core.launch
 
     @functools.lru_cache(maxsize=256)
     def grid(blocks: int) -> Any:
-        return core.LaunchConfig(grid=blocks, block=threads)
+        return core.LaunchConfig(grid=blocks, block=layout.threads)
 
     @functools.lru_cache(maxsize=256)
     def stream_at(address: int) -> Any:
@@ -113,21 +120,22 @@ def kept(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
     signature: tuple[int, int],
-    threads: int,
+    layout: Any,
     capability: tuple[int, ...],
 ) -> tuple[bytes, str]:
     """A compiled kernel and its name, from disk where it has been compiled before."""
-    content = _name(make), _name(arguments), repr(signature), str(threads), repr(capability)
-    if not all(_is_ours(f) for f in _functions(arguments)):
-        # A user's function may be redefined under its old name, which the key would not see.
-        return _linked(*ptx(make, arguments, signature, threads, capability), capability)
 
     def binary() -> bytes:
-        code, name = _linked(*ptx(make, arguments, signature, threads, capability), capability)
-        return name.encode() + b"\0" + code
+        text, name = ptx(make, arguments, signature, layout)
+        return name.encode() + b"\0" + link(text, capability)[0]
 
-    key = digest(_sources(), _versions(), *content)
-    name, _, code = stored(make, f"fastcos-{key}.cubin", binary).partition(b"\0")
+    content = binary
+    if all(_is_ours(function) for function in _functions(arguments)):
+        # A user's function may be redefined under its old name, which the key would not see.
+        parts = _name(make), _name(arguments), repr((signature, layout, capability))
+        key = digest(_sources(), _versions(), *parts)
+        content = functools.partial(stored, make, f"fastcos-{key}.cubin", binary)
+    name, _, code = content().partition(b"\0")
     return code, name.decode()
 
 
@@ -135,8 +143,7 @@ def ptx(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
     signature: tuple[int, int],
-    threads: int,
-    capability: tuple[int, ...],
+    layout: Any,
 ) -> tuple[str, str]:
     """What Numba makes of a kernel, and its name there. Needs no GPU."""
     from numba import cuda, types, void
@@ -145,15 +152,15 @@ def ptx(
 
     integers, floats = signature
     kind = void(types.UniTuple(types.int64, integers), types.UniTuple(types.float64, floats))
-    with _lock, _pretended(capability):
+    with _lock, _pretended():
         text, _ = cuda.compile(
             make(*arguments, _gpu),
             kind,
             device=False,
             abi="numba",
-            cc=capability,
+            cc=_OLDEST,
             output="ptx",
-            launch_bounds=(threads, _RESIDENT // threads),
+            launch_bounds=layout.threads,
         )
     entry = re.search(r"\.visible \.entry (\w+)\(", text)
     assert entry
@@ -161,24 +168,20 @@ def ptx(
 
 
 @contextmanager
-def _pretended(capability: tuple[int, ...]) -> Iterator[None]:
-    """While functions that kernels call are compiled: for that capability, GPU or no GPU.
+def _pretended() -> Iterator[None]:
+    """While functions that kernels call are compiled: for the oldest GPU.
 
-    numba-cuda asks the current device, which there may not be, or be another one.
+    numba-cuda asks the current device, which may be another one, or not be there at all.
     """
     from numba.cuda import dispatcher
 
     asked = dispatcher.get_current_device
-    device = python_types.SimpleNamespace(compute_capability=capability)
+    device = python_types.SimpleNamespace(compute_capability=_OLDEST)
     dispatcher.get_current_device = lambda: device
     try:
         yield
     finally:
         dispatcher.get_current_device = asked
-
-
-def _linked(text: str, name: str, capability: tuple[int, ...]) -> tuple[bytes, str]:
-    return link(text, capability)[0], name
 
 
 def link(text: str, capability: tuple[int, ...]) -> tuple[bytes, str]:

@@ -188,6 +188,40 @@ get_long, get_byte = _getter(types.int64, _BITS[64]), _getter(types.int8, _BITS[
 
 
 @intrinsic
+def turned(typingctx: Any, rows: Any) -> Any:
+    """A tuple of tuples with rows and columns exchanged."""
+    columns = [
+        types.BaseTuple.from_types(column)
+        for column in zip(*(row.types for row in rows), strict=True)
+    ]
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        table = [
+            [builder.extract_value(builder.extract_value(args[0], i), k) for i in range(len(rows))]
+            for k in range(len(columns))
+        ]
+        made = [
+            context.make_tuple(builder, kind, column)
+            for kind, column in zip(columns, table, strict=True)
+        ]
+        return context.make_tuple(builder, signature.return_type, made)
+
+    return types.BaseTuple.from_types(columns)(rows), codegen
+
+
+@intrinsic
+def clear(typingctx: Any, address: Any) -> Any:
+    """Puts 16 bytes of zeros at an address that is a multiple of 16."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.VectorType(_BITS[32], 4)
+        builder.store(ir.Constant(kind, [0] * 4), _global(builder, args[0], kind), align=16)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """``a * b + c`` in float32, rounded once."""
 

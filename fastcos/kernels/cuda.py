@@ -19,6 +19,8 @@ The functions here return plain Python functions. What they use of the machine c
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,20 +30,53 @@ from numba.extending import register_jitable
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, WRITE
 from fastcos.kernels._narrow import narrow
-from fastcos.kernels.cpu import _as_it_is, _jitable
+from fastcos.kernels.cpu import _as_it_is, _is_ours, _jitable
 from fastcos.losses import Loss
 
 #: Threads of a block, where a team is not one.
-THREADS = 256
+THREADS = 128
 #: Threads of a warp: the largest team that is not a block.
 WARP = 32
 _ALL = 0xFFFFFFFF
-# Vectors of 16 bytes that a thread takes of each row, at most. Several, so that loads are under
-# way while others wait; few, so that the rows that a processor works on, read a second time for the
-# gradient, are in its first-level cache then: 32 warps of 6 vectors of two rows take 196 KB of 256.
-_VECTORS = 6
-# A thread of more than half of the threads that fit a block would have half of the registers.
-_LARGEST_TEAM = 512
+# Vectors of 16 bytes that a thread takes of each row, at most. Many, for what follows the sums is
+# the same work for every row; but the rows that a processor works on are read a second time for
+# the gradient, from its first-level cache if they are not too many: 16 warps of 12 vectors of two
+# rows are 196 KB of 256.
+_VECTORS = 12
+# Threads side by side, who read 64 bytes: what memory delivers is 32 or more.
+_NEIGHBOURS = 4
+# Of 65536 registers each of 256 threads may have as many as there can be.
+_LARGEST_TEAM = 256
+
+
+class Layout(NamedTuple):
+    """How threads share out rows.
+
+    Args:
+        shift: Logarithm of how many are a team.
+        threads: Of a block.
+    """
+
+    shift: int
+    threads: int
+
+    @property
+    def wide(self) -> bool:
+        """Whether a team is a block."""
+        return 1 << self.shift > WARP
+
+
+def layout(features: int, dtype: str) -> Layout:
+    """How threads share out rows of so many numbers."""
+    size = 8 if dtype == "float64" else 4 if dtype == "float32" else 2
+    vectors = -(-features * size // 16)
+    team = max(min(-(-vectors // _VECTORS), _LARGEST_TEAM), min(vectors, _NEIGHBOURS))
+    shift = (team - 1).bit_length()
+    return Layout(shift, THREADS if 1 << shift <= WARP else 1 << shift)
+
+
+#: Of the kernel that sums up what the blocks have left.
+FINISHING = Layout(0, 256)
 
 
 class Variant(NamedTuple):
@@ -60,13 +95,6 @@ class Variant(NamedTuple):
     columns: int = 1
     gradients: str = "none"
     wide: bool = False
-
-
-def team(features: int, dtype: str) -> int:
-    """How many threads take a row: the logarithm to base 2."""
-    size = 8 if dtype == "float64" else 4 if dtype == "float32" else 2
-    threads = -(-features * size // (16 * _VECTORS))
-    return max(0, (min(threads, _LARGEST_TEAM) - 1).bit_length())
 
 
 # --------------------------------------------------------------------------------------------------
@@ -134,7 +162,7 @@ def finishing(dtype: str, gpu: Any) -> Callable[..., None]:
         k = cuda.threadIdx.x
         while k < count:
             total += get(numbers + 8 * k)
-            k += THREADS
+            k += cuda.blockDim.x
         total = block_sum(shared, total)
         if cuda.threadIdx.x == 0:
             denominator = d[0] if denominator_at == 0 else get(denominator_at)
@@ -256,21 +284,18 @@ def _at(gpu: Any) -> Any:
 
 def _tuple_of(count: int, make: Callable[[int], Any]) -> Any:
     """``(*args) -> (make(0)(*args), make(1)(*args), ...)``."""
-    last = _device(make(count - 1))
-    if count == 1:
-
-        @_device
-        def only(*args: Any) -> Any:
-            return (last(*args),)
-
-        return only
-    before = _tuple_of(count - 1, make)
-
-    @_device
-    def upto(*args: Any) -> Any:
-        return (*before(*args), last(*args))
-
-    return upto
+    if count > 3:
+        # Three at a time: the compiler takes 10 ms for each function.
+        before, after = _tuple_of(3, make), _tuple_of(count - 3, lambda k: make(k + 3))
+        return _device(lambda *args: (*before(*args), *after(*args)))
+    first, second, third = (_device(make(k)) if k < count else None for k in range(3))
+    return _device(
+        (
+            lambda *args: (first(*args),),
+            lambda *args: (first(*args), second(*args)),
+            lambda *args: (first(*args), second(*args), third(*args)),
+        )[count - 1]
+    )
 
 
 def _every(count: int, make: Callable[[int], Any]) -> Any:
@@ -419,15 +444,15 @@ def _rows(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Any:
 
 def _fields(distance: Functions, variant: Variant) -> int:
     """How many numbers the state of a distance has."""
-    assert distance[0]
-    return len(distance[0](0.0, *[1.0] * variant.parameters[0]))
+    init: Any = distance[0]
+    return len(init(0.0, *[1.0] * variant.parameters[0]))
 
 
 def _measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
     """``(team, rows, features, parameters) -> (states, distances)``, for the team as a whole."""
     init, accumulate, finalize = map(_jitable, distance[:3])
     pairs, fields = _PAIRS[arity], _fields(distance, variant)
-    gather = _gathered(fields, distance[8], variant.wide, gpu)
+    gather = _gathered(distance, variant, gpu)
     settle = _settle(distance, gather, variant, gpu)
     wide = _tuple_of(fields, lambda k: lambda state: float64(state[k]))
     starts = _tuple_of(arity, lambda k: lambda start: start)
@@ -445,7 +470,9 @@ def _measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any
 
         return one
 
-    first_pass = _pass(_operands(arity), _tuple_of(arity, take), variant, gpu)
+    # Of memory that answers after 700 ns, 25 KB have to be under way to each processor.
+    ahead = 4 if arity == 1 else 2
+    first_pass = _pass(_operands(arity), ahead, _tuple_of(arity, take), variant, gpu)
     all_settled = _tuple_of(arity, settled)
 
     @_device
@@ -469,7 +496,7 @@ def _settle(distance: Functions, gather: Any, variant: Variant, gpu: Any) -> Any
     def take(states: Any, n: Any) -> Any:
         return (reaccumulate(states[0], float64(n[0]), float64(n[1])),)
 
-    further_pass = _pass(2, take, variant, gpu)
+    further_pass = _pass(2, 1, take, variant, gpu)
 
     @_device
     def agreed(team: Any, again: bool) -> bool:
@@ -488,30 +515,46 @@ def _settle(distance: Functions, gather: Any, variant: Variant, gpu: Any) -> Any
     return settle
 
 
-def _pass(count: int, take: Any, variant: Variant, gpu: Any) -> Any:
-    """``(states, rows, features, team) -> states`` of the part of the rows of one thread."""
+def _pass(count: int, ahead: int, take: Any, variant: Variant, gpu: Any) -> Any:
+    """``(states, rows, features, team) -> states`` of the part of the rows of one thread.
+
+    So many vectors of each row are under way ahead of being taken.
+    """
     storage = gpu.STORAGE[variant.dtype]
     size, vector = storage.size, storage.vector
     load, get = _of_each(count, storage.load), _of_each(count, storage.get)
     aligned = _every(count, lambda i: lambda rows: rows[i] & 15 == 0)
+    turned = gpu.turned
 
     def take_upto(k: int) -> Any:
-        component = _component(count, k)
         if k == 0:
-            return _device(lambda states, loaded: take(states, component(loaded)))
+            return _device(lambda states, numbers: take(states, numbers[0]))
         before = take_upto(k - 1)
-        return _device(lambda states, loaded: take(before(states, loaded), component(loaded)))
+        return _device(lambda states, numbers: take(before(states, numbers), numbers[k]))
+
+    def take_vectors_upto(i: int) -> Any:
+        if i == 0:
+            return _device(lambda states, loaded: take_all(states, turned(loaded[0])))
+        before = take_vectors_upto(i - 1)
+        return _device(lambda states, loaded: take_all(before(states, loaded), turned(loaded[i])))
 
     take_all = take_upto(vector - 1)
+    take_several = take_vectors_upto(ahead - 1)
+    load_several = _tuple_of(
+        ahead, lambda i: lambda rows, offset, step: load(rows, offset + i * step)
+    )
 
     @_device
     def one_pass(states: Any, rows: Any, features: Any, team: Any) -> Any:
         _, lane, width = team
         whole = features & -vector if aligned(rows) else 0
-        k = lane * vector
+        k, step = lane * vector, width * vector
+        while k + (ahead - 1) * step < whole:
+            states = take_several(states, load_several(rows, k * size, step * size))
+            k += ahead * step
         while k < whole:
-            states = take_all(states, load(rows, k * size))
-            k += width * vector
+            states = take_all(states, turned(load(rows, k * size)))
+            k += step
         k = whole + lane
         while k < features:
             states = take(states, get(rows, k * size))
@@ -526,11 +569,6 @@ def _of_each(count: int, function: Any) -> Any:
     return _tuple_of(count, lambda k: lambda addresses, offset: function(addresses[k] + offset))
 
 
-def _component(count: int, k: int) -> Any:
-    """``(loaded) -> numbers``: the k-th of the vectors loaded from each row."""
-    return _tuple_of(count, lambda i: lambda loaded: loaded[i][k])
-
-
 @_device
 def _of_warp(cuda: Any, team: Any) -> Any:
     """The threads of the warp that are of this team, as bits, and the first of them."""
@@ -541,18 +579,27 @@ def _of_warp(cuda: Any, team: Any) -> Any:
     return (_ALL >> (WARP - width)) << first, first
 
 
-def _gathered(fields: int, merge: Any, wide: bool, gpu: Any) -> Any:
+def _gathered(distance: Functions, variant: Variant, gpu: Any) -> Any:
     """``(team, part, start) -> state``: the parts of a team, which all started from ``start``."""
-    cuda, merge = gpu.cuda, _jitable(merge)
-    exchanged = _tuple_of(
-        fields, lambda k: lambda part, mask, step: cuda.shfl_xor_sync(mask, part[k], step)
-    )
+    cuda, merge = gpu.cuda, _jitable(distance[8])
+    fields, moving = _fields(distance, variant), _moving(distance, variant)
+    count = len(moving)
+
+    def exchanging(i: int) -> Any:
+        k = moving[i]
+        return lambda part, mask, step: cuda.shfl_xor_sync(mask, part[k], step)
+
+    def gained(k: int) -> Any:
+        if k not in moving:
+            return lambda state, other, start: state[k]
+        i = moving.index(k)
+        return lambda state, other, start: state[k] + (other[i] - start[k])
+
+    exchanged = _tuple_of(count, exchanging)
     if merge:
-        merged = _device(lambda state, part, start: merge(state, part))
+        merged = _device(lambda state, other, start: merge(state, other))
     else:
-        merged = _tuple_of(
-            fields, lambda k: lambda state, part, start: state[k] + (part[k] - start[k])
-        )
+        merged = _tuple_of(fields, gained)
 
     @_device
     def within_warp(part: Any, start: Any, mask: Any, width: Any) -> Any:
@@ -562,7 +609,7 @@ def _gathered(fields: int, merge: Any, wide: bool, gpu: Any) -> Any:
             step >>= 1
         return part
 
-    if not wide:
+    if not variant.wide:
 
         @_device
         def gather(team: Any, part: Any, start: Any) -> Any:
@@ -571,15 +618,22 @@ def _gathered(fields: int, merge: Any, wide: bool, gpu: Any) -> Any:
 
         return gather
 
-    def saving(k: int) -> Any:
+    def saving(i: int) -> Any:
+        k = moving[i]
+
         def save(shared: Any, at: Any, state: Any) -> bool:
-            shared[at + k] = state[k]
+            shared[at + i] = state[k]
             return True
 
         return save
 
-    save = _tuple_of(fields, saving)
-    saved = _tuple_of(fields, lambda k: lambda shared, at: shared[at + k])
+    def loading(k: int) -> Any:
+        if k not in moving:
+            return lambda shared, at, start: start[k]
+        i = moving.index(k)
+        return lambda shared, at, start: shared[at + i]
+
+    save, load = _tuple_of(count, saving), _tuple_of(fields, loading)
 
     @_device
     def gather_block(team: Any, part: Any, start: Any) -> Any:
@@ -587,17 +641,54 @@ def _gathered(fields: int, merge: Any, wide: bool, gpu: Any) -> Any:
         part = within_warp(part, start, _ALL, WARP)
         cuda.syncthreads()
         if lane & (WARP - 1) == 0:
-            save(shared, lane // WARP * fields, part)
+            save(shared, lane // WARP * count, part)
         cuda.syncthreads()
         if lane < WARP:
-            part = saved(shared, lane * fields) if lane < width // WARP else start
+            part = load(shared, lane * count, start) if lane < width // WARP else start
             part = within_warp(part, start, _ALL, WARP)
             if lane == 0:
-                save(shared, WARP * fields, part)
+                save(shared, WARP * count, part)
         cuda.syncthreads()
-        return saved(shared, WARP * fields)
+        return load(shared, WARP * count, start)
 
     return gather_block
+
+
+# Rows that a distance may ask to see again, or not, and numbers of every kind.
+_TRIED = (0.0, 1.0, -1.0, 0.75, -3.0, 1e-200, -1e200, math.inf, math.nan)
+
+
+def _moving(distance: Functions, variant: Variant) -> tuple[int, ...]:
+    """Which numbers of the state a pass changes: the others need not be merged.
+
+    Found by trying: a function hands on what it does not change, the very same object. That is
+    sure enough for the one pass that most distances make; what those that ask for more do in the
+    further ones depends on their state, and is tried for ours only, which are tested.
+    """
+    functions: Any = distance
+    init, accumulate, _, _, revisit, reaccumulate = functions[:6]
+    everything = tuple(range(_fields(distance, variant)))
+    if distance[8] or (revisit and not _is_ours(revisit)):
+        return everything
+    moved: set[int] = set()
+
+    def take(function: Any, state: Any, x: float, y: float) -> Any:
+        new = function(state, x, y)
+        moved.update(k for k in everything if new[k] is not state[k])
+        return new
+
+    parameters = [1.0 / 64] * variant.parameters[0]
+    for first, second in itertools.product(_TRIED, repeat=2):
+        for x, y in ((first, second), (second, 0.5)):
+            state = init(0.0, *parameters)
+            for at, other in ((x, y), (y, x), (0.5, 0.25)):
+                state = take(accumulate, state, at, other)
+            again, state = revisit(state) if revisit else (False, state)
+            while again:
+                for at, other in ((x, y), (y, x), (0.5, 0.25)):
+                    state = take(reaccumulate, state, at, other)
+                again, state = revisit(state)
+    return tuple(sorted(moved))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -651,7 +742,7 @@ def _write(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
     load, get = _of_each(count, storage.load), _of_each(count, storage.get)
     idle = _every(arity, lambda k: lambda parts: parts[k][0] == 0)
     aligned = _every(count, lambda m: lambda at: at[m] & 15 == 0)
-    exact = _exact(arity, _jitable(distance[3]))
+    exact, turned, clear = _exact(arity, _jitable(distance[3])), gpu.turned, gpu.clear
     nothing = _tuple_of(count, lambda m: lambda: number(0))
 
     if arity == 1 and distance[7] and size <= 4:
@@ -668,13 +759,10 @@ def _write(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
     def slopes_of(parts: Any, narrow: Any, n: Any) -> Any:
         return quick(parts, narrow, n) if narrow[0] else cast(exact(parts, n))
 
-    def component(k: int) -> Any:
-        numbers = _component(count, k)
-        return lambda parts, narrow, loaded: slopes_of(parts, narrow, numbers(loaded))
-
-    components = _tuple_of(vector, component)
-    turned = _tuple_of(count, lambda m: _tuple_of(vector, lambda k: lambda slopes: slopes[k][m]))
-    no_vectors = _tuple_of(count, lambda m: _tuple_of(vector, lambda k: lambda: number(0)))
+    all_slopes = _tuple_of(
+        vector, lambda k: lambda parts, narrow, n: slopes_of(parts, narrow, n[k])
+    )
+    clear_one = _device(lambda address, slopes: clear(address))
 
     def writing(write_one: Any) -> Any:
         def one(m: int) -> Any:
@@ -687,7 +775,7 @@ def _write(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
 
         return _tuple_of(count, one)
 
-    store, put = writing(storage.store), writing(storage.put)
+    store, put, zero = writing(storage.store), writing(storage.put), writing(clear_one)
 
     @_device
     def write(
@@ -701,9 +789,10 @@ def _write(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
         while k < whole:
             at = k * size
             if none:
-                store(modes, grads, at, no_vectors())
+                zero(modes, grads, at, nothing())
             else:
-                store(modes, grads, at, turned(components(parts, narrow, load(rows, at))))
+                slopes = all_slopes(parts, narrow, turned(load(rows, at)))
+                store(modes, grads, at, turned(slopes))
             k += width * vector
         k = whole + lane
         while k < features:

@@ -1,0 +1,167 @@
+"""Kernels compiled for GPUs that are not there: that they compile, and to what (tier 2).
+
+From Numba through NVVM to PTX, and from there to what an A100 (8.0) and an H100 or H200 (9.0) run:
+the same way that a kernel goes when it is wanted, up to loading it.
+"""
+
+import re
+
+import pytest
+from numba import cuda as numba_cuda
+from numba import float32, int64, void
+
+from fastcos import distances, losses
+from fastcos.kernels import _cubin, _gpu, _narrow, cuda
+
+pytestmark = pytest.mark.compiled
+
+CAPABILITIES = ((8, 0), (9, 0))
+SHORT, LONG = 128, 100_000
+RECORDS = {
+    **{name: make() for name, make in distances.DISTANCES.items()},
+    "lp": distances.lp(3.5),
+    "cosine_similarity": distances._SIMILARITY,
+    "clamped_cosine_similarity": distances._CLAMPED_SIMILARITY,
+}
+#: Registers of a thread on an H200. Three blocks of 128 threads with so many fit a processor.
+REGISTERS = 168
+
+PAIRS = [
+    *((name, "float32", gradients, SHORT) for name in RECORDS for gradients in ("none", "written")),
+    *(("cosine", dtype, "none", SHORT) for dtype in ("float16", "bfloat16", "float64")),
+    *(("cosine", dtype, "written", SHORT) for dtype in ("float16", "bfloat16", "float64")),
+    *(("cosine", dtype, "summed", SHORT) for dtype in ("bfloat16", "float32", "float64")),
+    *(("cosine", "float32", gradients, LONG) for gradients in ("none", "written", "summed")),
+    ("chebyshev", "float32", "written", LONG),
+]
+TRIPLETS = [
+    ("cosine", losses.triplet, "float32", "none", SHORT),
+    ("cosine", losses.triplet, "float32", "written", SHORT),
+    ("cosine", losses.triplet, "float32", "summed", SHORT),
+    ("cosine", losses.triplet, "bfloat16", "written", SHORT),
+    ("cosine", losses.triplet, "float64", "written", SHORT),
+    ("cosine", losses.triplet, "float32", "written", LONG),
+    ("euclidean", losses.triplet, "float32", "written", SHORT),
+    ("lp", losses.triplet, "float32", "written", SHORT),
+    ("cosine", losses.triplet_swap, "float32", "none", SHORT),
+    ("cosine", losses.triplet_swap, "float32", "written", SHORT),
+    ("cosine", losses.triplet_swap, "bfloat16", "written", SHORT),
+    ("cosine", losses.triplet_swap, "float64", "summed", LONG),
+]
+POINTWISE = [
+    (losses.identity, "float32"),
+    (losses.hinge_embedding, "bfloat16"),
+    (losses.triplet, "float32"),
+    (losses.triplet_swap, "float64"),
+]
+
+
+def compiled(make, arguments, operands, variant, features):
+    """The PTX, and by capability what the linker says of registers and spills."""
+    signature = cuda.signature(operands, variant)
+    text, _ = _cubin.ptx(make, arguments, signature, cuda.layout(features, variant.dtype))
+    return text, {capability: resources(text, capability) for capability in CAPABILITIES}
+
+
+def resources(text, capability):
+    binary, log = _cubin.link(text, capability)
+    assert binary[:4] == b"\x7fELF"
+    found = {"registers": int(re.search(r"Used (\d+) registers", log)[1])}
+    for count, what in re.findall(r"(\d+) bytes (stack frame|spill stores|spill loads)", log):
+        found[what] = int(count)
+    return found
+
+
+def variant_of(record, loss, dtype, gradients, features):
+    counts = len(record.parameters), 3 if loss is losses.cosine_embedding else 1
+    wide = cuda.layout(features, dtype).wide
+    return cuda.Variant(dtype, counts, 1, gradients, wide)
+
+
+def assert_good(text, found, record, dtype, gradients):
+    for capability, used in found.items():
+        spilled = used["stack frame"], used["spill stores"], used["spill loads"]
+        # The C library's power has a frame of its own for arguments that are out of range.
+        assert record.name == "lp" or not any(spilled), capability
+    assert found[9, 0]["registers"] <= REGISTERS
+    assert ".local" not in text
+    assert "call" not in text or record.name == "lp"
+    # Generic addresses, which the compiler makes of what it cannot tell to be global.
+    assert not re.search(r"\b(ld|st)\.[bfu]", text)
+    assert not re.search(r"\b(atom|red)\.", text)
+    vector = "v2.f64" if dtype == "float64" else "v4.[bfu]32"
+    assert len(re.findall(rf"ld\.global\.{vector}", text)) >= 2
+    stores = len(re.findall(rf"st\.global\.{vector}", text))
+    assert (stores >= 2) == (gradients == "written")
+
+
+@pytest.mark.parametrize(("name", "dtype", "gradients", "features"), PAIRS)
+def test_pairs(name, dtype, gradients, features):
+    record, loss = RECORDS[name], losses.cosine_embedding
+    variant = variant_of(record, loss, dtype, gradients, features)
+    arguments = loss, record.functions, variant
+    text, found = compiled(cuda.pair, arguments, 2, variant, features)
+    assert_good(text, found, record, dtype, gradients)
+
+
+@pytest.mark.parametrize(("name", "loss", "dtype", "gradients", "features"), TRIPLETS)
+def test_triplets(name, loss, dtype, gradients, features):
+    record = RECORDS[name]
+    variant = variant_of(record, loss, dtype, gradients, features)
+    arguments = loss, record.functions, variant
+    text, found = compiled(cuda.triplet, arguments, 3, variant, features)
+    assert_good(text, found, record, dtype, gradients)
+
+
+@pytest.mark.parametrize(("loss", "dtype"), POINTWISE)
+def test_distances_computed_elsewhere(loss, dtype):
+    counts = 0, 2 if loss is losses.hinge_embedding else 1 if loss.arity > 1 else 0
+    variant = cuda.Variant(dtype, counts, 2, "written", False)
+    text, found = compiled(cuda.pointwise, (loss, variant), loss.arity, variant, 1)
+    assert all(used["stack frame"] == 0 for used in found.values())
+    assert not re.search(r"\b(ld|st)\.[bfu]", text)
+
+
+@pytest.mark.parametrize("dtype", _gpu.STORAGE)
+def test_the_sum_over_the_blocks(dtype):
+    text, _ = _cubin.ptx(cuda.finishing, (dtype,), (4, 1), cuda.FINISHING)
+    assert resources(text, (9, 0))["stack frame"] == 0
+
+
+def test_axes_that_cannot_be_merged():
+    variant = cuda.Variant("float32", (1, 1), 3, "written", False)
+    arguments = losses.cosine_embedding, RECORDS["cosine"].functions, variant
+    text, found = compiled(cuda.pair, arguments, 2, variant._replace(parameters=(1, 3)), SHORT)
+    assert_good(text, found, RECORDS["cosine"], "float32", "written")
+
+
+def test_gradients_in_float32_have_no_float64():
+    def plain(**_):
+        return cuda._device
+
+    _, slopes = _narrow.narrow(RECORDS["cosine"].linear, _gpu.fma, plain)
+    load, store = _gpu.STORAGE["float32"].get, _gpu.STORAGE["float32"].put
+
+    def kernel(at):
+        given = load(at), load(at + 4), load(at + 8), load(at + 12), load(at + 16), load(at + 20)
+        to_x, to_y = slopes((True, *given, float32(0)), load(at + 24), load(at + 28))
+        store(at, to_x)
+        store(at + 4, to_y)
+
+    with _cubin._pretended():
+        text, _ = numba_cuda.compile(
+            kernel, void(int64), device=False, abi="numba", cc=(8, 0), output="ptx"
+        )
+    assert "fma.rn.f32" in text
+    assert ".f64" not in text
+
+
+def test_sums_take_each_number_to_float64_once():
+    # Per pair of numbers two conversions and, for the squared distance, a difference and a product
+    # with sum. What is one per row, and the rest of a row, comes on top.
+    variant = cuda.Variant("float32", (0, 0), 1, "none", False)
+    arguments = losses.identity, RECORDS["sqeuclidean"].functions, variant
+    text, _ = compiled(cuda.pair, arguments, 2, variant, SHORT)
+    numbers = 4 * (4 + 1) + 1  # four vectors ahead, one, and one number
+    assert len(re.findall(r"cvt\.f64\.f32", text)) <= 2 * numbers + 8
+    assert len(re.findall(r"fma\.rn\.f64", text)) >= numbers
