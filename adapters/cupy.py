@@ -15,6 +15,7 @@ from fastcos._plan import Form
 from fastcos.kernels import DOUBLES
 
 from .numpy import ACCEPTED, common_dtype, features_last, float_name, label_kind, sum_to
+from .numpy import asarray as of_host
 
 try:
     import cupy as cp
@@ -37,8 +38,12 @@ def asarray(name: str, value: Any) -> Array:
 
     Raises:
         TypeError: it is complex, or of another dtype that is not supported.
+        ValueError: it is a list of unequal depth.
     """
-    array = value if isinstance(value, cp.ndarray) else cp.asarray(value)
+    if not isinstance(value, cp.ndarray) and not hasattr(value, "__cuda_array_interface__"):
+        # What is refused is refused in the same words, wherever the other arguments are.
+        value = of_host(name, value)
+    array = cp.asarray(value)
     if float_name(array.dtype) is None and array.dtype.kind not in "iub":
         raise TypeError(f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}")
     return array

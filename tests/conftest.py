@@ -37,7 +37,7 @@ def device(request, monkeypatch):
     if name != "numpy":
         elsewhere = devices.on(name, monkeypatch)
         for module in (request.module, sys.modules[__name__]):
-            for public in ("fastcos", "value_and_grad"):
+            for public in ("fastcos", "value_and_grad", "grad"):
                 if hasattr(module, public):
                     mine = elsewhere if public == "fastcos" else getattr(elsewhere, public)
                     monkeypatch.setattr(module, public, mine)

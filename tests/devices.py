@@ -3,10 +3,13 @@
 Which GPU: the simulated one, or the one that CuPy finds.
 """
 
+import ctypes
 import functools
 import importlib
 import importlib.util
 import inspect
+import itertools
+import math
 import sys
 
 import numpy as np
@@ -14,8 +17,8 @@ import pytest
 import simulator
 
 import fastcos
-from fastcos import _dispatch
-from fastcos.kernels import _cubin
+from fastcos import _dispatch, _on_device
+from fastcos.kernels import _cubin, _narrow, cuda
 
 #: What a test may be run on; the markers are tiers of their own.
 NAMES = (
@@ -27,11 +30,30 @@ _LOSSES = {name for name in fastcos.__all__ if name.endswith("_loss")}
 _ON_ARRAYS = {"cosine_similarity", "paired_distance", *_LOSSES}
 
 
-class Elsewhere:
-    """The public functions, called with the arguments of the host, on a device."""
+#: The most components that a call on the simulated GPU may visit: half a second or so.
+LARGEST = 20_000
+#: Where sums, vectors, warps and teams begin and end.
+CORNERS = (1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97)
 
-    def __init__(self, there, back):
-        self._there, self._back = there, back
+
+def corner_sizes(device):
+    """Pairs of corner sizes: all of them, or every one once as N and once as D where time matters.
+
+    On a GPU teams are chosen by D alone, and N says only how many there are.
+    """
+    if device == "simulated":
+        return list(zip(CORNERS[5:] + CORNERS[:5], CORNERS, strict=True))
+    return list(itertools.product(CORNERS, CORNERS))
+
+
+class Elsewhere:
+    """The public functions, called with the arguments of the host, on a device.
+
+    Arrays are laid out there as they are here; one that is given twice is the same one there.
+    """
+
+    def __init__(self, library, largest=None):
+        self._library, self._largest = library, largest
 
     def __getattr__(self, name):
         found = getattr(fastcos, name)
@@ -44,31 +66,74 @@ class Elsewhere:
         return functools.partial(self._call, loss, transform(loss, argnums))
 
     def _call(self, loss, function, *args, **kwargs):
-        if "validate" in inspect.signature(loss).parameters:
+        if any(isinstance(value, self._library.ndarray) for value in args):
+            # From within a function that was called there.
+            return function(*args, **kwargs)
+        parameters = inspect.signature(loss).parameters
+        self._check_size([x for x, name in zip(args, parameters, strict=False) if name != "target"])
+        if "validate" in parameters:
             # On the host labels are checked without being asked for.
             kwargs.setdefault("validate", True)
-        args = [self._taken(value) for value in args]
-        given, out = kwargs.get("out"), None
-        kwargs = {name: self._taken(value) for name, value in kwargs.items()}
+        taken = {}
+        args = [self._taken(value, taken) for value in args]
+        given, out = kwargs.get("out"), {}
+        kwargs = {name: self._taken(value, taken) for name, value in kwargs.items()}
         found = function(*args, **kwargs)
         if given is not None:
             for own, buffer in zip(_listed(given), _listed(kwargs["out"]), strict=True):
                 own[...] = self._back(buffer)
-            out = {
-                id(buffer): own
-                for own, buffer in zip(_listed(given), _listed(kwargs["out"]), strict=True)
-            }
-        return self._returned(found, out or {})
+                out[id(buffer)] = own
+        # Lists alone are NumPy's.
+        return self._returned(found, out) if taken else found
 
-    def _taken(self, value):
+    def _check_size(self, values):
+        shapes = [value.shape for value in values if isinstance(value, np.ndarray)]
+        try:
+            size = math.prod(np.broadcast_shapes(*shapes))
+        except ValueError:
+            size = 0  # there is to be an error
+        if self._largest and size > self._largest:
+            pytest.skip("so many components would take the simulated GPU too long")
+
+    def _taken(self, value, taken):
         if isinstance(value, (tuple, list)) and any(isinstance(v, np.ndarray) for v in value):
-            return tuple(map(self._taken, value))
-        return self._there(value) if isinstance(value, (np.ndarray, np.generic)) else value
+            return type(value)([self._taken(v, taken) for v in value])
+        if not isinstance(value, (np.ndarray, np.generic)):
+            return value
+        if id(value) not in taken:
+            taken[id(value)] = self._there(value), value
+        return taken[id(value)][0]
+
+    def _there(self, value):
+        if isinstance(value, np.generic) or not value.size or value.dtype.kind not in "biufV":
+            return self._library.asarray(value)
+        if value.flags.c_contiguous and value.flags.aligned:
+            return self._library.asarray(value)
+        low = value.ctypes.data + sum(
+            min(0, (n - 1) * stride) for n, stride in zip(value.shape, value.strides, strict=True)
+        )
+        high = value.ctypes.data + value.itemsize
+        high += sum(
+            max(0, (n - 1) * stride) for n, stride in zip(value.shape, value.strides, strict=True)
+        )
+        # Memory there begins at a multiple of 16.
+        before = low % 16
+        there = np.zeros(before + high - low, np.uint8)
+        there[before:] = np.frombuffer((ctypes.c_char * (high - low)).from_address(low), np.uint8)
+        offset = before + value.ctypes.data - low
+        memory = self._library.asarray(there).data + offset
+        return self._library.ndarray(value.shape, value.dtype, memory, value.strides)
+
+    def _back(self, value):
+        return self._library.asnumpy(value)
 
     def _returned(self, value, out):
         if isinstance(value, tuple):
             return tuple(self._returned(each, out) for each in value)
-        return out[id(value)] if id(value) in out else self._back(value)[()]
+        if id(value) in out:
+            return out[id(value)]
+        assert isinstance(value, self._library.ndarray)
+        return self._back(value)[()]
 
 
 def _listed(out):
@@ -77,15 +142,36 @@ def _listed(out):
 
 def on(name, monkeypatch):
     """``fastcos`` on a device."""
+    forget()
     if name == "simulated":
-        gpu, library = _simulated()
-        monkeypatch.setattr(_cubin, "kernel", functools.partial(simulator.kernel, gpu))
-        monkeypatch.setitem(_dispatch._ADAPTERS, "simulated", _ADAPTER)
-        return Elsewhere(library.asarray, library.asnumpy)
+        _, library = simulated(monkeypatch)
+        return Elsewhere(library, LARGEST)
     cupy = pytest.importorskip("cupy", reason="no CuPy here")
     if not cupy.cuda.is_available():
         pytest.skip("no GPU here")
-    return Elsewhere(cupy.asarray, cupy.asnumpy)
+    return Elsewhere(cupy)
+
+
+def forget():
+    """Kernels are made anew, for they are kept by the number of their device, whatever it is."""
+    for kept in (_dispatch._direct, _dispatch._prepared, _on_device._finish):
+        kept.cache_clear()
+
+
+def simulated(monkeypatch, threads=64):
+    """The simulated GPU and its CuPy, where kernels now run, in blocks of so many threads.
+
+    A quarter of what a real one has, as every thread of a block takes its time in Python: the least
+    that is more than one warp.
+    """
+    gpu, library = _simulated()
+    monkeypatch.setattr(_cubin, "kernel", functools.partial(simulator.kernel, gpu))
+    monkeypatch.setattr(cuda, "THREADS", threads)
+    # Numba's types called outside of what it compiles do the same, in fifty times as long.
+    monkeypatch.setattr(cuda, "float64", np.float64)
+    monkeypatch.setattr(_narrow, "float32", np.float32)
+    monkeypatch.setitem(_dispatch._ADAPTERS, "simulated", _ADAPTER)
+    return gpu, library
 
 
 _ADAPTER = "fastcos.adapters.simulated"

@@ -14,6 +14,7 @@ import ctypes
 import functools
 import types
 import weakref
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -26,54 +27,72 @@ class Memory:
     """What may be touched: the buffers that are alive, by address."""
 
     def __init__(self):
-        self._starts, self._ends = [], {}
+        self._starts, self._ends, self._views = [], {}, {}
 
     def add(self, buffer):
         """Adds a contiguous array of the host, for as long as there is one."""
-        start = buffer.ctypes.data
+        self.allow(buffer.ctypes.data, buffer.nbytes, buffer)
+
+    def allow(self, start, size, owner):
+        """Adds bytes of the host, for as long as there is an owner."""
         if start not in self._ends:
             bisect.insort(self._starts, start)
-        self._ends[start] = start + buffer.nbytes
-        weakref.finalize(buffer, self._remove, start)
+        self._ends[start] = start + size
+        weakref.finalize(owner, self._remove, start)
 
     def _remove(self, start):
         self._starts.remove(start)
         del self._ends[start]
+        for dtype in DTYPES:
+            self._views.pop((start, dtype), None)
 
-    def check(self, address, size):
+    def at(self, address, dtype, count=1):
+        """An array that begins at or before an address, of which ``count`` are touched; where."""
+        itemsize = _SIZES[dtype]
+        size = itemsize * count
         at = bisect.bisect(self._starts, address) - 1
         if at < 0 or address + size > self._ends[self._starts[at]]:
             raise MemoryError(f"{size} bytes at {address:#x} are of no array")
         if address % size:
             raise MemoryError(f"{size} bytes at {address:#x}, which is no multiple")
+        start = self._starts[at]
+        view = self._views.get((start, dtype))
+        if view is None:
+            first = -(-start // itemsize) * itemsize
+            room = (self._ends[start] - first) // itemsize * itemsize
+            buffer = (ctypes.c_char * room).from_address(first)
+            view = self._views[start, dtype] = np.frombuffer(buffer, dtype)
+        return view, (address - start) // itemsize
 
 
-def _numbers(memory, address, dtype, count):
-    size = np.dtype(dtype).itemsize * count
-    memory.check(int(address), size)
-    buffer = (ctypes.c_char * size).from_address(int(address))
-    return np.frombuffer(buffer, dtype)
+#: What lies in memory.
+DTYPES = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int64, np.int8)
+_SIZES = {dtype: np.dtype(dtype).itemsize for dtype in DTYPES}
 
 
 class Storage:
     def __init__(self, memory, dtype, number):
         self.size, self.number = np.dtype(dtype).itemsize, number
-        self.vector = 16 // self.size
+        self.vector = vector = 16 // self.size
 
         def load(address):
-            return tuple(_numbers(memory, address, dtype, self.vector).astype(number))
+            view, k = memory.at(address, dtype, vector)
+            return tuple(view[k : k + vector].astype(number))
 
         def store(address, values):
-            assert len(values) == self.vector
+            assert len(values) == vector
             assert all(type(value) is number for value in values)
-            _numbers(memory, address, dtype, self.vector)[:] = values
+            view, k = memory.at(address, dtype, vector)
+            view[k : k + vector] = values
 
         def get(address):
-            return number(_numbers(memory, address, dtype, 1)[0])
+            view, k = memory.at(address, dtype)
+            return number(view[k])
 
         def put(address, value):
             assert isinstance(value, (number, float))
-            _numbers(memory, address, dtype, 1)[:] = value
+            view, k = memory.at(address, dtype)
+            view[k] = value
 
         self.load, self.store, self.get, self.put = load, store, get, put
 
@@ -133,9 +152,13 @@ class Gpu:
         }
         self.get_float, self.get_double = self.STORAGE["float32"].get, self.STORAGE["float64"].get
         self.put_double = self.STORAGE["float64"].put
-        self.get_long = lambda address: int(_numbers(self.memory, address, np.int64, 1)[0])
-        self.get_byte = lambda address: int(_numbers(self.memory, address, np.int8, 1)[0])
+        self.get_long = lambda address: self._integer(address, np.int64)
+        self.get_byte = lambda address: self._integer(address, np.int8)
         self.launches = 0
+
+    def _integer(self, address, dtype):
+        view, k = self.memory.at(address, dtype)
+        return int(view[k])
 
     @staticmethod
     def turned(rows):
@@ -147,7 +170,7 @@ class Gpu:
     @staticmethod
     def fma(a, b, c):
         # The product is exact in float64; the sum is rounded twice, which differs once in 2**29.
-        return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+        return np.float32(float(a) * float(b) + float(c))
 
     def launch(self, kernel, blocks, threads, integers, floats):
         assert threads % WARP == 0
@@ -237,21 +260,38 @@ def _made(gpu, make, arguments, signature, threads):
 # --------------------------------------------------------------------------------------------------
 
 
+class Pointer(NamedTuple):
+    """Where an array begins."""
+
+    array: Any
+    ptr: int
+
+    def __add__(self, offset):
+        return Pointer(self.array, self.ptr + offset)
+
+
 class Array(np.ndarray):
     """An array that says where it is as CuPy's do, and whose scalars are arrays."""
 
-    library = None
+    library, number = None, 0
+
+    def __new__(cls, shape, dtype, memptr, strides):
+        start = memptr.ptr - memptr.array.ctypes.data
+        array = np.ndarray.__new__(cls, shape, dtype, memptr.array, start, strides)
+        array.library = memptr.array.library
+        return array
 
     @property
     def data(self):
-        return types.SimpleNamespace(ptr=self.ctypes.data)
+        return Pointer(self, self.ctypes.data)
 
     @property
     def device(self):
-        return types.SimpleNamespace(id=0)
+        return Device(self.library, self.number)
 
     def __array_finalize__(self, source):
         self.library = getattr(source, "library", None)
+        self.number = getattr(source, "number", 0)
 
     def __array_wrap__(self, array, context=None, return_scalar=False):
         return self.library.own(np.asarray(array))
@@ -259,6 +299,9 @@ class Array(np.ndarray):
     def __getitem__(self, key):
         found = super().__getitem__(key)
         return found if isinstance(found, Array) else self.library.own(np.asarray(found))
+
+    def __repr__(self):
+        return repr(np.asarray(self))
 
     def astype(self, dtype, order="K", copy=True):
         if not copy and self.dtype == dtype:
@@ -272,23 +315,43 @@ class Array(np.ndarray):
         return self.library.own(np.asarray(np.asarray(self).sum(axis=axis, keepdims=keepdims)))
 
     def __bool__(self):
+        if self.size != 1:
+            raise TypeError("only arrays of one number are numbers")
         raise AssertionError("a number of the device is waited for")
 
-    __float__ = __int__ = __bool__
+    __float__ = __int__ = __index__ = __complex__ = item = tolist = __bool__
 
 
-Array.__module__ = "simulated"
+Array.__module__, Array.__name__ = "simulated", "ndarray"
+
+
+class Device:
+    """A device, which is the current one while it is entered."""
+
+    def __init__(self, library, number):
+        self.library, self.id = library, number
+
+    def __enter__(self):
+        self.before, self.library.current = self.library.current, self.id
+        self.library.entered.append(self.id)
+
+    def __exit__(self, *failure):
+        self.library.current = self.before
 
 
 class Library:
-    """A module ``cupy`` whose arrays are the simulated GPU's."""
+    """A module ``cupy`` whose arrays are the simulated GPU's.
+
+    What it makes is on the ``current`` device; ``entered`` lists those that were made current.
+    """
 
     ndarray = Array
 
     def __init__(self, gpu):
         self._gpu = gpu
+        self.current, self.entered = 0, []
         self.cuda = types.SimpleNamespace(
-            runtime=types.SimpleNamespace(getDevice=lambda: 0),
+            runtime=types.SimpleNamespace(getDevice=lambda: self.current),
             get_current_stream=lambda: types.SimpleNamespace(ptr=7),
         )
 
@@ -299,7 +362,7 @@ class Library:
             array = buffer = array.copy()
         self._gpu.memory.add(buffer)
         view = array.view(Array)
-        view.library = self
+        view.library, view.number = self, self.current
         return view
 
     def asarray(self, value, dtype=None):

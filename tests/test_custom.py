@@ -99,25 +99,31 @@ def test_parameters_are_arguments():
     np.testing.assert_allclose(thrice, 1.5 * twice, rtol=1e-14)
 
 
+# A norm with a state of its own for the gradient: another length, and other numbers in it.
+PREPARED = Distance(
+    "norm",
+    init=lambda zero: (zero, zero),
+    accumulate=lambda state, x, y: (state[0] + (x - y) ** 2, state[1]),
+    finalize=lambda state: math.sqrt(state[0]),
+    prepare=lambda state, d: (1 / d,),
+    gradient=lambda state, d, x, y: ((x - y) * state[0], (y - x) * state[0]),
+)
+
+
 def test_roots_and_quotients_are_prepared_once_for_a_row():
-    # A norm with a state of its own for the gradient: another length, and other numbers in it.
-    norm = Distance(
-        "norm",
-        init=lambda zero: (zero, zero),
-        accumulate=lambda state, x, y: (state[0] + (x - y) ** 2, state[1]),
-        finalize=lambda state: math.sqrt(state[0]),
-        prepare=lambda state, d: (1 / d,),
-        gradient=lambda state, d, x, y: ((x - y) * state[0], (y - x) * state[0]),
-    )
-    fastcos.check_distance(norm)
-    fastcos.check_distance(norm._replace(linear=lambda state, d: (1 / d, 1.0, 1 / d, 1.0, 0.0)))
     f = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)
     own, theirs = (
         f(A, P, N, distance_function=d, margin=9.0, swap=True)
-        for d in (norm, distances.euclidean(eps=0))
+        for d in (PREPARED, distances.euclidean(eps=0))
     )
     np.testing.assert_allclose(own[0], theirs[0], rtol=1e-14)
     np.testing.assert_allclose(own[1], theirs[1], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.host
+def test_check_distance_accepts_what_is_prepared():
+    fastcos.check_distance(PREPARED)
+    fastcos.check_distance(PREPARED._replace(linear=lambda state, d: (1 / d, 1.0, 1 / d, 1.0, 0.0)))
 
 
 def test_a_redefined_distance_is_compiled_anew():
@@ -134,6 +140,7 @@ def test_a_redefined_distance_is_compiled_anew():
     np.testing.assert_allclose(five, 5 * one, rtol=1e-14)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("name", distances.DISTANCES)
 def test_check_distance_accepts_the_built_in_ones(name):
     low, high = (-0.3, 0.3) if name == "poincare" else (-1.0, 1.0)
@@ -141,11 +148,13 @@ def test_check_distance_accepts_the_built_in_ones(name):
         fastcos.check_distance(distances.DISTANCES[name](), low=low, high=high, seed=seed)
 
 
+@pytest.mark.host
 def test_check_distance_accepts_mine_and_lp():
     fastcos.check_distance(MINE)
     fastcos.check_distance(distances.lp(3.5))
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("samples", [2, 4000])
 def test_what_a_function_raises_is_not_lost(samples, monkeypatch):
     shown = []
@@ -167,6 +176,7 @@ def test_what_a_function_raises_is_not_lost(samples, monkeypatch):
     assert shown == ["negative"]
 
 
+@pytest.mark.host
 def test_check_distance_finds_a_wrong_linear():
     wrong = distances.euclidean()._replace(linear=lambda state, d: (1 / d, 1.0, 1 / d, 1.0, 0.0))
     fastcos.check_distance(wrong._replace(parameters=(0.0,)))
@@ -174,6 +184,7 @@ def test_check_distance_finds_a_wrong_linear():
         fastcos.check_distance(wrong._replace(parameters=(1e-2,)))
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -187,6 +198,7 @@ def test_check_distance_finds_a_wrong_gradient(broken, message):
         fastcos.check_distance(MINE._replace(gradient=broken))
 
 
+@pytest.mark.host
 def test_check_distance_finds_a_kernel_that_differs(monkeypatch):
     # Compiled code keeps the globals it was compiled with; plain Python looks again.
     factored = MINE._replace(
@@ -202,6 +214,7 @@ def test_check_distance_finds_a_kernel_that_differs(monkeypatch):
 FACTOR = 1.0
 
 
+@pytest.mark.host
 def test_check_distance_wants_smooth_ground():
     steps = MINE._replace(finalize=lambda state: state[0] + 1e-3 * (int(state[0] * 1e9) % 7))
     with pytest.raises(ValueError, match="not smooth enough"):

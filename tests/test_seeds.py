@@ -74,26 +74,31 @@ def test_face_verification_with_a_margin(rng):
     assert loss == pytest.approx(0.25 + c, rel=1e-6)
 
 
-def gallery(rng, dtype=np.float32):
+def gallery(rng, dtype=np.float32, samples=1000):
     query = rng.standard_normal(256)
-    gallery = rng.standard_normal((1000, 256))
-    gallery[:300] += query
-    target = np.concatenate([np.ones(100), -np.ones(900)])
+    gallery = rng.standard_normal((samples, 256))
+    gallery[: 3 * samples // 10] += query
+    target = np.where(np.arange(samples) < samples // 10, 1.0, -1.0)
     return query.astype(dtype), gallery.astype(dtype), target
 
 
-def test_a_query_against_a_gallery(rng):
-    query, embeddings, target = gallery(rng)
+def test_a_query_against_a_gallery(rng, device):
+    samples = 1000 if device != "simulated" else 40
+    query, embeddings, target = gallery(rng, samples=samples)
     loss, (gq, gg) = check((query, embeddings), target, margin=0.1)
     assert gq.shape == (256,)
-    assert gg.shape == (1000, 256)
+    assert gg.shape == (samples, 256)
     # As the document does it, with the query expanded to a batch.
-    batch = np.broadcast_to(query[None], (1000, 256))
+    batch = np.broadcast_to(query[None], (samples, 256))
     expanded, (gb, same) = value_and_grad(fastcos.cosine_embedding_loss)(
         batch, embeddings, target, margin=0.1
     )
     oracle.assert_same_bits(expanded, loss)
-    oracle.assert_same_bits(same, gg)
+    if device == "numpy":
+        oracle.assert_same_bits(same, gg)
+    else:
+        # Beside a gradient that is added up in float64, the others are computed in float64 too.
+        oracle.assert_rows_within_ulps(same, gg.astype(np.float64), 4)
     oracle.assert_rows_within_ulps(gq, gb.astype(np.float64).sum(axis=0), 4)
 
 
@@ -108,6 +113,7 @@ def peak(call):
         tracemalloc.stop()
 
 
+@pytest.mark.host
 def test_a_query_against_a_gallery_makes_no_copy_of_the_query(rng):
     query, embeddings, target = gallery(rng, np.float64)
     copy = embeddings.nbytes

@@ -1,8 +1,8 @@
 """Values against the oracle, and the oracle against definitions that others have written."""
 
 import inspect
-import itertools
 
+import devices
 import ml_dtypes
 import mpmath
 import numpy as np
@@ -13,7 +13,6 @@ import scipy.spatial.distance as sp
 import fastcos
 from fastcos import distances
 
-CORNERS = (1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97)
 FLOATS = (np.float32, np.float64)
 
 #: What makes each distance of the oracle in the library, and the parameters to hand to the oracle.
@@ -35,6 +34,7 @@ def measure(name):
 # --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.host
 def test_every_distance_has_an_oracle():
     factories = {
         name
@@ -47,10 +47,12 @@ def test_every_distance_has_an_oracle():
     assert factories | {"cosine_similarity"} == set(oracle.DISTANCES)
 
 
+@pytest.mark.host
 def test_every_loss_has_an_oracle():
     assert {name for name in fastcos.__all__ if name.endswith("_loss")} == set(oracle.LOSSES)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("name", oracle.LOSSES)
 def test_every_parameter_of_a_loss_has_the_default_of_the_oracle(name):
     row = oracle.LOSSES[name]
@@ -70,6 +72,7 @@ def test_every_parameter_of_a_loss_has_the_default_of_the_oracle(name):
     }
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("name", oracle.DISTANCES)
 def test_every_parameter_of_a_distance_has_the_default_of_the_oracle(name):
     if name == "cosine_similarity":
@@ -88,11 +91,13 @@ def test_every_parameter_of_a_distance_has_the_default_of_the_oracle(name):
 # --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.host
 def test_the_oracle_is_more_precise_than_float64():
     assert np.finfo(oracle.LD).nmant >= 63
     assert np.finfo(oracle.LD).maxexp > 8 * 1024
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("name", "other", "parameters"),
     [
@@ -116,6 +121,7 @@ def test_the_oracle_agrees_with_scipy(rng, name, other, parameters):
     np.testing.assert_allclose(given, expected, rtol=1e-14, atol=1e-15)
 
 
+@pytest.mark.host
 def test_the_oracle_agrees_with_fifty_digits(rng):
     x, y = oracle.draw(rng, "poincare", (2, 5))
     d = oracle.distance("poincare", x, y)[0]
@@ -130,6 +136,7 @@ def test_the_oracle_agrees_with_fifty_digits(rng):
         assert abs(mpmath.mpf(float(angle)) - oracle.precise_angle(x, y)) < 2**-52
 
 
+@pytest.mark.host
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_a_unit_in_the_last_place_is_the_spacing_of_the_dtype(rng, dtype):
     x = rng.standard_normal(50).astype(dtype) * dtype(100)
@@ -137,6 +144,7 @@ def test_a_unit_in_the_last_place_is_the_spacing_of_the_dtype(rng, dtype):
     np.testing.assert_array_equal(oracle.ulp(x, dtype), oracle.wide(np.abs(np.spacing(x))))
 
 
+@pytest.mark.host
 def test_a_unit_in_the_last_place_of_bfloat16():
     assert oracle.ulp(1.0, ml_dtypes.bfloat16) == 2**-7
     assert oracle.ulp(1.99, ml_dtypes.bfloat16) == 2**-7
@@ -146,6 +154,7 @@ def test_a_unit_in_the_last_place_of_bfloat16():
 ONE = np.float32([1.0, -2.0, 0.0])
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -165,12 +174,14 @@ def test_the_ulp_assertion_fails_on_a_wrong_result(given, expected):
         oracle.assert_within_ulps(given, expected, 4)
 
 
+@pytest.mark.host
 def test_the_ulp_assertion_passes_what_is_close_enough():
     oracle.assert_within_ulps(ONE + np.float32([4 * 2**-23, 0, 0]), ONE, 4)
     oracle.assert_within_ulps(np.float32([np.nan, np.inf]), np.float64([np.nan, np.inf]), 0)
     oracle.assert_within_ulps(np.float32([1e-7]), [0.0], 4, scale=1.0)
 
 
+@pytest.mark.host
 def test_the_row_assertion_takes_its_unit_from_each_row():
     right = np.float32([[1.0, 1e-6], [1e-6, 1e-6]])
     wrong = right + np.float32([[0, 1e-7], [0, 0]])
@@ -179,6 +190,7 @@ def test_the_row_assertion_takes_its_unit_from_each_row():
         oracle.assert_rows_within_ulps(right + np.float32([[0, 0], [1e-7, 0]]), right, 4)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -193,6 +205,7 @@ def test_the_bit_assertion_fails_on_other_bits(given, expected):
         oracle.assert_same_bits(given, expected)
 
 
+@pytest.mark.host
 def test_the_bit_assertion_passes_on_the_same_bits():
     oracle.assert_same_bits(np.float32([np.nan, -0.0]), np.float32([np.nan, -0.0]))
 
@@ -206,6 +219,7 @@ RESULT = oracle.loss(
 )
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -235,9 +249,9 @@ def test_the_comparison_of_results_fails_on_a_wrong_result(wrong):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", oracle.DISTANCES)
-def test_distances_at_corner_sizes(rng, name, dtype):
+def test_distances_at_corner_sizes(rng, device, name, dtype):
     function, parameters = measure(name), MAKERS.get(name, (None, {}))[1]
-    for n, d in itertools.product(CORNERS, CORNERS):
+    for n, d in devices.corner_sizes(device):
         x, y = oracle.draw(rng, name, (2, n, d), dtype)
         given = function(x, y)
         assert given.dtype == dtype
