@@ -618,6 +618,8 @@ def _wrong_label(given: Any) -> ValueError:
 
 def _per_sample(adapter: Any, name: str, value: Any, samples: tuple[int, ...], device: int) -> Any:
     """A number, or a float64 array of one per sample; on a GPU always an array."""
+    if adapter.direct(value):
+        _check_place(adapter, name, value, device)
     array = adapter.float64(name, value)
     _plan.check_per_sample(name, tuple(array.shape), samples)
     _check_place(adapter, name, array, device)

@@ -294,7 +294,12 @@ class Array(np.ndarray):
         self.number = getattr(source, "number", 0)
 
     def __array_wrap__(self, array, context=None, return_scalar=False):
+        self._check_current()
         return self.library.own(np.asarray(array))
+
+    def _check_current(self):
+        if self.number != self.library.current:
+            raise ValueError(f"an array of device {self.number}, not the current one, is computed")
 
     def __getitem__(self, key):
         found = super().__getitem__(key)
@@ -306,12 +311,15 @@ class Array(np.ndarray):
     def astype(self, dtype, order="K", copy=True):
         if not copy and self.dtype == dtype:
             return self
+        self._check_current()
         return self.library.own(np.asarray(self).astype(dtype, order=order))
 
     def copy(self):
+        self._check_current()
         return self.library.own(np.asarray(self).copy())
 
     def sum(self, axis=None, keepdims=False):
+        self._check_current()
         return self.library.own(np.asarray(np.asarray(self).sum(axis=axis, keepdims=keepdims)))
 
     def __bool__(self):
