@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -186,26 +187,42 @@ def counted_bytes(case: Case, buffers: Buffers, mode: str) -> int:
 # --------------------------------------------------------------------------------------------------
 
 
+def _module(array: Any) -> Any:
+    """Whose functions take the array: NumPy's or CuPy's, which NumPy's find by a detour."""
+    return sys.modules[type(array).__module__]
+
+
 def _dots(x: Array, y: Array) -> Array:
+    xp = _module(x)
+    if xp is not np:
+        return _one_pass(xp, "double" if x.dtype == np.float64 else "float")(x, y, axis=1)
     if hasattr(np, "vecdot"):  # from NumPy 2, a tenth faster
         return np.vecdot(x, y)
     return np.einsum("ij,ij->i", x, y)
 
 
+@functools.cache
+def _one_pass(xp: Any, number: str) -> Callable[..., Any]:
+    """The sums of products in CuPy, which has no ``vecdot``: without a temporary of that size."""
+    product = f"{number}(x) * {number}(y)"
+    given = "T x, T y", "T z", product, "a + b", "z = a", "0", "dots"
+    return xp.ReductionKernel(*given, reduce_type=number)
+
+
 def _column(c: Any) -> Any:
-    return c[:, None] if np.ndim(c) else c
+    return c[:, None] if getattr(c, "ndim", 0) else c
 
 
 def _scaled(t: Array, c: Any) -> Array:
     """``c t``, in place; no pass over the array for c = 1."""
-    if np.ndim(c) or c != 1:
+    if getattr(c, "ndim", 0) or c != 1:
         t *= _column(c)
     return t
 
 
 def _similarity(x: Array, y: Array) -> tuple[Array, Pull]:
     xx, yy = _dots(x, x), _dots(y, y)
-    r = 1 / np.sqrt(xx * yy)
+    r = 1 / _module(x).sqrt(xx * yy)
     s = _dots(x, y) * r
 
     def pull(c: Any) -> tuple[Array, Array]:
@@ -234,7 +251,7 @@ def _dot(x: Array, y: Array) -> tuple[Array, Pull]:
 
 def _euclidean(x: Array, y: Array) -> tuple[Array, Pull]:
     t = x - y
-    d = np.sqrt(_dots(t, t))
+    d = _module(x).sqrt(_dots(t, t))
 
     def pull(c: Any) -> tuple[Array, Array]:
         g = _scaled(t, c / d)
@@ -353,13 +370,14 @@ def _poincare(x: Array, y: Array) -> tuple[Array, Pull]:
 
 
 def _cosine_embedding(x: Array, y: Array, target: Array) -> tuple[Any, Pull]:
+    xp = _module(x)
     s, pull = _similarity(x, y)
     similar = target == 1
-    value = np.where(similar, 1 - s, np.maximum(s - MARGIN, 0)).mean()
+    value = xp.where(similar, 1 - s, xp.maximum(s - MARGIN, 0)).mean()
 
     def gradients(c: Any) -> tuple[Array, ...]:
-        slope = np.where(similar, -1, s >= MARGIN).astype(s.dtype)
-        return pull(slope * (c / len(s)))
+        slope = xp.where(similar, -1, s >= MARGIN) * (c / len(s))
+        return pull(slope.astype(s.dtype))
 
     return value, gradients
 
@@ -371,18 +389,19 @@ def _cosine_distance(labels: Array, predictions: Array, weights: Array) -> tuple
 
 
 def _hinge_embedding(x: Array, target: Array) -> tuple[Any, Pull]:
+    xp = _module(x)
     # Products with 0 and 1, several times faster than np.where on labels in random order.
     similar = (target == 1).astype(x.dtype)
     different = 1 - similar
     slack = 1 - x
-    value = np.maximum(slack, 0)
+    value = xp.maximum(slack, 0)
     value *= different
     value += similar * x
 
     def gradients(c: Any) -> tuple[Array]:
         g = (slack >= 0).astype(x.dtype)
         g *= different
-        np.subtract(similar, g, out=g)
+        xp.subtract(similar, g, out=g)
         g *= c / x.size
         return (g,)
 
@@ -390,32 +409,34 @@ def _hinge_embedding(x: Array, target: Array) -> tuple[Any, Pull]:
 
 
 def _triplet(a: Array, p: Array, n: Array) -> tuple[Any, Pull]:
+    xp = _module(a)
     ap, an = a - p, a - n
     ap += 1e-6
     an += 1e-6
-    d1, d2 = np.sqrt(_dots(ap, ap)), np.sqrt(_dots(an, an))
+    d1, d2 = xp.sqrt(_dots(ap, ap)), xp.sqrt(_dots(an, an))
     z = d1 - d2 + 1
 
     def gradients(c: Any) -> tuple[Array, ...]:
-        slope = (z >= 0).astype(z.dtype) * (c / len(z))
+        slope = ((z >= 0) * (c / len(z))).astype(z.dtype)
         gn = _scaled(an, slope / d2)
         ga = _scaled(ap, slope / d1)
         gp = -ga
         ga -= gn
         return ga, gp, gn
 
-    return np.maximum(z, 0).mean(), gradients
+    return xp.maximum(z, 0).mean(), gradients
 
 
 def _triplet_swap(a: Array, p: Array, n: Array) -> tuple[Any, Pull]:
+    xp = _module(a)
     ap, an, pn = a - p, a - n, p - n
     for t in (ap, an, pn):
         t += 1e-6
-    d1, d2, d3 = (np.sqrt(_dots(t, t)) for t in (ap, an, pn))
-    z = d1 - np.minimum(d2, d3) + 1
+    d1, d2, d3 = (xp.sqrt(_dots(t, t)) for t in (ap, an, pn))
+    z = d1 - xp.minimum(d2, d3) + 1
 
     def gradients(c: Any) -> tuple[Array, ...]:
-        slope = (z >= 0).astype(z.dtype) * (c / len(z))
+        slope = ((z >= 0) * (c / len(z))).astype(z.dtype)
         first = slope * (0.5 * (d2 == d3) + (d2 < d3)).astype(z.dtype)
         ga = _scaled(ap, slope / d1)
         gp = -ga
@@ -426,20 +447,21 @@ def _triplet_swap(a: Array, p: Array, n: Array) -> tuple[Any, Pull]:
         gn += from_p
         return ga, gp, gn
 
-    return np.maximum(z, 0).mean(), gradients
+    return xp.maximum(z, 0).mean(), gradients
 
 
 def _triplet_cosine(a: Array, p: Array, n: Array) -> tuple[Any, Pull]:
+    xp = _module(a)
     (d1, pull_positive), (d2, pull_negative) = _cosine(a, p), _cosine(a, n)
     z = d1 - d2 + 1
 
     def gradients(c: Any) -> tuple[Array, ...]:
-        slope = (z >= 0).astype(z.dtype) * (c / len(z))
+        slope = ((z >= 0) * (c / len(z))).astype(z.dtype)
         (ga, gp), (other, gn) = pull_positive(slope), pull_negative(-slope)
         ga += other
         return ga, gp, gn
 
-    return np.maximum(z, 0).mean(), gradients
+    return xp.maximum(z, 0).mean(), gradients
 
 
 # --------------------------------------------------------------------------------------------------
