@@ -1,7 +1,8 @@
 """``python -m bench`` measures, ``python -m bench report`` renders what was measured.
 
-``python -m bench torch`` measures the torch adapter, and needs torch. ``python -m bench all`` makes
-every committed file of results anew, and renders them.
+``python -m bench torch`` measures the torch adapter, and needs torch; ``python -m bench --device
+cuda`` measures CuPy arrays, and needs a GPU. ``python -m bench all`` makes every committed file of
+results of the CPU anew, and renders them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bench import report
 
@@ -63,15 +65,22 @@ def main(arguments: Sequence[str]) -> int:
         from bench import torch_cases
 
         return _measured(torch_cases.SUITE, arguments[1:])
+    parser = argparse.ArgumentParser(prog="python -m bench", add_help=False, allow_abbrev=False)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    given, rest = parser.parse_known_args(arguments)
+    if given.device == "cuda":
+        from bench import cuda_cases
+
+        return _measured(cuda_cases.SUITE, rest)
     from bench import runner
 
-    return _measured(runner.SUITE, arguments)
+    return _measured(runner.SUITE, rest)
 
 
 def _all(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench all",
-        description="Makes every file of results anew, and what is rendered from them.",
+        description="Makes every file of results of the CPU anew, and what is rendered from them.",
     )
     parser.add_argument("--quick", action="store_true", help="3 repeats, small and medium")
     parser.add_argument("--root", type=pathlib.Path, default=report.ROOT, help=report.ROOT_HELP)
@@ -94,16 +103,18 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=" ".join(("python -m bench", *suite.words)),
         description=suite.title,
-        epilog="See also: python -m bench {torch,all,report} --help.",
+        epilog="See also: python -m bench {--device cuda,torch,all,report} --help.",
     )
     named = ", ".join(runner.SIZES)
     parser.add_argument("--cases", default="*", help="patterns of names, separated by commas")
     parser.add_argument("--sizes", default=suite.sizes, help=f"NxD or {named}")
-    parser.add_argument("--dtype", default="float32", help=f"among {', '.join(DTYPES)}")
+    parser.add_argument("--dtype", default=suite.dtypes, help=f"among {', '.join(DTYPES)}")
     parser.add_argument(
         "--peers", default=",".join(suite.peers), help=f"none, or among {', '.join(suite.peers)}"
     )
-    parser.add_argument("--repeats", type=int, default=30, help="samples of each contender")
+    parser.add_argument(
+        "--repeats", type=int, default=suite.repeats, help="samples of each contender"
+    )
     parser.add_argument("--json", type=pathlib.Path, help="file for the rows; replaced")
     parser.add_argument("--quick", action="store_true", help="3 repeats, small and medium")
     given = parser.parse_args(arguments)
@@ -130,24 +141,45 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
             parser.error(f"--sizes must be NxD or {named}, got {text}")
         sizes.append(runner.Size(*map(int, match.groups())) if match else runner.SIZES[text])
 
+    if fault := suite.fault():
+        parser.exit(2, f"{parser.prog}: {fault}\n")
     for name in suite.missing:
         if name in peers:
             sys.stdout.write(f"{name} is not installed and left out\n")
     lines = [json.dumps(runner.environment(suite, arguments))]
     if given.json:  # found out now that it cannot be written, not in half an hour
         given.json.write_text("", encoding="utf-8")
+    status = 0
     for dtype in dtypes:
         for size in sizes:
-            sets = suite.pool(size, dtype, runner.last_level_cache())
-            for case in cases:
-                rows = list(suite.measure(case, size, dtype, sets, given.repeats, peers))
+            what = f"{size.n}x{size.d} {dtype}"
+            sets = _tried(what, suite.pool, size, dtype, suite.cache())
+            status |= sets is None
+            if sets is not None and not sets:
+                sys.stdout.write(f"{what} does not fit and is left out\n")
+            for case in cases if sets else ():
+                measured = suite.measure(case, size, dtype, sets, given.repeats, peers)
+                rows = _tried(f"{case.name} {what}", list, measured)
+                if not rows:
+                    status = 1
+                    continue
                 lines += [json.dumps({"kind": "result", **row._asdict()}) for row in rows]
                 sys.stdout.write(report.lines(rows) + "\n")
                 sys.stdout.flush()
                 if given.json:
                     given.json.write_text("\n".join(lines) + "\n", encoding="utf-8")
             del sets
-    return 0
+    return status
+
+
+def _tried(what: str, make: Callable[..., Any], *arguments: Any) -> Any:
+    """What is made, or None: what fails is told, and does not take the rest of the run along."""
+    try:
+        return make(*arguments)
+    except Exception:
+        sys.stderr.write(f"{what} failed\n")
+        traceback.print_exc()
+        return None
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ class Row(NamedTuple):
         faster: By peer, its median over this one, with quantiles of the quotient within a round.
         others: The share of the machine that other processes took, at worst.
         saved_bytes: What is kept for the backward pass, where there is one.
+        host: Where the seconds are a GPU's, those of the host, with quantiles.
     """
 
     case: str
@@ -115,6 +116,7 @@ class Row(NamedTuple):
     faster: dict[str, dict[str, float]]
     others: float
     saved_bytes: int | None = None
+    host: dict[str, float] | None = None
 
 
 class Suite(NamedTuple):
@@ -125,10 +127,14 @@ class Suite(NamedTuple):
         title: What it does.
         cases: Each has a ``name``.
         sizes: Measured unless others are asked for.
+        dtypes: Likewise.
+        repeats: Likewise.
         peers: Whom fastcos can be compared with.
         missing: Peers that this machine has not.
         versions: Distributions of the peers, for the record of the run.
-        pool: Sets of buffers of a size and a dtype, given the last-level cache.
+        fault: What keeps it from being measured here; empty where nothing does.
+        cache: Bytes of the last-level cache.
+        pool: Sets of buffers of a size and a dtype, given that; none where they do not fit.
         measure: The rows of a case, a size, a dtype, sets, a number of repeats, and peers.
         details: What else the record of the run has.
     """
@@ -137,9 +143,13 @@ class Suite(NamedTuple):
     title: str
     cases: Sequence[Any]
     sizes: str
+    dtypes: str
+    repeats: int
     peers: Sequence[str]
     missing: Sequence[str]
     versions: Sequence[str]
+    fault: Callable[[], str]
+    cache: Callable[[], int]
     pool: Callable[[Size, str, int], Sequence[Any]]
     measure: Callable[[Any, Size, str, Sequence[Any], int, Sequence[str]], Iterator[Row]]
     details: Callable[[], dict[str, Any]]
@@ -217,7 +227,7 @@ def summary(
     others: float,
 ) -> Row:
     """The row of one contender, from its samples and those of its peers."""
-    p20, p50, p80 = np.quantile(times, (0.2, 0.5, 0.8))
+    p20, p50, p80 = quantiles(times).values()
     return Row(
         case,
         c.mode,
@@ -243,6 +253,11 @@ def summary(
         },
         others,
     )
+
+
+def quantiles(times: Any) -> dict[str, float]:
+    """What is kept of samples."""
+    return dict(zip(("p20", "p50", "p80"), np.quantile(times, (0.2, 0.5, 0.8)), strict=True))
 
 
 def _contenders(case: Case, sets: Sequence[Buffers], peers: Sequence[str]) -> list[_Contender]:
@@ -334,24 +349,27 @@ def _wake() -> None:
 
 
 def _rounds(
-    contenders: Sequence[_Contender], numbers: Sequence[int], turn: Iterator[int], repeats: int
+    contenders: Sequence[_Contender],
+    numbers: Sequence[Any],
+    turn: Iterator[int],
+    repeats: int,
+    timed: Callable[[_Contender, Any, Iterator[int]], Any] = _timed,
+    patience: int = _PATIENCE,
 ) -> tuple[Any, float]:
     """Seconds per call, by round and contender, and what other processes took meanwhile.
 
     Rounds are kept or taken again whole, so that no contender has better weather than another.
     """
-    batches: list[tuple[float, list[list[float]]]] = []
+    batches: list[tuple[float, list[list[Any]]]] = []
     quiet = taken = 0
     gc.collect()
     gc.disable()
     try:
-        while quiet < repeats and taken < _PATIENCE * repeats:
-            rounds: list[list[float]] = []
+        while quiet < repeats and taken < patience * repeats:
+            rounds: list[list[Any]] = []
             start, busy, own = time.perf_counter(), _busy_seconds(), _own_seconds()
             while time.perf_counter() - start < _BATCH and len(rounds) < repeats:
-                rounds.append(
-                    [_timed(c, k, turn) for c, k in zip(contenders, numbers, strict=True)]
-                )
+                rounds.append([timed(c, k, turn) for c, k in zip(contenders, numbers, strict=True)])
             others = (_busy_seconds() - busy) - (_own_seconds() - own)
             share = max(0.0, others / (time.perf_counter() - start) / (os.cpu_count() or 1))
             batches.append((share, rounds))
@@ -359,7 +377,7 @@ def _rounds(
             quiet += len(rounds) if share <= QUIET else 0
     finally:
         gc.enable()
-    chosen: list[list[float]] = []
+    chosen: list[list[Any]] = []
     worst = 0.0
     for share, rounds in sorted(batches, key=lambda batch: batch[0]):
         if len(chosen) < repeats:
@@ -456,13 +474,21 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """The revision that was measured, with a plus where the package was edited since."""
+    """The revision that was measured, with a plus where the package was edited since.
+
+    A copy that came without its history is told by ``FASTCOS_COMMIT``.
+    """
     root = pathlib.Path(__file__).parent.parent
+    if told := os.environ.get("FASTCOS_COMMIT"):
+        return told
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
-        )
+        try:
+            done = subprocess.run(
+                ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+            )
+        except OSError:
+            return ""
         return done.stdout.strip()
 
     edited = git("status", "--porcelain", "--", "fastcos", "adapters", "bench/*.py")
@@ -474,9 +500,13 @@ SUITE = Suite(
     title="Times every case against the ceilings of this machine and its peers.",
     cases=CASES,
     sizes=",".join(SIZES),
+    dtypes="float32",
+    repeats=30,
     peers=PEERS,
     missing=MISSING,
     versions=("scipy", "scikit-learn", "simsimd", "numkong"),
+    fault=str,
+    cache=last_level_cache,
     pool=pool,
     measure=measure,
     details=dict,
