@@ -99,7 +99,6 @@ def draw(sweep: Results, torch: Sequence[dict[str, Any]], path: pathlib.Path) ->
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
-    from matplotlib import ticker
 
     figure, panels = plt.subplots(
         2, 2, figsize=(12, 9), sharex=True, sharey="row", layout="constrained"
@@ -136,13 +135,8 @@ def draw(sweep: Results, torch: Sequence[dict[str, Any]], path: pathlib.Path) ->
         axes.set_ylim(low / 3, max(high, 1.2))
     speedup[0].set_ylabel("times faster than the peer")
     share[0].set_ylabel(f"bandwidth, as a share of the ceiling (dashed: {TARGET:.0%})")
-    for axes, form in (
-        (speedup[0], "{x:g}×"),
-        (share[0], ticker.FuncFormatter(lambda part, _: f"{100 * part:g}%")),
-    ):
-        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(form)
-        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    _marks(speedup[0], "{x:g}×")
+    _marks(share[0], _percent)
     for axes in panels.flat:
         axes.grid(which="both", alpha=0.2)
     run = sweep.run
@@ -155,12 +149,61 @@ def draw(sweep: Results, torch: Sequence[dict[str, Any]], path: pathlib.Path) ->
     plt.close(figure)
 
 
+def draw_cuda(results: Results, path: pathlib.Path) -> None:
+    """Draws shares of the copy's bandwidth on a GPU: dtypes in rows, modes in columns."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    dtypes, cases = (list(dict.fromkeys(r[key] for r in results.rows)) for key in ("dtype", "case"))
+    modes = (("value", "value"), ("value_and_grad_out", "value and gradient"))
+    figure, panels = plt.subplots(
+        *(len(dtypes), len(modes)),
+        figsize=(12, 1 + 4 * len(dtypes)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, dtype in zip(panels, dtypes, strict=True):
+        for axes, (mode, title) in zip(row, modes, strict=True):
+            for number, case in enumerate(cases):
+                style = {"color": f"C{number}", "marker": "o"}
+                curve = _Curve(case, False, case, mode, "fastcos", style)
+                _line(axes, curve, _shares(_rows(results.rows, curve, "fastcos", dtype)))
+                of_cupy = curve._replace(
+                    label=f"{case}, CuPy",
+                    mode=mode.removesuffix("_out"),
+                    style={**style, "marker": "s", "mfc": "white", "ls": ":"},
+                )
+                _line(axes, of_cupy, _shares(_rows(results.rows, of_cupy, "cupy", dtype)))
+            axes.axhline(1, color="black", lw=1)
+            axes.axhline(TARGET, color="black", lw=1, ls="--")
+            axes.set(title=f"{title}, {dtype}", xscale="log", yscale="log")
+            _marks(axes, _percent)
+            axes.grid(which="both", alpha=0.2)
+        row[0].set_ylabel(f"share of the copy's bandwidth (dashed: {TARGET:.0%})")
+    for axes in panels[-1]:
+        axes.set_xlabel("bytes that must move")
+    handles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=2)
+    figure.suptitle(
+        f"{results.run['gpu']['name']}; lines are medians, bands 20% to 80% of the rounds",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+
+
 #: A size in bytes; and the low quantile, the median and the high quantile there.
 _Point = tuple[int, float, float, float]
 
 
-def _rows(rows: Sequence[dict[str, Any]], curve: _Curve, provider: str) -> list[dict[str, Any]]:
-    wanted = (curve.case, curve.mode, provider, _DTYPE)
+def _rows(
+    rows: Sequence[dict[str, Any]], curve: _Curve, provider: str, dtype: str = _DTYPE
+) -> list[dict[str, Any]]:
+    wanted = (curve.case, curve.mode, provider, dtype)
     found = (r for r in rows if (r["case"], r["mode"], r["provider"], r["dtype"]) == wanted)
     return sorted(found, key=lambda r: int(r["bytes"]))
 
@@ -180,3 +223,16 @@ def _line(axes: Any, curve: _Curve, points: Sequence[_Point]) -> None:
         size, low, middle, high = zip(*points, strict=True)
         axes.plot(size, middle, label=curve.label, ms=5, **curve.style)
         axes.fill_between(size, low, high, color=curve.style["color"], alpha=0.15, lw=0)
+
+
+def _percent(part: float, _: int) -> str:
+    return f"{100 * part:g}%"
+
+
+def _marks(axes: Any, form: Any) -> None:
+    """What stands at a logarithmic axis."""
+    from matplotlib import ticker
+
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(form)
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())

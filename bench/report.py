@@ -19,11 +19,15 @@ RESULTS = pathlib.Path("bench", "results")
 #: Every case at a few sizes; a few cases at every size; every distance in every dtype; torch.
 TABLE, SWEEP, DISTANCES, TORCH = "cpu.jsonl", "cpu-sizes.jsonl", "distances.jsonl", "torch.jsonl"
 PICTURE = "cpu.png"
+#: Arrays on a GPU, where there was one.
+CUDA, CUDA_PICTURE = "cuda.jsonl", "cuda.png"
 
 _DTYPE = "float32"
 AGAIN = "fastcos again"
 #: Bandwidth to reach, as a share of the ceiling.
 TARGET = 0.9
+#: Numbers in an array of a GPU from which it is to be reached.
+LARGE = 64 << 20
 #: What the README shows of the cases, in this order.
 _SHOWN = (
     "cosine_similarity",
@@ -68,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.root / RESULTS
     found = {
         name: load(folder / name)
-        for name in (TABLE, SWEEP, DISTANCES, TORCH)
+        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA)
         if (folder / name).exists()
     }
     if given.full:
@@ -88,11 +92,14 @@ def main(arguments: Sequence[str]) -> int:
                 f"{document} is not what the results render to: run python -m bench report\n"
             )
             status = 1
-    if not given.check and SWEEP in found:
+    if not given.check:
         from bench import picture
 
         torch = found[TORCH].rows if TORCH in found else []
-        picture.draw(found[SWEEP], torch, folder / PICTURE)
+        if SWEEP in found:
+            picture.draw(found[SWEEP], torch, folder / PICTURE)
+        if CUDA in found:
+            picture.draw_cuda(found[CUDA], folder / CUDA_PICTURE)
     return status
 
 
@@ -216,8 +223,7 @@ def distance_tables(results: Results) -> str:
     dtypes, cases = (list(dict.fromkeys(r[key] for r in results.rows)) for key in ("dtype", "case"))
 
     def share(case: str, mode: str, dtype: str, size: tuple[int, int]) -> str:
-        value = _find(results, case, mode, "fastcos", size, dtype)["share"]
-        return f"{value:.0%}" if value >= TARGET else f"**{value:.0%}**"
+        return _share(_find(results, case, mode, "fastcos", size, dtype))
 
     def place(size: tuple[int, int]) -> str:
         places = {r["cache"] for r in results.rows if (r["n"], r["d"]) == size}
@@ -305,10 +311,84 @@ def torch_tables(results: Results) -> str:
     return text + "\n" + _controls(results)
 
 
+# --------------------------------------------------------------------------------------------------
+# A GPU
+# --------------------------------------------------------------------------------------------------
+
+
+def cuda_tables(results: Results) -> str:
+    """Shares of the copy's bandwidth at the large sizes, times at the smallest and the largest."""
+    run, rows = results
+    found = {(r["dtype"], r["mode"], r["case"], r["n"], r["d"], r["provider"]): r for r in rows}
+    dtypes, cases = (list(dict.fromkeys(r[key] for r in rows)) for key in ("dtype", "case"))
+    sizes = _sizes(results)
+    large = [size for size in sizes if math.prod(size) >= LARGE] or sizes[-1:]
+    modes = "value", "value_and_grad_out"
+
+    def share(*key: Any) -> str:
+        row = found.get((*key, "fastcos"))
+        return _share(row) if row else "–"  # what did not fit the memory
+
+    def times(*key: Any) -> tuple[str, ...]:
+        row = found.get((*key, "fastcos"))
+        if row is None:
+            return ("–",) * 4
+        device, host = row["faster"].get("cupy"), ""
+        if device:
+            formula = (key[0], key[1].removesuffix("_out"), *key[2:], "cupy")
+            host = _times(found[formula]["host"]["p50"] / row["host"]["p50"])
+        over = _spread(device) if device else ""
+        return _seconds(row["p50"]), over, _seconds(row["host"]["p50"]), host
+
+    text = (
+        f"{_gpu(run)}\n\nBandwidth as a share of that of a copy from device to device, measured in"
+        " turn with the rest: value / value and gradient (`out=`), the bytes counted that must"
+        f" move. **Bold**: below {TARGET:.0%}.\n"
+    )
+    for dtype in dtypes:
+        header = (dtype, *(f"{n} × {d}" for n, d in large))
+        body = [
+            (f"`{c}`", *(" / ".join(share(dtype, m, c, *size) for m in modes) for size in large))
+            for c in cases
+        ]
+        text += f"\n{_markdown(header, body)}"
+    text += (
+        "\nTime per call on the device and on the host, which enqueues it, and times faster than"
+        " the formula in CuPy, with its gradient by hand. **Bold**: slower.\n"
+    )
+    for dtype in dtypes:
+        for n, d in dict.fromkeys((sizes[0], sizes[-1])):
+            header = [f"{n} × {d}, {dtype}"]
+            for title in ("value", "value and gradient"):
+                header += [f"{title}: device", "vs CuPy", "host", "vs CuPy"]
+            body = [
+                (f"`{c}`", *(t for m in modes for t in times(dtype, m, c, n, d))) for c in cases
+            ]
+            text += f"\n{_markdown(header, body)}"
+    return (
+        f"{text}\n{_controls(results)}\n"
+        f"![Bandwidth as a share of that of a copy, by size]({RESULTS.as_posix()}/{CUDA_PICTURE})\n"
+    )
+
+
+def _gpu(run: dict[str, Any]) -> str:
+    gpu = run["gpu"]
+    versions = run["versions"] | gpu["versions"]
+    names = {name: name for name in gpu["versions"]} | _VERSIONS
+    numbers = ", ".join(f"{names[key]} {versions[key]}" for key in names if key in versions)
+    driver = gpu.get("driver_version", f"for CUDA {gpu['cuda_of_driver']}")
+    return (
+        f"{gpu['name']}, {_bytes(gpu['memory'])}, L2 {_bytes(gpu['L2'])}, driver {driver}, CUDA"
+        f" runtime {gpu['cuda_runtime']}; host {run['cpu']}, {run['cores']} cores; {numbers};"
+        f" fastcos {run['commit']}, {run['time'][:10]}."
+    )
+
+
 #: What is rendered where.
 BLOCKS = (
     Block("README.md", "bench", TABLE, table),
     Block("README.md", "bench-torch", TORCH, torch_tables),
+    Block("README.md", "bench-cuda", CUDA, cuda_tables),
     Block("bench/README.md", "bench-distances", DISTANCES, distance_tables),
 )
 
@@ -347,9 +427,10 @@ def lines(rows: Sequence[Row]) -> str:
     out = [f"{first.case}  {first.n}x{first.d} {first.dtype}, {where}"]
     for r in rows:
         peers = ", ".join(_over(name, q) for name, q in r.faster.items())
+        host = f"host {_seconds(r.host['p50'])}  " if r.host else ""
         out.append(
             f"  {r.mode:<19}{r.provider:<15}{_seconds(r.p50):>9}{r.gbps:8.1f} GB/s"
-            f"{r.share:7.0%} of {r.ceiling:<5} {peers}"
+            f"{r.share:7.0%} of {r.ceiling:<5} {host}{peers}"
         )
     kept = [f"{_count(r.saved_bytes)} {r.provider}" for r in rows if r.saved_bytes is not None]
     return "\n".join([*out, *([f"  kept for backward: {', '.join(kept)}"] if kept else [])])
@@ -383,6 +464,7 @@ _VERSIONS = {
     "simsimd": "SimSIMD",
     "numkong": "NumKong",
     "torch": "torch",
+    "cupy": "CuPy",
 }
 
 
@@ -420,6 +502,12 @@ def _controls(results: Results) -> str:
 def _markdown(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     rule = ["---"] + ["---:"] * (len(header) - 1)
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (header, rule, *body))
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    """Of the ceiling; bold where it is below the target."""
+    text = f"{row['share']:.0%}"
+    return text if row["share"] >= TARGET else f"**{text}**"
 
 
 def _times(ratio: float) -> str:
