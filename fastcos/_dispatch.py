@@ -617,7 +617,9 @@ def _wrong_label(given: Any) -> ValueError:
 
 
 def _per_sample(adapter: Any, name: str, value: Any, samples: tuple[int, ...], device: int) -> Any:
-    """A number, or a float64 array of one per sample; on a GPU always an array."""
+    """A number, or a float64 array of one per sample; of what is on a GPU always an array."""
+    if isinstance(value, (int, float)):
+        return float(value)
     if adapter.direct(value):
         _check_place(adapter, name, value, device)
     array = adapter.float64(name, value)

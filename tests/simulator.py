@@ -165,7 +165,8 @@ class Gpu:
         return tuple(zip(*rows, strict=True))
 
     def clear(self, address):
-        _numbers(self.memory, address, np.float32, 4)[:] = 0
+        view, k = self.memory.at(address, np.float32, 4)
+        view[k : k + 4] = 0
 
     @staticmethod
     def fma(a, b, c):

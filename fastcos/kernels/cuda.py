@@ -677,17 +677,23 @@ def _moving(distance: Functions, variant: Variant) -> tuple[int, ...]:
         moved.update(k for k in everything if new[k] is not state[k])
         return new
 
-    parameters = [1.0 / 64] * variant.parameters[0]
-    for first, second in itertools.product(_TRIED, repeat=2):
-        for x, y in ((first, second), (second, 0.5)):
-            state = init(0.0, *parameters)
-            for at, other in ((x, y), (y, x), (0.5, 0.25)):
-                state = take(accumulate, state, at, other)
-            again, state = revisit(state) if revisit else (False, state)
-            while again:
-                for at, other in ((x, y), (y, x), (0.5, 0.25)):
-                    state = take(reaccumulate, state, at, other)
-                again, state = revisit(state)
+    def measure(x: float, y: float) -> None:
+        row = (x, y), (y, x), (0.5, 0.25)
+        state = init(0.0, *[1.0 / 64] * variant.parameters[0])
+        for each in row:
+            state = take(accumulate, state, *each)
+        again, state = revisit(state) if revisit else (False, state)
+        while again:
+            for each in row:
+                state = take(reaccumulate, state, *each)
+            again, state = revisit(state)
+
+    try:
+        for x, y in itertools.product(_TRIED, repeat=2):
+            measure(x, y)
+            measure(x, 0.5)
+    except ArithmeticError:  # which is no error once compiled
+        return everything
     return tuple(sorted(moved))
 
 
