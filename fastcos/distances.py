@@ -98,13 +98,15 @@ _LOW, _HIGH = 2.0**-500, 2.0**500
 
 def _scale_for(total: float, scale: float) -> float:
     """The power of two for the next pass, given a sum of squares found at ``scale``."""
+    if _LOW <= total <= _HIGH:  # first: it is nearly always so
+        return scale
     if total == 0 or math.isinf(total):
         # No exponent to read. One step reaches every finite row; a row of zeros or one with an
         # infinity in it is the same after it, and is left at that.
         if scale != 1:
             return scale
         return 2.0**600 if total == 0 else 2.0**-600
-    if _LOW <= total <= _HIGH or math.isnan(total):
+    if math.isnan(total):
         return scale
     # To about 1, but by no more than 2⁴⁰⁰: the scale of a subnormal row must not overflow itself.
     return scale * math.ldexp(1.0, min(-(math.frexp(total)[1] // 2), 400))
@@ -172,6 +174,9 @@ def _cosine_reaccumulate(state: State, x: Any, y: Any) -> State:
 def _in_range(state: State) -> tuple[bool, State]:
     _, _, _, _, sx, sy, _, ex, ey = state
     p, q = _squares(state)
+    if _LOW <= p <= _HIGH and _LOW <= q <= _HIGH:
+        # What follows comes to the same, 10 instructions later of the 265 of a row of 16.
+        return False, state
     new_sx, new_sy = _scale_for(p, sx), _scale_for(q, sy)
     if new_sx == sx and new_sy == sy:
         return False, state

@@ -402,6 +402,15 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
             state = reaccumulate(state, float64(decode(x[k])), float64(decode(y[k])))
         return state
 
+    # Not inlined, for few rows need it.
+    @jitable(forceinline=False)
+    def settle(state: Any, x: int, y: int, features: int) -> Any:
+        again = True
+        while again:
+            state = further_pass(state, row(x, features), row(y, features))
+            again, state = revisit(state)
+        return state, finalize(state)
+
     @jitable()
     def measure(
         rows: Any, features: int, parameters: Any, live: bool, busy: bool, work: Any
@@ -425,12 +434,13 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
                 state = first_pass(state, row(x + at, rest), row(y + at, rest))
             if busy:
                 go_on(work, whole, features, features)
-        if live:
-            again, state = revisit(state)
-            while again:
-                state = further_pass(state, row(x, features), row(y, features))
-                again, state = revisit(state)
-        return state, finalize(state) if live else 0.0
+        if not live:
+            return state, 0.0
+        again, revised = revisit(state)
+        if again:
+            return settle(revised, x, y, features)
+        # Not the state of a later pass: what init made constant is still so to the compiler.
+        return state, finalize(state)
 
     return measure
 
@@ -451,23 +461,23 @@ def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     return narrow(_jitable(linear) if fits else None, fma, jitable)
 
 
-def _sweep(gradient: Any, linear: Any, storage: Any, jitable: Any) -> Any:
+def _sweep(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> Any:
     """Puts ``c * dd/d(side)`` of one distance into the gradient of one operand."""
     decode, encode = storage.decode, storage.encode
-    coefficients, slopes = _narrow(linear, storage, jitable)
+    coefficients, slopes = narrow
 
     # Functions of their own, not inlined at the places that call them: half the time to compile.
     @jitable(forceinline=False)
     def sweep(mode: int, g: Any, total: Any, part: Any) -> None:
         c, s, d, x, y, side = part
         if mode == WRITE:
-            narrow = coefficients(c, s, d)
+            factors = coefficients(c, s, d)
             if c == 0:
                 for k in range(x.shape[0]):
                     g[k] = 0
-            elif narrow[0]:
+            elif factors[0]:
                 for k in range(x.shape[0]):
-                    to_x, to_y = slopes(narrow, decode(x[k]), decode(y[k]))
+                    to_x, to_y = slopes(factors, decode(x[k]), decode(y[k]))
                     g[k] = encode(to_y if side else to_x)
             else:
                 for k in range(x.shape[0]):
@@ -481,7 +491,7 @@ def _sweep(gradient: Any, linear: Any, storage: Any, jitable: Any) -> Any:
     return sweep
 
 
-def _sweep_pair(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
+def _sweep_pair(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """Writes both gradients of a sample while the next one is measured.
 
     Returns:
@@ -489,7 +499,7 @@ def _sweep_pair(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tuple
         be called for every stretch of the row.
     """
     row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
-    coefficients, slopes = _narrow(linear, storage, jitable)
+    coefficients, slopes = narrow
 
     @jitable()
     def begin(c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int) -> Any:
@@ -497,14 +507,14 @@ def _sweep_pair(gradient: Any, linear: Any, storage: Any, jitable: Any) -> tuple
 
     @jitable()
     def go_on(work: Any, start: int, stop: int, features: int) -> None:
-        c, s, d, narrow, x, y, gx, gy = work
+        c, s, d, factors, x, y, gx, gy = work
         start, stop = _aligned(gx, start, stop, features, size)
         at, length = start * size, stop - start
         xs, ys = row(x + at, length), row(y + at, length)
         gxs, gys = row(gx + at, length), row(gy + at, length)
-        if narrow[0]:
+        if factors[0]:
             for k in range(length):
-                to_x, to_y = slopes(narrow, decode(xs[k]), decode(ys[k]))
+                to_x, to_y = slopes(factors, decode(xs[k]), decode(ys[k]))
                 gxs[k] = encode(to_x)
                 gys[k] = encode(to_y)
         else:
@@ -545,7 +555,7 @@ def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> Any:
 def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
     """:func:`_sweep` for an operand that takes part in two distances."""
     decode, encode = storage.decode, storage.encode
-    sweep = _sweep(gradient, None, storage, jitable)
+    sweep = _sweep(gradient, _narrow(None, storage, jitable), storage, jitable)
 
     @jitable(forceinline=False)
     def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
@@ -578,8 +588,9 @@ def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
 def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = _jitable(distance[6] or _as_it_is)
-    sweep = _sweep(gradient, distance[7], storage, jitable)
-    begin, go_on = _sweep_pair(gradient, distance[7], storage, jitable)
+    narrow = _narrow(distance[7], storage, jitable)
+    sweep = _sweep(gradient, narrow, storage, jitable)
+    begin, go_on = _sweep_pair(gradient, narrow, storage, jitable)
     measure = _measure(distance, storage, jitable, go_on)
 
     @jitable()
@@ -611,7 +622,7 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
             i = _offset(position, geometry, 5)
             value, slopes = function((d,), _at(target, i), *of_loss)
             w = _mostly_one(weight, i)
-            doubles(out, i + 1)[i] = w * value
+            doubles(out + 8 * i, 1)[0] = w * value
             if not wanted:
                 continue
             c = _times(w * _mostly_one(scale, i), slopes[0])
@@ -694,7 +705,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             i = _offset(position, geometry, 7)
             value, slopes = judge(d1, d2, d3, _at(target, i), of_loss)
             w = _mostly_one(weight, i)
-            doubles(out, i + 1)[i] = w * value
+            doubles(out + 8 * i, 1)[0] = w * value
             if not wanted:
                 continue
             c = w * _mostly_one(scale, i)
@@ -745,7 +756,7 @@ def _pointwise_task(function: Any, jitable: Any, gather: Any, scatter: Any) -> A
             d = gather(rows, position, geometry)
             value, slopes = function(d, _at(target, i), *of_loss)
             w = _mostly_one(weight, i)
-            doubles(out, i + 1)[i] = w * value
+            doubles(out + 8 * i, 1)[0] = w * value
             scatter(grads, modes, position, geometry, w * _mostly_one(scale, i), slopes)
 
     return task
