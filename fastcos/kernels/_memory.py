@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import carray, config, types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload, register_jitable
 
 
@@ -198,6 +199,62 @@ def prefetch(address: Any, size: Any) -> None:
     """Asks for the cache lines of ``size`` bytes; harmless where there is no such memory."""
     for offset in range(0, size, 64):
         _prefetch(address + offset)
+
+
+@intrinsic
+def _room(typingctx: Any, value: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = cgutils.alloca_once(builder, context.get_data_type(signature.args[0]))
+        # By way of an assembler that does nothing: a compiler that knew this memory would undo it.
+        word = ir.IntType(64)
+        kind = ir.FunctionType(word, [word])
+        return builder.asm(kind, "", "=r,0", [builder.ptrtoint(place, word)], True)
+
+    return types.int64(value), codegen
+
+
+@intrinsic
+def _put(typingctx: Any, address: Any, value: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = signature.args[1]
+        place = builder.inttoptr(args[0], context.get_data_type(kind).as_pointer())
+        context.pack_value(builder, kind, args[1], place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), codegen
+
+
+@intrinsic
+def _take(typingctx: Any, address: Any, like: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = signature.return_type
+        place = builder.inttoptr(args[0], context.get_data_type(kind).as_pointer())
+        return context.unpack_value(builder, kind, place)
+
+    return like(types.int64, like), codegen
+
+
+# Inlined as Python: the memory is the stack's, and goes when the function that asked for it ends.
+@register_jitable(inline="always")
+def room(like: Any) -> Any:
+    """The address of memory for a value like this one.
+
+    For what is kept from one turn of a loop to the next and seldom looked at. In variables it would
+    be moved about in every turn.
+    """
+    return _room(like)
+
+
+@register_jitable(forceinline=True)
+def put(address: Any, value: Any) -> None:
+    """Keeps a value at an address."""
+    _put(address, value)
+
+
+@register_jitable(forceinline=True)
+def take(address: Any, like: Any) -> Any:
+    """The value kept at an address, of the type of ``like``."""
+    return _take(address, like)
 
 
 @intrinsic
