@@ -288,7 +288,8 @@ def _tuple_of(count: int, make: Callable[[int], Any]) -> Any:
         # Three at a time: the compiler takes 10 ms for each function.
         before, after = _tuple_of(3, make), _tuple_of(count - 3, lambda k: make(k + 3))
         return _device(lambda *args: (*before(*args), *after(*args)))
-    first, second, third = (_device(make(k)) if k < count else None for k in range(3))
+    each: list[Any] = [_device(make(k)) for k in range(count)]
+    first, second, third = (*each, None, None)[:3]
     return _device(
         (
             lambda *args: (first(*args),),
