@@ -216,7 +216,7 @@ def _rows(config: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, st
             yield indent + name, ""
             yield from _rows(value, indent + "  ")
         elif isinstance(value, (list, tuple)):
-            yield indent + name, " ".join(map(str, value)) or "none"
+            yield indent + name, ", ".join(map(str, value)) or "none"
         else:
             yield indent + name, "not installed" if value is None else str(value)
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import platform
 from typing import Any
+
+_PACKAGES = ("numpy", "numba", "llvmlite", "ml_dtypes", "torch", "numba-cuda", "cuda-core")
+# CuPy is distributed under a name for each CUDA.
+_CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 
 
 def show_config() -> dict[str, Any]:
@@ -15,7 +21,8 @@ def show_config() -> dict[str, Any]:
         A dictionary of plain values, which ``python -m fastcos info`` prints: ``fastcos`` and
         ``python`` versions; ``packages``, the version of each or None; ``cpu`` with its name and
         the vector extensions that the compiler will use; ``threads`` with the number and the layer;
-        ``gpu``; ``cache``, where compiled kernels are kept.
+        ``gpu`` with the ``devices``, each by name and compute capability, and what is ``missing``
+        for arrays on them; ``cache``, where compiled kernels are kept.
 
     Example:
         >>> import fastcos
@@ -34,18 +41,38 @@ def show_config() -> dict[str, Any]:
         "fastcos": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {
-            name: _version(name)
-            for name in ("numpy", "numba", "llvmlite", "ml_dtypes", "torch", "cupy", "numba-cuda")
-        },
+        "packages": {name: _version(name) for name in _PACKAGES}
+        | {"cupy": next(filter(None, map(_version, _CUPY)), None)},
         "cpu": {
             "name": llvm.get_host_cpu_name(),
             "features": [name for name in notable if features.get(name)],
         },
         "threads": {"count": numba.get_num_threads(), "layer": numba.config.THREADING_LAYER},
-        "gpu": "not supported by this version",
+        "gpu": _gpu(),
         "cache": cpu.cache_directory(),
     }
+
+
+def _gpu() -> dict[str, Any]:
+    """The GPUs, and what has to be installed for arrays on them."""
+    from fastcos.kernels import _cubin
+
+    devices, faults = _devices(), [_cubin.missing()]
+    if importlib.util.find_spec("cupy") is None:
+        faults.append("no CuPy: pip install 'fastcos[cupy]'")
+    if not devices:
+        faults.append("no GPU or no driver")
+    return {"devices": devices, "missing": "; ".join(filter(None, faults)) or "nothing"}
+
+
+def _devices() -> list[str]:
+    """The GPUs by name and compute capability; none where there is no driver to ask."""
+    try:
+        core = importlib.import_module("cuda.core")
+        devices = core.Device.get_all_devices()
+        return ["{} ({}.{})".format(d.name, *d.compute_capability) for d in devices]
+    except Exception:  # whatever the driver, or its absence, comes up with
+        return []
 
 
 def _version(package: str) -> str | None:

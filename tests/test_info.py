@@ -1,13 +1,17 @@
 """``python -m fastcos info``, and the command line without a command."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+import types
 
 import pytest
 
 import fastcos
+from fastcos import _config
 from fastcos.__main__ import main
+from fastcos.kernels import _cubin
 
 
 def test_json_is_show_config(capsys):
@@ -47,6 +51,47 @@ def test_what_is_absent_says_so(capsys, monkeypatch):
         "  features  none",
         "gpu         none",
     ]
+
+
+def test_gpus_are_told_by_name_and_compute_capability(monkeypatch, capsys):
+    named = [
+        types.SimpleNamespace(name="NVIDIA H200", compute_capability=(9, 0)),
+        types.SimpleNamespace(name="NVIDIA A100-SXM4-80GB", compute_capability=(8, 0)),
+    ]
+    core = types.SimpleNamespace(
+        Device=types.SimpleNamespace(get_all_devices=lambda: named),
+        ObjectCode=None,
+    )
+    monkeypatch.setitem(sys.modules, "cuda.core", core)
+    monkeypatch.setattr(_cubin, "missing", lambda: "")
+    devices = ["NVIDIA H200 (9.0)", "NVIDIA A100-SXM4-80GB (8.0)"]
+    assert _config._gpu() == {"devices": devices, "missing": "nothing"}
+    main(["info"])
+    assert ", ".join(devices) in capsys.readouterr().out
+
+
+def test_what_is_missing_for_a_gpu_is_told(monkeypatch):
+    monkeypatch.setattr(_config, "_devices", list)
+    monkeypatch.setattr(_cubin, "missing", lambda: "numba-cuda (...): pip install 'fastcos[cuda]'")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "cupy" else find(n))
+    assert fastcos.show_config()["gpu"] == {
+        "devices": [],
+        "missing": "numba-cuda (...): pip install 'fastcos[cuda]';"
+        " no CuPy: pip install 'fastcos[cupy]'; no GPU or no driver",
+    }
+
+
+@pytest.mark.parametrize("failure", [ImportError("no cuda"), RuntimeError("no driver"), OSError()])
+def test_no_driver_is_no_failure(monkeypatch, failure):
+    def nothing():
+        raise failure
+
+    core = types.SimpleNamespace(Device=types.SimpleNamespace(get_all_devices=nothing))
+    monkeypatch.setitem(sys.modules, "cuda.core", core)
+    assert _config._devices() == []
+    monkeypatch.setitem(sys.modules, "cuda.core", None)
+    assert _config._devices() == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
