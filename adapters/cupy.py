@@ -40,10 +40,11 @@ def asarray(name: str, value: Any) -> Array:
         TypeError: it is complex, or of another dtype that is not supported.
         ValueError: it is a list of unequal depth.
     """
-    if not isinstance(value, cp.ndarray) and not hasattr(value, "__cuda_array_interface__"):
+    array = value
+    if not isinstance(value, cp.ndarray):
         # What is refused is refused in the same words, wherever the other arguments are.
-        value = of_host(name, value)
-    array = cp.asarray(value)
+        foreign = hasattr(value, "__cuda_array_interface__")
+        array = cp.asarray(value if foreign else of_host(name, value))
     if float_name(array.dtype) is None and array.dtype.kind not in "iub":
         raise TypeError(f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}")
     return array

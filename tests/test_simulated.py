@@ -15,7 +15,7 @@ import pytest
 import simulator
 
 import fastcos
-from fastcos import _dispatch, distances, value_and_grad
+from fastcos import _dispatch, _plan, distances, value_and_grad
 from fastcos.kernels import cuda
 
 pytestmark = pytest.mark.simulated
@@ -81,12 +81,20 @@ CASES = {
     ),
     "triplets of a row": case("triplet_margin_loss", (33,), (5, 33), (5, 33), swap=True),
     "distances": case("hinge_embedding_loss", (5,), target=True, reduction="none"),
-    "more distances than a block": case("hinge_embedding_loss", (5, 70), reduction="sum"),
+    "more distances than a block": case(
+        "hinge_embedding_loss", (5, 70), target=True, reduction="sum"
+    ),
 }
 
 
 def draw(rng, shapes, dtype):
+    """Operands of these shapes."""
     return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
+
+
+def labels(rng, which):
+    name, shapes, labelled, _ = CASES[which]
+    return rng.choice([-1, 1], shapes[0] if name.startswith("hinge") else 5) if labelled else None
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -94,11 +102,9 @@ def draw(rng, shapes, dtype):
 def test_the_order_of_blocks_and_threads_changes_no_bit(
     rng, monkeypatch, gpu, library, which, dtype
 ):
-    name, shapes, labelled, kwargs = CASES[which]
+    name, shapes, _, kwargs = CASES[which]
     operands = draw(rng, shapes, dtype)
-    target = LABELS if labelled else None
-    if which == "more distances than a block":
-        target = rng.choice([-1, 1], (5, 70))
+    target = labels(rng, which)
     results = []
     for order in ("forward", "reverse", "random"):
         monkeypatch.setattr(gpu, "order", order)
@@ -109,6 +115,17 @@ def test_the_order_of_blocks_and_threads_changes_no_bit(
             oracle.assert_same_bits(one, other)
 
 
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+@pytest.mark.parametrize("which", CASES)
+def test_tasks_of_several_samples(rng, monkeypatch, library, which, tasks):
+    # As there are from 4096 samples on where gradients are added up, and from 65536 on elsewhere.
+    monkeypatch.setattr(_plan, "_TASKS_OF_DEVICE", tasks)
+    monkeypatch.setattr(_plan, "_SUMMING_TASKS_OF_DEVICE", tasks)
+    name, shapes, _, kwargs = CASES[which]
+    target = labels(rng, which)
+    agree(library, name, draw(rng, shapes, np.float64), target, **kwargs)
+
+
 def test_blocks_of_as_many_threads_as_a_real_one_has(rng, monkeypatch):
     real = cuda.THREADS
     monkeypatch.undo()
@@ -116,9 +133,8 @@ def test_blocks_of_as_many_threads_as_a_real_one_has(rng, monkeypatch):
     assert cuda.THREADS == 256 > real
     _, library = devices.simulated(monkeypatch, threads=cuda.THREADS)
     for which in ("pairs", "a row for all", "triplets with swap", "more distances than a block"):
-        name, shapes, labelled, kwargs = CASES[which]
-        target = rng.choice([-1, 1], shapes[-1][:1] if labelled else shapes[-1])
-        target = target if labelled or "hinge" in name else None
+        name, shapes, _, kwargs = CASES[which]
+        target = labels(rng, which)
         agree(library, name, draw(rng, shapes, np.float32), target, **kwargs)
 
 
