@@ -66,18 +66,18 @@ def case(name, *shapes, target=False, **kwargs):
     return name, shapes, target, kwargs
 
 
-#: Rows of up to 96 bytes are a thread's, of up to 3 KiB a part of a warp's, of more a block's.
+#: Rows of up to 16 bytes are a thread's, of up to 6 KiB a part of a warp's, of more a block's.
 CASES = {
     "pairs": case("cosine_embedding_loss", (5, 7), (5, 7), target=True, margin=-0.5),
     "pairs in part of a warp": case("cosine_distance_loss", (5, 100), (5, 100)),
-    "pairs in a block": case("cosine_distance_loss", (3, 1700), (3, 1700)),
+    "pairs in a block": case("cosine_distance_loss", (3, 3100), (3, 3100)),
     "a row for all": case("cosine_embedding_loss", (7,), (5, 7), target=True, margin=-0.5),
-    "a row for all in a block": case("cosine_distance_loss", (1700,), (3, 1700)),
+    "a row for all in a block": case("cosine_distance_loss", (3100,), (3, 3100)),
     "a grid": case("cosine_distance_loss", (4, 1, 33), (1, 3, 33), reduction="sum"),
     "triplets": case("triplet_margin_loss", (5, 33), (5, 33), (5, 33)),
     "triplets with swap": case("triplet_margin_loss", (5, 33), (5, 33), (5, 33), swap=True),
     "triplets in a block": case(
-        "triplet_margin_loss", (2, 1700), (2, 1700), (2, 1700), swap=True, reduction="none"
+        "triplet_margin_loss", (2, 3100), (2, 3100), (2, 3100), swap=True, reduction="none"
     ),
     "triplets of a row": case("triplet_margin_loss", (33,), (5, 33), (5, 33), swap=True),
     "distances": case("hinge_embedding_loss", (5,), target=True, reduction="none"),
@@ -130,7 +130,7 @@ def test_blocks_of_as_many_threads_as_a_real_one_has(rng, monkeypatch):
     real = cuda.THREADS
     monkeypatch.undo()
     devices.forget()
-    assert cuda.THREADS == 256 > real
+    assert cuda.THREADS == 128 > real
     _, library = devices.simulated(monkeypatch, threads=cuda.THREADS)
     for which in ("pairs", "a row for all", "triplets with swap", "more distances than a block"):
         name, shapes, _, kwargs = CASES[which]
@@ -140,15 +140,16 @@ def test_blocks_of_as_many_threads_as_a_real_one_has(rng, monkeypatch):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_teams_begin_and_end_where_rows_get_too_long(rng, library, dtype):
-    assert cuda.team(96 // dtype.itemsize, dtype.name) == 0
-    assert cuda.team(96 // dtype.itemsize + 1, dtype.name) == 1
-    widest = 32 * 96 // dtype.itemsize
-    assert 1 << cuda.team(widest, dtype.name) == cuda.WARP
-    assert 1 << cuda.team(widest + 1, dtype.name) == 2 * cuda.WARP
-    assert 1 << cuda.team(10**7, dtype.name) == 512
-    for features in (96 // dtype.itemsize, 96 // dtype.itemsize + 1, widest, widest + 1):
-        operands = draw(rng, [(2, features)] * 2, dtype)
-        agree(library, "cosine_distance_loss", operands)
+    vector = 16 // dtype.itemsize
+    widest = {vector: 1, vector + 1: 2, 3 * vector + 1: 4, 48 * vector: 4, 48 * vector + 1: 8}
+    widest |= {384 * vector: 32, 384 * vector + 1: 64, 10**7: 256}
+    for features, threads in widest.items():
+        layout = cuda.layout(features, dtype.name)
+        assert 1 << layout.shift == threads
+        assert layout.wide == (threads > cuda.WARP)
+        assert layout.threads == (threads if layout.wide else cuda.THREADS)
+        if features < 10**6:
+            agree(library, "cosine_distance_loss", draw(rng, [(2, features)] * 2, dtype))
 
 
 def merged(merge):
@@ -166,7 +167,7 @@ def merged(merge):
     )
 
 
-@pytest.mark.parametrize("features", [7, 100, 900])
+@pytest.mark.parametrize("features", [7, 100, 1600])
 @pytest.mark.parametrize("merge", [False, True])
 def test_a_distance_of_the_users_own_is_merged_from_its_parts(rng, library, merge, features):
     x, y = rng.standard_normal((2, 3, features))
