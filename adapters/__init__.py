@@ -11,13 +11,16 @@ adapter for an array library provides
   with ``axis`` last, for where a kernel cannot read the array itself;
   ``features_last(array, axis)``: the view with ``axis`` last;
 - ``labels(array)``: labels in a dtype that kernels read, and which; ``label_kind(dtype)``;
-  ``host(array)``: the same array
-  for an error message;
+  ``host(array)``: the same as a NumPy array, for an error message;
 - ``numbers(array, samples)``: one number for all samples, or one for each, and the way back,
   ``sum_to(array, shape)``;
 - ``scratch(shape, like)``: memory for float64 numbers, and ``wrap(scratch)``, an array of it;
   ``empty_like(array, axis, dtype)``, ``address(array)``;
 - ``values(losses, dtype)`` and ``scalar(number, dtype, like)``: what is returned;
+- ``number(array)``: a number that was computed, as a float or, on a GPU, as the array it is;
+- ``elsewhere(operands)``: what to enter where they are on another device than the current one;
+- for arrays on a GPU ``stream()``, the address of the current stream; ``new(shape, dtype, like)``,
+  memory for what is returned; ``quotient(numerator, denominator)``, 0 over 0 being 0;
 - ``check_out(...)``: whether a buffer of the caller's may be written to;
 - ``THREADS``: how to ask for and set the library's number of threads, or None;
 - ``records``: whether the library records operations for later; then ``evaluate(problem)`` gives
