@@ -5,10 +5,15 @@ block where they are long. Each thread takes its part of a row, 16 bytes at a ti
 addresses allow it; the parts of the state are merged, which leaves every thread of the team with
 the whole, and each writes its part of the gradients.
 
-Sums are float64 here too. On the cards this is for (A100, H100 and later) a conversion and three
-products for each number are a fraction of what the memory takes to deliver it; values, slopes and
-what else there is one of per row is lost in it. Gradients that are linear in the rows are computed
-in float32, to the same accuracy (:mod:`fastcos.kernels._narrow`).
+Sums are float64 here too. On the cards this is for (A100, H100 and later) two conversions and three
+products with sum for each pair of numbers, as the cosine takes, are a third of what the processor
+does while memory delivers a pair of float32, and two thirds for half types; values, slopes and what
+else there is one of per row is lost in that. On cards with a 64th of the rate, which do about two
+of these a clock and processor, the same count is what float32 takes to be delivered and twice what
+half types take. What would help there is a first pass in float32, a vector at a time, and this one
+for the rows whose sums that leaves in doubt; it is not worth a second kernel to the cards at hand.
+Gradients that are linear in the rows are computed in float32, to the same accuracy
+(:mod:`fastcos.kernels._narrow`).
 
 Nothing is added up by atomics: a team's sum, its block's, and the sum over the blocks, which is a
 kernel of its own, are taken in an order that follows from the shape.
