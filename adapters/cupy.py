@@ -6,6 +6,7 @@ allocator. Nothing waits for the device but ``host``.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from fastcos._plan import Form
 from fastcos.kernels import DOUBLES
 
-from .numpy import ACCEPTED, common_dtype, features_last, float_name, label_kind, sum_to
+from .numpy import ACCEPTED, common_dtype, features_last, float_name, label_kind, overlap, sum_to
 from .numpy import asarray as of_host
 
 try:
@@ -38,7 +39,7 @@ def asarray(name: str, value: Any) -> Array:
 
     Raises:
         TypeError: it is complex, or of another dtype that is not supported.
-        ValueError: it is a list of unequal depth.
+        ValueError: it is a list of unequal depth, or begins in the middle of a number.
     """
     array = value
     if not isinstance(value, cp.ndarray):
@@ -47,6 +48,9 @@ def asarray(name: str, value: Any) -> Array:
         array = cp.asarray(value if foreign else of_host(name, value))
     if float_name(array.dtype) is None and array.dtype.kind not in "iub":
         raise TypeError(f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}")
+    if array.data.ptr % array.dtype.itemsize:
+        # No GPU reads such numbers, CuPy's copy of them neither.
+        raise ValueError(f"{name} begins at an address that is no multiple of its item size")
     return array
 
 
@@ -166,5 +170,12 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
         raise ValueError(f"{name} is a broadcast view: its elements share memory")
     for other, value in others.items():
-        if isinstance(value, cp.ndarray) and cp.may_share_memory(out, value):
+        if isinstance(value, cp.ndarray) and overlap(_extent(out), _extent(value)):
             raise ValueError(f"{name} shares memory with {other}")
+
+
+def _extent(array: Array) -> Any:
+    """A NumPy array of the same addresses, not to be looked into."""
+    where = {"data": (address(array), False), "shape": array.shape, "strides": array.strides}
+    kind = {"typestr": f"|V{array.dtype.itemsize}", "version": 3}
+    return np.asarray(types.SimpleNamespace(__array_interface__=where | kind))

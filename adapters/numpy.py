@@ -202,11 +202,12 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
         raise ValueError(f"{name} is a broadcast view: its elements share memory")
     for other, value in others.items():
-        if isinstance(value, np.ndarray) and _overlap(out, value):
+        if isinstance(value, np.ndarray) and overlap(out, value):
             raise ValueError(f"{name} shares memory with {other}")
 
 
-def _overlap(a: Array, b: Array) -> bool:
+def overlap(a: Array, b: Array) -> bool:
+    """Whether two arrays share memory, by their addresses."""
     try:
         # Exact, so that two halves of one buffer may be used; the bound is for wild strides.
         return np.may_share_memory(a, b) and np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]

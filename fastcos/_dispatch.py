@@ -456,6 +456,10 @@ def _measured(problem: Problem) -> Problem:
     pairs = ((0, 1), (0, 2), (1, 2))[: problem.loss.arity]
     names = [f"distance_function({problem.names[i]}, {problem.names[j]})" for i, j in pairs]
     measured = [measure(arrays[i], arrays[j]) for i, j in pairs]
+    for name, i, d in zip(names, (i for i, _ in pairs), measured, strict=True):
+        here, there = (_library(type(each)) for each in (d, arrays[i]))  # type: ignore[arg-type]
+        if here not in (None, there) and there != "numpy":
+            raise TypeError(f"{name} is a {here} array, its arguments are {there} arrays")
     return problem._replace(distance=None, names=tuple(names), operands=tuple(measured))
 
 

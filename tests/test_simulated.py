@@ -583,3 +583,14 @@ def test_orders_are_what_they_are_called(monkeypatch, gpu):
         assert sorted(seen) == every
         assert (seen == every) == (order == "forward")
         assert (seen == every[::-1]) == (order == "reverse")
+
+
+def test_a_callable_that_leaves_the_device_is_refused(library):
+    operands = [library.asarray(x) for x in np.ones((3, 2, 4))]
+    f = fastcos.triplet_margin_with_distance_loss
+    value = f(*operands, distance_function=lambda x, y: (x - y).sum(axis=-1))
+    assert float(library.asnumpy(value)) == 1
+    with pytest.raises(
+        TypeError, match=r"\(anchor, positive\) is a numpy array, its arguments are"
+    ):
+        f(*operands, distance_function=lambda x, y: library.asnumpy(x - y).sum(-1))

@@ -70,12 +70,15 @@ def stored(function: Callable[..., Any], name: str, make: Callable[[], bytes]) -
         return (folder / name).read_bytes()
     except OSError:
         content = make()
+    file = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
             file.write(content)
         os.replace(file.name, folder / name)
     except OSError as error:
+        if file:
+            pathlib.Path(file.name).unlink(missing_ok=True)
         _warn(str(folder), error.strerror)
     return content
 

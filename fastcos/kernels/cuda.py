@@ -545,6 +545,7 @@ def _pass(count: int, ahead: int, take: Any, variant: Variant, gpu: Any) -> Any:
         return _device(lambda states, loaded: take_all(before(states, loaded), turned(loaded[i])))
 
     take_all = take_upto(vector - 1)
+    get_all = _tuple_of(vector, lambda k: lambda rows, offset: get(rows, offset + k * size))
     take_several = take_vectors_upto(ahead - 1)
     load_several = _tuple_of(
         ahead, lambda i: lambda rows, offset, step: load(rows, offset + i * step)
@@ -553,13 +554,18 @@ def _pass(count: int, ahead: int, take: Any, variant: Variant, gpu: Any) -> Any:
     @_device
     def one_pass(states: Any, rows: Any, features: Any, team: Any) -> Any:
         _, lane, width = team
-        whole = features & -vector if aligned(rows) else 0
+        whole = features & -vector
         k, step = lane * vector, width * vector
-        while k + (ahead - 1) * step < whole:
-            states = take_several(states, load_several(rows, k * size, step * size))
-            k += ahead * step
+        if aligned(rows):
+            while k + (ahead - 1) * step < whole:
+                states = take_several(states, load_several(rows, k * size, step * size))
+                k += ahead * step
+            while k < whole:
+                states = take_all(states, turned(load(rows, k * size)))
+                k += step
         while k < whole:
-            states = take_all(states, turned(load(rows, k * size)))
+            # The same numbers in the same order: a row has the same bits wherever it lies.
+            states = take_all(states, get_all(rows, k * size))
             k += step
         k = whole + lane
         while k < features:
