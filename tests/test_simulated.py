@@ -184,6 +184,22 @@ def test_a_distance_of_the_users_own_is_merged_from_its_parts(rng, library, merg
     np.testing.assert_array_equal(gy, -gx)
 
 
+def test_a_state_that_is_not_made_of_sums_needs_to_be_merged(rng, library):
+    x, y = (library.asarray(row) for row in rng.standard_normal((2, 3, 70)))
+    largest = merged(True)._replace(merge=None)
+    with pytest.raises(ValueError, match="give it merge=lambda state, other"):
+        fastcos.paired_distance(x, y, largest)
+    last = fastcos.Distance(
+        "last",
+        init=lambda zero: (zero,),
+        accumulate=lambda state, x, y: (abs(x - y),),
+        finalize=lambda state: state[0],
+        gradient=lambda state, d, x, y: (0.0, 0.0),
+    )
+    with pytest.raises(ValueError, match="not made of sums"):
+        value_and_grad(fastcos.triplet_margin_with_distance_loss)(x, y, x, distance_function=last)
+
+
 def test_a_state_that_begins_with_a_parameter_is_not_added_up_with_it(rng, library):
     # Parts start from where the whole starts, which is to be counted once.
     x, y = rng.standard_normal((2, 3, 900))

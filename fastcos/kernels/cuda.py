@@ -24,6 +24,7 @@ The functions here return plain Python functions. What they use of the machine c
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -594,6 +595,8 @@ def _of_warp(cuda: Any, team: Any) -> Any:
 def _gathered(distance: Functions, variant: Variant, gpu: Any) -> Any:
     """``(team, part, start) -> state``: the parts of a team, which all started from ``start``."""
     cuda, merge = gpu.cuda, _jitable(distance[8])
+    if not merge and not _is_ours(distance[0]):
+        _check_sums(distance, variant)
     fields, moving = _fields(distance, variant), _moving(distance, variant)
     count = len(moving)
 
@@ -664,6 +667,37 @@ def _gathered(distance: Functions, variant: Variant, gpu: Any) -> Any:
         return load(shared, WARP * count, start)
 
     return gather_block
+
+
+_ROW = ((0.25, -1.5), (2.0, 0.75), (-0.5, 1.75), (1.0, -0.25), (1.25, 1.5), (-2.25, 0.5))
+
+
+def _check_sums(distance: Functions, variant: Variant) -> None:
+    """Raises unless parts of a state may be added up, which a function of the user's may not allow.
+
+    Raises:
+        ValueError: the distance of a row is another one when it is taken in two parts.
+    """
+    functions: Any = distance
+    init, accumulate, finalize, gradient, _, _, prepare = functions[:7]
+    start = init(0.0, *[1.0 / 64] * variant.parameters[0])
+
+    def found(*parts: Any) -> Any:
+        states = [functools.reduce(lambda s, each: accumulate(s, *each), p, start) for p in parts]
+        state = tuple(at + sum(state[k] - at for state in states) for k, at in enumerate(start))
+        d = finalize(state)
+        state = prepare(state, d) if prepare else state
+        return [d, *(g for x, y in _ROW for g in gradient(state, d, x, y))]
+
+    try:
+        pairs = zip(found(_ROW), found(_ROW[:3], _ROW[3:]), strict=True)
+    except ArithmeticError:  # which is no error once compiled
+        return
+    if not all(math.isclose(one, other, rel_tol=1e-9) for one, other in pairs):
+        raise ValueError(
+            "on a GPU a row is taken in parts, and the state of this distance is not made of sums:"
+            " give it merge=lambda state, other: ..., the state of two parts together"
+        )
 
 
 # Rows that a distance may ask to see again, or not, and numbers of every kind.
