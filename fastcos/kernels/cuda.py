@@ -478,7 +478,7 @@ def _measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any
         return one
 
     # Of memory that answers after 700 ns, 25 KB have to be under way to each processor.
-    ahead = 4 if arity == 1 else 2
+    ahead = 4 if arity == 1 and variant.gradients != "summed" else 2
     first_pass = _pass(_operands(arity), ahead, _tuple_of(arity, take), variant, gpu)
     all_settled = _tuple_of(arity, settled)
 
@@ -546,7 +546,6 @@ def _pass(count: int, ahead: int, take: Any, variant: Variant, gpu: Any) -> Any:
         return _device(lambda states, loaded: take_all(before(states, loaded), turned(loaded[i])))
 
     take_all = take_upto(vector - 1)
-    get_all = _tuple_of(vector, lambda k: lambda rows, offset: get(rows, offset + k * size))
     take_several = take_vectors_upto(ahead - 1)
     load_several = _tuple_of(
         ahead, lambda i: lambda rows, offset, step: load(rows, offset + i * step)
@@ -566,7 +565,10 @@ def _pass(count: int, ahead: int, take: Any, variant: Variant, gpu: Any) -> Any:
                 k += step
         while k < whole:
             # The same numbers in the same order: a row has the same bits wherever it lies.
-            states = take_all(states, get_all(rows, k * size))
+            j, end = k, min(k + vector, whole)
+            while j < end:
+                states = take(states, get(rows, j * size))
+                j += 1
             k += step
         k = whole + lane
         while k < features:
