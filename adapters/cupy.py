@@ -132,8 +132,7 @@ def labels(given: Array) -> tuple[Array, int]:
     kind = label_kind(given.dtype)
     if kind is None:
         return given.astype(np.float64, order="C"), DOUBLES
-    packed = cp.ascontiguousarray(given)
-    return packed if form(packed).aligned else packed.copy(), kind
+    return cp.ascontiguousarray(given), kind
 
 
 def numbers(array: Array, samples: tuple[int, ...]) -> Array:

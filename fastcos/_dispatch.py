@@ -376,13 +376,13 @@ def _go(
     none, on_device = problem.reduction == "none", call.device >= 0
     labels, checked = _NO_LABELS, True
     if problem.loss.labelled:
-        labels = address(target), step, 1.0, kind
+        labels = address(target), step, kind, 1.0
         checked = not _to_be_checked(problem, kind, call.device)
         if not checked and (given or on_device):
             # What the caller gave is left as it was by a call that fails.
             _check_labels(adapter, target, target, kind)
             checked = True
-    scale, kept = (0, 0, 1 / denominator, DOUBLES), None
+    scale, kept = (0, 0, DOUBLES, 1 / denominator), None
     if grad_output is not None:
         each = call.shape if none else ()
         scale, kept = _upstream(adapter, grad_output, each, denominator, call.device)
@@ -420,14 +420,14 @@ def _go(
 
 def _upstream(
     adapter: Any, grad_output: Any, samples: tuple[int, ...], denominator: float, device: int
-) -> tuple[tuple[int, int, float, int], Any]:
+) -> tuple[_plan.Number, Any]:
     """An upstream gradient over the denominator as a kernel takes it, and what is kept for it."""
     form = adapter.direct(grad_output)
     if form and form.shape == samples and form.aligned and form.device == device:
         kind = adapter.label_kind(form.dtype)
         same = not any(form.strides)  # one number expanded, as the gradient of a sum is
         if kind in (DOUBLES, FLOATS) and (same or _plan.is_packed(form)):
-            return (adapter.address(grad_output), int(not same), 1 / denominator, kind), None
+            return (adapter.address(grad_output), int(not same), kind, 1 / denominator), None
     upstream = _per_sample(adapter, "grad_output", grad_output, samples, device)
     return _numbers(adapter, upstream / denominator, samples)
 
@@ -747,18 +747,16 @@ def _run(
     return total
 
 
-# Numbers of the samples as kernels take them: address, step, constant, and how they are written.
-# Where there is an address the constant is a factor.
-_ONE = (0, 0, 1.0, DOUBLES)
-_NO_LABELS = (0, 0, 0.0, DOUBLES)
+_ONE = (0, 0, DOUBLES, 1.0)
+_NO_LABELS = (0, 0, DOUBLES, 0.0)
 _NO_SUMS = (0, 0, 0)
 
 
 def _numbers(
     adapter: Any, given: Any, samples: tuple[int, ...], kind: int = DOUBLES
-) -> tuple[tuple[int, int, float, int], Any]:
+) -> tuple[_plan.Number, Any]:
     """Numbers of the samples as a kernel takes them, and what is to be kept alive for them."""
     if isinstance(given, float):
-        return (0, 0, given, DOUBLES), None
+        return (0, 0, DOUBLES, given), None
     array = adapter.numbers(given, samples)
-    return (adapter.address(array), int(math.prod(array.shape) > 1), 1.0, kind), array
+    return (adapter.address(array), int(math.prod(array.shape) > 1), kind, 1.0), array

@@ -15,8 +15,6 @@ from fastcos.distances import Functions
 from fastcos.kernels import ADD, WRITE
 from fastcos.losses import Loss
 
-Number = tuple[int, int, float, int]
-
 
 class Launch(NamedTuple):
     """What there is to be launched for a pass.
@@ -75,9 +73,9 @@ def total(
     rows: Sequence[int],
     grads: Sequence[int],
     sums: Sequence[int],
-    labels: Number,
-    weight: Number,
-    scale: Number,
+    labels: _plan.Number,
+    weight: _plan.Number,
+    scale: _plan.Number,
     parameters: Sequence[float],
     like: Any,
 ) -> Any:
@@ -92,22 +90,16 @@ def total(
         run.segments,
         run.features,
         kernel.shift,
-        labels[0],
-        labels[1],
-        labels[3],
-        weight[0],
-        weight[1],
-        weight[3],
-        scale[0],
-        scale[1],
-        scale[3],
+        *labels[:3],
+        *weight[:3],
+        *scale[:3],
         *rows,
         *grads,
         *sums,
         *run.modes,
         *kernel.geometry,
     )
-    floats = labels[2], weight[2], scale[2], *parameters
+    floats = labels[3], weight[3], scale[3], *parameters
     kernel.kernel(adapter.stream(), kernel.blocks, integers, floats)
     return partial
 

@@ -15,8 +15,6 @@ from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.losses import Loss
 
-Number = tuple[int, int, float, int]
-
 
 def kernel(
     loss: Loss,
@@ -51,9 +49,9 @@ def total(
     rows: Sequence[int],
     grads: Sequence[int],
     sums: Sequence[int],
-    labels: Number,
-    weight: Number,
-    scale: Number,
+    labels: _plan.Number,
+    weight: _plan.Number,
+    scale: _plan.Number,
     parameters: Sequence[float],
     like: Any,
 ) -> float:
@@ -67,22 +65,16 @@ def total(
         run.features,
         run.address,
         run.geometry.shape[1],
-        labels[0],
-        labels[1],
-        labels[3],
-        weight[0],
-        weight[1],
-        weight[3],
-        scale[0],
-        scale[1],
-        scale[3],
+        *labels[:3],
+        *weight[:3],
+        *scale[:3],
         *rows,
         *grads,
         *sums,
         *run.modes,
-        labels[2],
-        weight[2],
-        scale[2],
+        labels[3],
+        weight[3],
+        scale[3],
         *parameters,
     )
     arguments = function, np.frombuffer(packed, np.int64), run.tasks, address, samples

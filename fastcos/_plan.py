@@ -68,6 +68,11 @@ class Form(NamedTuple):
     device: int = -1
 
 
+#: Numbers of the samples as kernels take them: address, step, how they are written, and the factor
+#: or, where the address is 0, the number of all samples.
+Number = tuple[int, int, int, float]
+
+
 class Layout(NamedTuple):
     """Where the rows of an operand lie: leading axes aligned to the samples', strides in bytes."""
 
