@@ -624,11 +624,10 @@ def _per_sample(adapter: Any, name: str, value: Any, samples: tuple[int, ...], d
     """A number, or a float64 array of one per sample; of what is on a GPU always an array."""
     if isinstance(value, (int, float)):
         return float(value)
-    if adapter.direct(value):
-        _check_place(adapter, name, value, device)
-    array = adapter.float64(name, value)
+    given = adapter.asarray(name, value)
+    _check_place(adapter, name, given, device)
+    array = adapter.float64(name, given)
     _plan.check_per_sample(name, tuple(array.shape), samples)
-    _check_place(adapter, name, array, device)
     return array if array.ndim else adapter.number(array)
 
 
