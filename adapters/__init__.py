@@ -23,8 +23,9 @@ adapter for an array library provides
   memory for what is returned; ``quotient(numerator, denominator)``, 0 over 0 being 0;
 - ``check_out(...)``: whether a buffer of the caller's may be written to;
 - ``THREADS``: how to ask for and set the library's number of threads, or None;
-- ``records``: whether the library records operations for later; then ``evaluate(problem)`` gives
-  the value and sees to its gradient.
+- ``records``: whether the library records operations for later; then ``evaluate(problem,
+  adapter)`` gives the value and sees to its gradient, and ``placed(names, arguments)`` is the
+  adapter for where the arguments are.
 
 A framework with losses of its own (torch) has drop-ins for them beside the adapter.
 """

@@ -6,7 +6,6 @@ allocator. Nothing waits for the device but ``host``.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,16 @@ import numpy as np
 from fastcos._plan import Form
 from fastcos.kernels import DOUBLES
 
-from .numpy import ACCEPTED, common_dtype, features_last, float_name, label_kind, overlap, sum_to
+from .numpy import (
+    ACCEPTED,
+    common_dtype,
+    extent,
+    features_last,
+    float_name,
+    label_kind,
+    overlap,
+    sum_to,
+)
 from .numpy import asarray as of_host
 
 try:
@@ -174,7 +182,4 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
 
 
 def _extent(array: Array) -> Any:
-    """A NumPy array of the same addresses, not to be looked into."""
-    where = {"data": (address(array), False), "shape": array.shape, "strides": array.strides}
-    kind = {"typestr": f"|V{array.dtype.itemsize}", "version": 3}
-    return np.asarray(types.SimpleNamespace(__array_interface__=where | kind))
+    return extent(address(array), array.shape, array.strides, array.dtype.itemsize)

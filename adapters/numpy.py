@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import types
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -204,6 +205,13 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     for other, value in others.items():
         if isinstance(value, np.ndarray) and overlap(out, value):
             raise ValueError(f"{name} shares memory with {other}")
+
+
+def extent(address: int, shape: Sequence[int], strides: Sequence[int], size: int) -> Array:
+    """An array of elements of that size at addresses anywhere, not to be looked into."""
+    where = {"data": (address, False), "shape": tuple(shape), "strides": tuple(strides)}
+    kind = {"typestr": f"|V{size}", "version": 3}
+    return np.asarray(types.SimpleNamespace(__array_interface__=where | kind))
 
 
 def overlap(a: Array, b: Array) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastcos import _on_device, _on_host, _plan
 from fastcos.distances import DISTANCES, Distance, Functions
-from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS
+from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, OWN
 from fastcos.losses import Loss
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
@@ -90,15 +90,17 @@ def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
 
     Raises:
         TypeError: arrays of two libraries, or of one that is not supported.
+        RuntimeError: tensors on two devices.
     """
     arguments = (*problem.operands, problem.target, problem.weight, grad_output)
     libraries = {_library(type(value)) for value in arguments}  # type: ignore[arg-type]
     libraries.discard(None)
     library = libraries.pop() if libraries else "numpy"
+    names = (*problem.names, "target", problem.weight_name, "grad_output")
     if libraries or library not in _ADAPTERS:
-        names = (*problem.names, "target", problem.weight_name, "grad_output")
         raise _unfit(zip(names, arguments, strict=True))
-    return _adapter(_ADAPTERS[library])
+    adapter = _adapter(_ADAPTERS[library])
+    return adapter.placed(names, arguments) if adapter.records else adapter
 
 
 def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
@@ -167,7 +169,7 @@ def evaluate(problem: Problem) -> Any:
         problem = _measured(problem)
     adapter = adapter_for(problem)
     if adapter.records:
-        return adapter.evaluate(problem)
+        return adapter.evaluate(problem, adapter)
     return solve(problem, adapter=adapter)[0]
 
 
@@ -179,18 +181,21 @@ def solve(
     result: Any = None,
     adapter: Any = None,
     valued: bool = True,
+    kept: tuple[Any, ...] | None = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """The value of a problem, and its gradients with respect to the arguments named in ``wanted``.
 
-    The value is of dtype ``result``, or of that which is computed in; it may be None where it is
-    not ``valued``. Everything that can be wrong is found before a byte of the caller's is written.
+    The value is of dtype ``result``, or of that which is computed in; it is None where it is not
+    ``valued``. ``kept`` are gradients on a GPU that hold for an upstream gradient of exactly 1: for
+    another one they are replaced, which the GPU decides. They are of operands of one shape and
+    dtype. Everything that can be wrong is found before a byte of the caller's is written.
     """
     adapter = adapter or adapter_for(problem, grad_output)
     elsewhere = adapter.elsewhere(problem.operands)
     if elsewhere is None:
-        return _solve(adapter, problem, wanted, grad_output, out, result, valued)
+        return _solve(adapter, problem, wanted, grad_output, out, result, valued, kept)
     with elsewhere:
-        return _solve(adapter, problem, wanted, grad_output, out, result, valued)
+        return _solve(adapter, problem, wanted, grad_output, out, result, valued, kept)
 
 
 def _solve(
@@ -201,6 +206,7 @@ def _solve(
     out: tuple[Any, ...] | None,
     result: Any,
     valued: bool,
+    kept: tuple[Any, ...] | None,
 ) -> tuple[Any, tuple[Any, ...]]:
     distance = problem.distance
     if distance is not None and not isinstance(distance, Distance):
@@ -213,6 +219,8 @@ def _solve(
     functions = distance and distance.functions
     counts = len(distance.parameters) if distance else 0, len(problem.parameters)
     given = {} if out is None else _given(adapter, problem, wanted, grad_output, out)
+    if kept is not None:
+        given = dict(zip(wanted, kept, strict=True))
     wants = tuple([adapter.form(given[n]) if n in given else n in wanted for n in names])
     if problem.weight is None:
         target = adapter.direct(problem.target) if problem.loss.labelled else None
@@ -231,6 +239,9 @@ def _solve(
             counts,
         )
         if direct is not None:
+            if kept is not None:
+                call = _unless_one(adapter, direct.call, grad_output, direct.dtype)
+                direct = direct._replace(call=call)
             return _go(adapter, direct, problem, grad_output, result, given, valued)
     arrays = [*map(adapter.asarray, names, problem.operands)]
     dtype = adapter.common_dtype(arrays)
@@ -245,6 +256,8 @@ def _solve(
         wants,
         counts,
     )
+    if kept is not None:
+        call = _unless_one(adapter, call, grad_output, dtype)
     shape, where = call.shape, call.where
     target = _labels(adapter, problem, call)
     weight = upstream = 1.0
@@ -262,7 +275,8 @@ def _solve(
         array = adapter.asarray(weight_name, problem.weight)
         own = _own(adapter, array, dtype)
         if weight_name in given:
-            _check_fit(weight_name, adapter.form(given[weight_name]), array.shape, own)
+            form = adapter.form(given[weight_name])
+            _check_fit(weight_name, form, array.shape, own, call.device)
         slopes = given.get(weight_name, adapter.empty_like(array, -1, own))
 
     scale = _over(adapter, upstream, denominator)
@@ -270,7 +284,7 @@ def _solve(
     numbers = target, weight, scale, in_slopes
     like, none = arrays[0], reduction == "none"
     if in_slopes is None:
-        losses = where.losses(adapter, shape, dtype, none, like)
+        losses = where.losses(adapter, shape, dtype, result or dtype, none, like)
     else:
         losses = adapter.scratch(shape, like)
     total = _run(adapter, problem, call, dtype, arrays, numbers, grads, losses)
@@ -282,13 +296,14 @@ def _solve(
     if not call.passes:
         mean = math.nan if reduction == "mean" else 0.0
 
-    if none:
+    value = None
+    if valued and none:
         value = adapter.values(weighted, result or dtype)
-    elif mean is None:
+    elif valued and mean is None:
         value = where.value(adapter, total, denominator, result or dtype, like)
-    else:
+    elif valued:
         value = adapter.scalar(mean, result or dtype, like)
-    if out is None and wanted == names:
+    if not given and wanted == names:
         return value, tuple([g if g.ndim else g[()] for g in grads])
     results: dict[str, Any] = dict(zip(names, grads, strict=True))
     if slopes is not None:
@@ -297,7 +312,7 @@ def _solve(
         results[weight_name] = slopes
     found = tuple([results[name] for name in wanted])
     # A gradient of one number is a scalar like the value, but what the caller gave is handed back.
-    return value, found if out is not None else tuple([g if g.ndim else g[()] for g in found])
+    return value, found if given else tuple([g if g.ndim else g[()] for g in found])
 
 
 class _Direct(NamedTuple):
@@ -385,12 +400,12 @@ def _go(
     scale, kept = (0, 0, DOUBLES, 1 / denominator), None
     if grad_output is not None:
         each = call.shape if none else ()
-        scale, kept = _upstream(adapter, grad_output, each, denominator, call.device)
+        scale, kept = _upstream(adapter, grad_output, each, denominator, dtype, call.device)
     grads = [
         _buffer(adapter, given, call.axis, *each)
         for each in zip(problem.names, operands, call.grads, strict=True)
     ]
-    losses = where.losses(adapter, call.shape, dtype, none, operands[0])
+    losses = where.losses(adapter, call.shape, dtype, result or dtype, none, operands[0])
     total = where.total(
         adapter,
         call.kernels[0],
@@ -419,17 +434,37 @@ def _go(
 
 
 def _upstream(
-    adapter: Any, grad_output: Any, samples: tuple[int, ...], denominator: float, device: int
+    adapter: Any,
+    grad_output: Any,
+    samples: tuple[int, ...],
+    denominator: float,
+    dtype: Any,
+    device: int,
 ) -> tuple[_plan.Number, Any]:
     """An upstream gradient over the denominator as a kernel takes it, and what is kept for it."""
     form = adapter.direct(grad_output)
     if form and form.shape == samples and form.aligned and form.device == device:
-        kind = adapter.label_kind(form.dtype)
+        kind = _float_kind(adapter, form, dtype)
         same = not any(form.strides)  # one number expanded, as the gradient of a sum is
-        if kind in (DOUBLES, FLOATS) and (same or _plan.is_packed(form)):
+        if kind is not None and (same or _plan.is_packed(form)):
             return (adapter.address(grad_output), int(not same), kind, 1 / denominator), None
     upstream = _per_sample(adapter, "grad_output", grad_output, samples, device)
     return _numbers(adapter, upstream / denominator, samples)
+
+
+def _float_kind(adapter: Any, form: _plan.Form, dtype: Any) -> int | None:
+    """How kernels that compute in a dtype read an upstream gradient; None where they do not."""
+    if form.device >= 0 and form.dtype == dtype:
+        return OWN
+    kind = adapter.label_kind(form.dtype)
+    return kind if kind in (DOUBLES, FLOATS) else None
+
+
+def _unless_one(adapter: Any, call: _Call, upstream: Any, dtype: Any) -> _Call:
+    """The call, which changes nothing where the upstream gradient is exactly 1."""
+    kind = _float_kind(adapter, adapter.form(upstream), dtype)
+    unless = adapter.address(upstream), kind
+    return call._replace(kernels=tuple(k._replace(unless=unless) for k in call.kernels))
 
 
 def _unknown_gradient(distance: Any) -> TypeError:
@@ -483,7 +518,13 @@ def _given(
     return given
 
 
-def _check_fit(name: str, given: _plan.Form, shape: tuple[int, ...], dtype: Any) -> None:
+def _check_fit(
+    name: str, given: _plan.Form, shape: tuple[int, ...], dtype: Any, device: int
+) -> None:
+    if given.device != device:
+        raise ValueError(
+            f"out for {name} is on device {given.device}, the operands are on device {device}"
+        )
     if given.shape != shape or given.dtype != dtype:
         error = ValueError if given.shape != shape else TypeError
         raise error(
@@ -528,7 +569,7 @@ def _prepared(
     for name, operand, grad in zip(names, operands, grads, strict=True):
         own = _own(adapter, operand, dtype)
         if isinstance(grad, _plan.Form):
-            _check_fit(name, grad, operand.shape, own)
+            _check_fit(name, grad, operand.shape, own, device)
             written.append(_plan.rows(grad, axis, dtype))
         else:
             new = _plan.new(operand, axis, own)

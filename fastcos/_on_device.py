@@ -7,12 +7,13 @@ what it leaves is read by what is launched after it.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from fastcos import _plan
 from fastcos.distances import Functions
-from fastcos.kernels import ADD, WRITE
+from fastcos.kernels import ADD, DOUBLES, WRITE
 from fastcos.losses import Loss
 
 
@@ -24,12 +25,15 @@ class Launch(NamedTuple):
         blocks: How many.
         shift: Logarithm of how many threads take a row.
         geometry: Of the pass, one number after another.
+        unless: The address of a number that makes it superfluous where it is 1, or 0, and how that
+            is written.
     """
 
     kernel: Callable[..., None]
     blocks: int
     shift: int
     geometry: tuple[int, ...]
+    unless: tuple[int, int] = (0, DOUBLES)
 
 
 def kernel(
@@ -59,9 +63,14 @@ def kernel(
     return Launch(found, blocks, layout.shift, geometry)
 
 
-def losses(adapter: Any, shape: tuple[int, ...], dtype: Any, each: bool, like: Any) -> Any:
+def losses(
+    adapter: Any, shape: tuple[int, ...], dtype: Any, result: Any, each: bool, like: Any
+) -> Any:
     """Memory for the loss of each sample, or None where ``each`` is not wanted."""
-    return adapter.new(shape, dtype, like) if each else None
+    if not each:
+        return None
+    # What is to be another dtype in the end is not rounded to the one that is computed in before.
+    return adapter.new(shape, dtype, like) if result == dtype else adapter.scratch(shape, like)
 
 
 def total(
@@ -93,6 +102,7 @@ def total(
         *labels[:3],
         *weight[:3],
         *scale[:3],
+        *kernel.unless,
         *rows,
         *grads,
         *sums,
@@ -110,7 +120,7 @@ def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any) -> 
     constant = isinstance(denominator, float)
     integers = (
         adapter.address(total),
-        total.size,
+        math.prod(total.shape),
         0 if constant else adapter.address(denominator),
         adapter.address(found),
     )

@@ -35,7 +35,9 @@ def kernel(
     return compiled.address, cpu.packer(operands, sum(counts))
 
 
-def losses(adapter: Any, shape: tuple[int, ...], dtype: Any, each: bool, like: Any) -> Any:
+def losses(
+    adapter: Any, shape: tuple[int, ...], dtype: Any, result: Any, each: bool, like: Any
+) -> Any:
     """Memory for the loss of each sample, whether or not ``each`` is wanted."""
     return adapter.scratch(shape, like)
 

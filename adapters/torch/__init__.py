@@ -3,8 +3,9 @@
 The functions and modules of this module take the place of those of the same name in
 ``torch.nn.functional`` and ``torch.nn``: the same arguments, defaults, broadcasting, dtypes and
 errors, the same treatment of ``eps`` and of targets other than ±1. Plain calls run in one fused
-kernel: tensors of float16, bfloat16, float32 or float64 on the CPU, of any strides, rows broadcast
-or not, any reduction, under autocast or not.
+kernel: tensors of float16, bfloat16, float32 or float64 on the CPU or on one GPU, of any strides,
+rows broadcast or not, any reduction, under autocast or not. On a GPU nothing waits for the device:
+a call goes to torch's current stream, and can be captured in a graph once it has been made before.
 
 torch's own operator is called instead, and decides what happens, for
 
@@ -15,7 +16,8 @@ torch's own operator is called instead, and decides what happens, for
 - shapes that broadcast other than row by row, norms with ``p <= 0``, ``size_average`` and
   ``reduce``, and every call that is an error.
 
-Tensors on other devices, sparse, nested and quantised tensors raise a ``TypeError``.
+Sparse, nested and quantised tensors, and those on other kinds of devices, raise a ``TypeError``;
+tensors on two devices torch's ``RuntimeError``.
 """
 
 from .functional import (

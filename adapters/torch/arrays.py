@@ -1,10 +1,15 @@
-"""torch tensors as arrays: the adapter's contract, without autograd."""
+"""torch tensors as arrays: the adapter's contract, without autograd.
+
+This is the adapter for tensors in the memory of this machine; what is different for those on a GPU
+is in :mod:`fastcos.adapters.torch.cuda`.
+"""
 
 from __future__ import annotations
 
 import collections
 import ctypes
 import functools
+import importlib
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +22,7 @@ from fastcos import kernels
 from fastcos._plan import Form
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
+from ..numpy import extent, overlap
 from .autograd import evaluate as evaluate
 
 Dtype = torch.dtype
@@ -31,6 +37,11 @@ FLOATS = {
 records = True
 #: How to ask for and set the number of threads.
 THREADS = (torch.get_num_threads, torch.set_num_threads)
+
+#: Whether a number can be read without waiting for a device.
+AT_HAND = True
+#: Where tensors may be, and the adapter for it.
+PLACES = {"cpu": "fastcos.adapters.torch.arrays", "cuda": "fastcos.adapters.torch.cuda"}
 
 _INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
@@ -47,11 +58,40 @@ def float_name(dtype: Dtype) -> str | None:
     return FLOATS.get(dtype)
 
 
-def asarray(name: str, value: Any) -> Tensor:
-    """The argument as a strided tensor in the memory of this machine.
+def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
+    """The adapter for where tensors are.
 
     Raises:
-        TypeError: it is on another device, sparse, nested, quantised, complex or without memory.
+        RuntimeError: they are on two devices.
+    """
+    first, place = "", torch.device("cpu")
+    for name, value in zip(names, values, strict=True):
+        # Others are refused by name, later.
+        if isinstance(value, Tensor) and value.device.type in PLACES:
+            if first:
+                _check_device(first, place, name, value.device)
+            first, place = name, value.device
+    return _module(PLACES[place.type])
+
+
+_module: Any = functools.cache(importlib.import_module)
+
+
+def _check_device(one: str, here: torch.device, other: str, there: torch.device) -> None:
+    # The type of torch's own error, and how that begins.
+    if here != there:
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but {one} is on {here} and {other} is"
+            f" on {there}"
+        )
+
+
+def asarray(name: str, value: Any) -> Tensor:
+    """The argument as a strided tensor; numbers and lists in the memory of this machine.
+
+    Raises:
+        TypeError: it is on another device than a GPU, sparse, nested, quantised, complex or without
+            memory.
     """
     if not isinstance(value, Tensor):
         value = torch.as_tensor(value, device="cpu")
@@ -65,8 +105,8 @@ def unfit(value: Tensor) -> str:
     """Why the kernels cannot take a tensor; empty where they can."""
     if value.dtype not in FLOATS and value.dtype not in _INTEGERS:
         return f"has dtype {value.dtype}; accepted are {_ACCEPTED}"
-    if not value.is_cpu:
-        return f"is on {value.device}; accepted are tensors on the CPU"
+    if not (value.is_cpu or value.is_cuda):
+        return f"is on {value.device}; accepted are tensors on the CPU or on a CUDA device"
     if value.layout is not torch.strided or value.is_nested:
         kind = "a nested tensor" if value.is_nested else f"of layout {value.layout}"
         return f"is {kind}; accepted are strided tensors"
@@ -94,8 +134,12 @@ def common_dtype(arrays: Sequence[Tensor]) -> Dtype:
 
 def form(array: Tensor) -> Form:
     """What a plan needs to know of a tensor."""
-    size = array.itemsize
-    return Form(tuple(array.shape), array.stride(), array.dtype, array.data_ptr() % size == 0, size)
+    size, aligned = array.itemsize, array.data_ptr() % array.itemsize == 0
+    return Form(tuple(array.shape), array.stride(), array.dtype, aligned, size, device_of(array))
+
+
+#: The number of the GPU that a tensor is on, or -1.
+device_of = Tensor.get_device
 
 
 def direct(value: Any) -> Form | None:
@@ -121,7 +165,7 @@ def features_last(array: Tensor, axis: int) -> Tensor:
 def _new(like: Tensor, dtype: Dtype) -> Tensor:
     """A new contiguous tensor of the same shape."""
     size = like.numel() * dtype.itemsize
-    if size < _KEPT_FROM:
+    if size < _KEPT_FROM or like.is_cuda:
         # Not torch.empty, which follows the default device.
         if like.dtype is dtype and like.is_contiguous():
             return torch.empty_like(like)
@@ -167,7 +211,8 @@ def wrap(numbers: Any) -> Tensor:
 
 def host(array: Tensor) -> Any:
     """The same as a NumPy array."""
-    return array.detach().numpy()
+    array = array.detach().cpu()
+    return (array.float() if array.dtype is torch.bfloat16 else array).numpy()
 
 
 def elsewhere(operands: Sequence[Any]) -> None:
@@ -240,7 +285,8 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     """Raises unless ``out`` is memory of its own.
 
     Raises:
-        TypeError: not a tensor on the CPU.
+        TypeError: not a tensor that kernels could write to.
+        RuntimeError: on another device than an argument.
         ValueError: part of a graph, or sharing memory with an argument, with another buffer, or
             with itself.
     """
@@ -254,11 +300,13 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.stride(), strict=True)):
         raise ValueError(f"{name} is an expanded view: its elements share memory")
     for other, value in others.items():
-        if isinstance(value, Tensor) and np.shares_memory(_extent(out), _extent(value)):
+        if not isinstance(value, Tensor):
+            continue
+        _check_device(name, out.device, other, value.device)
+        if overlap(_extent(out), _extent(value)):
             raise ValueError(f"{name} shares memory with {other}")
 
 
 def _extent(array: Tensor) -> Any:
-    """The same elements as a NumPy array of words, whatever the dtype."""
-    words = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[array.itemsize]
-    return array.detach().view(words).numpy()
+    size = array.itemsize
+    return extent(array.data_ptr(), array.shape, [size * s for s in array.stride()], size)

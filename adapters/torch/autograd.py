@@ -7,11 +7,16 @@ followed by a gradient 6 N·D. They are handed out if the upstream gradient is 1
 them from the inputs with that upstream gradient, in full precision; float16 inputs, whose losses
 are usually scaled, wait for it. The inputs are kept too, by reference, for that and for second
 derivatives, which come from torch's own operators.
+
+A GPU is not waited for: the kernel is launched in the backward pass in any case, into the gradients
+of the forward pass, and leaves them as they are where it finds an upstream gradient of 1. What is
+computed goes to the current stream, which the engine sees to be that of the forward pass.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import types
 from collections.abc import Callable
 from typing import Any, cast
@@ -26,19 +31,25 @@ Composite = Callable[..., Tensor] | None
 
 
 def evaluate(
-    problem: Problem, composite: Composite = None, result: torch.dtype | None = None
+    problem: Problem,
+    adapter: Any = None,
+    composite: Composite = None,
+    result: torch.dtype | None = None,
 ) -> Tensor:
     """The value of a problem on tensors, recorded where a gradient may be asked for.
 
     Args:
         problem: The problem.
+        adapter: For where the tensors are; None with a composite.
         composite: ``(*operands, target, weight) -> value`` in torch's own operators, for second
             derivatives; None where there is none. With it, operands and target are taken to be
-            tensors that the kernels can read.
+            tensors that the kernels can read, all on one device.
         result: The dtype of the value; None for that which is computed in.
     """
-    if composite is None:
-        operands = map(_arrays().asarray, problem.names, problem.operands)
+    if adapter is None:
+        adapter = _vetted(problem.operands[0].device.type)
+    else:
+        operands = map(adapter.asarray, problem.names, problem.operands)
         problem = problem._replace(operands=tuple(operands))
     if torch.is_grad_enabled():
         tensors = (*problem.operands, problem.target, problem.weight)
@@ -49,8 +60,7 @@ def evaluate(
             if composite and any([isinstance(t, Tensor) and t.is_inference() for t in tensors]):
                 # These cannot be kept for the backward pass, and torch does not always have to.
                 return composite(*tensors)
-            return cast(Tensor, _apply(problem, composite, result, *tensors))
-    adapter = _vetted() if composite else _arrays()
+            return cast(Tensor, _apply(adapter, problem, composite, result, *tensors))
     return cast(Tensor, _dispatch.solve(problem, result=result, adapter=adapter)[0])
 
 
@@ -61,34 +71,26 @@ _FIRST_ONLY = (
 
 
 @functools.cache
-def _arrays() -> Any:
-    from . import arrays
+def _vetted(place: str) -> Any:
+    """The adapter for operands and targets that were looked at already, on devices of a type."""
+    from .arrays import PLACES
 
-    return arrays
-
-
-@functools.cache
-def _vetted() -> Any:
-    """The adapter for operands and targets that were looked at already."""
     module = types.ModuleType("vetted")
-    arrays = _arrays()
-    vars(module).update(vars(arrays))
-    vars(module).update(asarray=lambda name, value: value, direct=arrays.form)
+    adapter = importlib.import_module(PLACES[place])
+    vars(module).update(vars(adapter))
+    vars(module).update(asarray=lambda name, value: value, direct=adapter.form)
     return module
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, problem: Problem, composite: Composite, result: Any, *tensors: Any
+        ctx: Any, adapter: Any, problem: Problem, composite: Composite, result: Any, *tensors: Any
     ) -> Tensor:
         names = (*problem.names, "", problem.weight_name)
-        needed = ctx.needs_input_grad[3:]
+        needed = ctx.needs_input_grad[4:]
         wanted = tuple([name for name, need in zip(names, needed, strict=True) if need and name])
-        at_once = problem.reduction != "none" and not any(
-            [t.dtype is torch.float16 for t in problem.operands]
-        )
-        adapter = _vetted() if composite else _arrays()
+        at_once = _are_at_once(adapter, problem, wanted)
         value, grads = _dispatch.solve(
             problem, wanted if at_once else (), result=result, adapter=adapter
         )
@@ -96,28 +98,41 @@ class _Fused(torch.autograd.Function):
         target, weight = (None if isinstance(t, Tensor) else t for t in tensors[-2:])
         # Without its tensors, which are autograd's to keep; what is no tensor stays.
         bare = Problem._make((*problem[:3], (), *problem[4:6], target, weight, *problem[8:]))
-        ctx.kept = bare, composite, wanted, names
+        ctx.kept = adapter, bare, composite, wanted, names
         ctx.save_for_backward(*[t if isinstance(t, Tensor) else None for t in tensors])
         return cast(Tensor, value)
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        bare, composite, wanted, names = ctx.kept
+        adapter, bare, _, wanted, names = ctx.kept
         if torch.is_grad_enabled() or not _is_readable(upstream):
-            return None, None, None, *_through_torch(ctx, upstream)
+            return None, None, None, None, *_through_torch(ctx, upstream)
         # Handed out once: the tensor that the gradient goes to can then take it without a copy.
         grads, ctx.grads = ctx.grads, None
-        if grads is None or upstream.item() != 1:
-            adapter = _vetted() if composite else _arrays()
+        if grads is None or not adapter.AT_HAND or upstream.item() != 1:
             problem = _restored(bare, ctx.saved_tensors)
-            upstream = upstream.resolve_neg()
-            grads = _dispatch.solve(problem, wanted, upstream, adapter=adapter, valued=False)[1]
+            upstream, kept = upstream.resolve_neg(), None if adapter.AT_HAND else grads
+            grads = _dispatch.solve(
+                problem, wanted, upstream, adapter=adapter, valued=False, kept=kept
+            )[1]
         found = dict(zip(wanted, grads, strict=True))
-        return None, None, None, *[found.get(name) for name in names]
+        return None, None, None, None, *[found.get(name) for name in names]
 
 
 # The apply of the base class in C; what Function.apply does before it concerns transforms only.
 _apply: Any = super(torch.autograd.Function, _Fused).apply
+
+
+def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> bool:
+    """Whether gradients come with the value, for an upstream gradient of 1."""
+    first, *others = problem.operands
+    if problem.reduction == "none" or any([t.dtype is torch.float16 for t in problem.operands]):
+        return False
+    # On a GPU where the kernel alone makes them: what follows it could not be left out there.
+    return adapter.AT_HAND or (
+        problem.weight_name not in wanted
+        and all([t.shape == first.shape and t.dtype is first.dtype for t in others])
+    )
 
 
 def _restored(bare: Problem, tensors: tuple[Any, ...]) -> Problem:
@@ -141,7 +156,7 @@ def _is_readable(upstream: Tensor) -> bool:
 
 def _through_torch(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
     """The gradients as a function of the inputs that torch can differentiate again."""
-    bare, composite, wanted, names = ctx.kept
+    _, bare, composite, wanted, names = ctx.kept
     if composite is None:
         raise RuntimeError(_FIRST_ONLY)
     problem = _restored(bare, ctx.saved_tensors)

@@ -69,7 +69,7 @@ def cosine_embedding_loss(
 
     Raises:
         RuntimeError, ValueError, TypeError: as torch does.
-        TypeError: a tensor on another device, sparse, nested or quantised.
+        TypeError: a tensor on another kind of device, sparse, nested or quantised.
 
     Singular points: at ``c = margin`` the gradient of max(0, ·) passes.
 
@@ -112,7 +112,7 @@ def cosine_embedding_loss(
             reduction=reduction,
             validate=False,
         )
-        return evaluate(problem, again, result)
+        return evaluate(problem, composite=again, result=result)
     _refuse(input1=input1, input2=input2, target=target, weight=weight)
     if pos_margin == 1 and weight is None:
         return F.cosine_embedding_loss(
@@ -143,7 +143,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
 
     Raises:
         RuntimeError, IndexError: as torch does.
-        TypeError: a tensor on another device, sparse, nested or quantised.
+        TypeError: a tensor on another kind of device, sparse, nested or quantised.
 
     Singular points: a zero row has similarity 0; its gradient is that of ``x1 · x2`` alone.
 
@@ -164,14 +164,16 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         and _are_broadcast(x1.shape, x2.shape)
     ):
 
+        result = _autocast(x1, x2, everywhere=False)
+
         def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-            return F.cosine_similarity(x1, x2, dim, eps)
+            return F.cosine_similarity(*_cast(result, x1, x2), dim, eps)
 
         similarity = distances._with(distances._CLAMPED_SIMILARITY, (float(eps),))
         problem = Problem(
             losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
         )
-        return evaluate(problem, again)
+        return evaluate(problem, composite=again, result=result)
     _refuse(x1=x1, x2=x2)
     return F.cosine_similarity(x1, x2, dim, eps)
 
@@ -195,7 +197,7 @@ def pairwise_distance(
 
     Raises:
         RuntimeError: as torch does.
-        TypeError: a tensor on another device, sparse, nested or quantised.
+        TypeError: a tensor on another kind of device, sparse, nested or quantised.
 
     Singular points: where the distance is 0 the gradient is 0; components that share the maximum
     norm share its gradient.
@@ -209,8 +211,10 @@ def pairwise_distance(
     """
     if _is_plain((x1, x2)) and _is_norm(p, eps) and _are_rows(x1, x2):
 
+        result = _autocast(x1, x2, everywhere=False)
+
         def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-            return F.pairwise_distance(x1, x2, p, eps)
+            return F.pairwise_distance(*_cast(result, x1, x2), p, eps)
 
         problem = Problem(
             losses.identity,
@@ -219,7 +223,7 @@ def pairwise_distance(
             (x1, x2),
             reduction="none",
         )
-        value = evaluate(problem, again)
+        value = evaluate(problem, composite=again, result=result)
         return value.unsqueeze(-1) if keepdim else value
     _refuse(x1=x1, x2=x2)
     return F.pairwise_distance(x1, x2, p, eps, keepdim)
@@ -262,7 +266,7 @@ def triplet_margin_loss(
 
     Raises:
         RuntimeError, ValueError, TypeError: as torch does.
-        TypeError: a tensor on another device, sparse, nested or quantised.
+        TypeError: a tensor on another kind of device, sparse, nested or quantised.
 
     Singular points: at l = 0 exactly the gradient of max(0, ·) passes; a tie of ``swap`` splits
     half and half; else those of :func:`pairwise_distance`.
@@ -298,7 +302,7 @@ def triplet_margin_loss(
         record = distances.lp(p, eps)
         rows = anchor, positive, negative
         problem = api._triplet(*rows, record, float(margin), swap, -1, weight, reduction)
-        return evaluate(problem, again, result)
+        return evaluate(problem, composite=again, result=result)
     _refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
     if weight is None:
         return F.triplet_margin_loss(
@@ -342,7 +346,7 @@ def triplet_margin_with_distance_loss(
 
     Raises:
         RuntimeError, ValueError, TypeError: as torch does.
-        TypeError: a tensor on another device, sparse, nested or quantised; a distance of the user's
+        TypeError: a tensor on another kind of device, sparse, nested or quantised; a distance of the user's
             own, which has no second derivative and no transform.
 
     Singular points: at l = 0 exactly the gradient of max(0, ·) passes; a tie of ``swap`` splits
@@ -368,14 +372,16 @@ def triplet_margin_with_distance_loss(
         and anchor.ndim == positive.ndim == negative.ndim
     ):
         if record is not None and _are_rows(anchor, positive, negative):
+            result = _autocast(anchor, positive, negative, everywhere=False)
 
             def again(a: Tensor, p: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
+                a, p, n = _cast(result, a, p, n)
                 measured = _measured(in_torch or _has_none(record), a, p, n, swap)
                 return composites.reduced(composites.triplet(*measured, margin), weight, reduction)
 
             rows = anchor, positive, negative
             problem = api._triplet(*rows, record, float(margin), swap, -1, weight, reduction)
-            return evaluate(problem, again)
+            return evaluate(problem, composite=again, result=result)
         if record is None and in_torch is not None:
             measured = _measured(in_torch, anchor, positive, negative, swap)
             return _of_distances(*measured, margin, weight, reduction)
@@ -433,7 +439,7 @@ def hinge_embedding_loss(
 
     Raises:
         RuntimeError, ValueError, TypeError: as torch does.
-        TypeError: a tensor on another device, sparse, nested or quantised.
+        TypeError: a tensor on another kind of device, sparse, nested or quantised.
 
     Singular points: at ``x = margin`` the gradient of max(0, ·) passes.
 
@@ -470,7 +476,7 @@ def hinge_embedding_loss(
             reduction=reduction,
             validate=False,
         )
-        return evaluate(problem, again, result)
+        return evaluate(problem, composite=again, result=result)
     _refuse(input=input, target=target, weight=weight)
     if weight is None:
         return F.hinge_embedding_loss(input, target, margin, size_average, reduce, reduction)
@@ -502,10 +508,17 @@ def _is_plain(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = 
     for t in rows:
         if not _is_exact(t) or t.dtype not in FLOATS or unfit(t) or t.is_neg() or not t.numel():
             return False
+    device = rows[0].get_device()
+    if any([t.get_device() != device for t in rows[1:]]):
+        return False
     if target is not _NO_TARGET:
         if not _is_exact(target) or unfit(target) or target.is_neg():
             return False
-    return not isinstance(weight, Tensor) or (_is_exact(weight) and not unfit(weight))
+        if target.get_device() != device:
+            return False
+    return not isinstance(weight, Tensor) or (
+        _is_exact(weight) and not unfit(weight) and weight.get_device() == device
+    )
 
 
 def _is_exact(t: Any) -> bool:
@@ -516,19 +529,19 @@ def _refuse(**tensors: Any) -> None:
     """Raises for tensors that are neither the kernels' nor, for now, torch's.
 
     Raises:
-        TypeError: on another device, sparse, nested or quantised.
+        TypeError: on another kind of device, sparse, nested or quantised.
     """
     if not _is_ordinary():
         return
     for name, t in tensors.items():
         if _is_exact(t) and not (t.is_meta or t.is_complex()):
             odd = t.is_quantized or t.is_nested or t.layout is not torch.strided
-            if odd or not t.is_cpu:
+            if odd or not (t.is_cpu or t.is_cuda):
                 kind = "quantised" if t.is_quantized else f"of layout {t.layout}"
                 kind = "nested" if t.is_nested else kind if odd else f"on {t.device}"
                 raise TypeError(
-                    f"{name} is {kind}: fastcos takes strided tensors on the CPU;"
-                    " torch.nn.functional has this loss for others"
+                    f"{name} is {kind}: fastcos takes strided tensors on the CPU or on a CUDA"
+                    " device; torch.nn.functional has this loss for others"
                 )
 
 
@@ -585,10 +598,14 @@ def _labels(target: Tensor) -> Tensor:
     return target
 
 
-def _autocast(*inputs: Tensor) -> torch.dtype | None:
-    """float32 where autocast computes in it what is given in a half type."""
-    if inputs[0].itemsize == 2 and torch.is_autocast_enabled("cpu"):
-        return torch.float32 if all([t.itemsize == 2 for t in inputs]) else None
+def _autocast(*inputs: Tensor, everywhere: bool = True) -> torch.dtype | None:
+    """float32 where autocast computes in it what is given in a half type.
+
+    That is the losses ``everywhere``, what they are made of on a GPU only.
+    """
+    if inputs[0].itemsize == 2 and (everywhere or inputs[0].is_cuda):
+        enabled = torch.is_autocast_enabled(inputs[0].device.type)
+        return torch.float32 if enabled and all([t.itemsize == 2 for t in inputs]) else None
     return None
 
 
@@ -657,4 +674,4 @@ def _of_distances(
         weight=weight,
         reduction=reduction,
     )
-    return evaluate(problem, again)
+    return evaluate(problem, composite=again)

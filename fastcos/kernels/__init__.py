@@ -8,5 +8,5 @@ Kernels get raw addresses, strides and numbers; they allocate nothing and valida
 SKIP, WRITE, ADD = 0, 1, 2
 
 #: How labels are written: as float64, float32, int64, int8, or as bool, where True is 1 and False
-#: is -1.
-DOUBLES, FLOATS, LONGS, BYTES, BOOLS = 0, 1, 2, 3, 4
+#: is -1. An upstream gradient on a GPU also in the dtype that is computed in, OWN.
+DOUBLES, FLOATS, LONGS, BYTES, BOOLS, OWN = 0, 1, 2, 3, 4, 5

@@ -28,6 +28,7 @@ Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
 _OLDEST = (8, 0)
 
 _lock = threading.Lock()
+_thread = threading.local()
 
 
 def kernel(
@@ -83,6 +84,11 @@ def _kernel(
     def launch_on(
         stream: int, blocks: int, integers: Sequence[int], floats: Sequence[float]
     ) -> None:
+        # A thread in which nothing has called the runtime yet has no context, though it has a
+        # current device.
+        if getattr(_thread, "device", None) != device:
+            core.Device(device).set_current()
+            _thread.device = device
         launch(stream_at(stream), grid(blocks), function, *integers, *floats)
 
     return launch_on

@@ -34,7 +34,7 @@ from numba import float64
 from numba.extending import register_jitable
 
 from fastcos.distances import Functions
-from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, WRITE
+from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, OWN, WRITE
 from fastcos.kernels._narrow import narrow
 from fastcos.kernels.cpu import _as_it_is, _is_ours, _jitable
 from fastcos.losses import Loss
@@ -116,12 +116,14 @@ class Variant(NamedTuple):
 # 7       the logarithm of the number of threads of a team
 # 8-16    of the labels, of the weights and of the scales the address, the step and how they are
 #         written, as the CPU's kernels have it
-# 17-     per operand the address of the data, then those of the gradients, of the float64 sums (a
+# 17-18   the address of a number, or 0, and how it is written: where it is exactly 1, everything is
+#         left as it is
+# 19-     per operand the address of the data, then those of the gradients, of the float64 sums (a
 #         row per task), then SKIP, WRITE or ADD per operand; then the geometry, row by row
 #
 # and: label, weight and scale of all samples or, where there is an address, the factor; then the
 # parameters of the distance and of the loss.
-_FIXED = 17
+_FIXED = 19
 
 
 def signature(operands: int, variant: Variant) -> tuple[int, int]:
@@ -184,7 +186,7 @@ def _kernel(
     cuda, put_double = gpu.cuda, gpu.put_double
     storage = gpu.STORAGE[variant.dtype]
     put, number, size = storage.put, storage.number, storage.size
-    at, block_sum = _at(gpu), _block_sum(gpu)
+    at, block_sum = _at(variant, gpu), _block_sum(gpu)
     place = _offset(variant.columns, 1 + 2 * operands)
     grads_from, sums_from = _FIXED + operands, _FIXED + 2 * operands
     modes_from, geometry_from = _FIXED + 3 * operands, _FIXED + 4 * operands
@@ -193,6 +195,8 @@ def _kernel(
     room = (WARP + 1) * fields if variant.wide else WARP
 
     def kernel(n: Any, d: Any) -> None:
+        if n[17] != 0 and at(n[17], 0, 1.0, n[18], 0) == 1:
+            return
         shared = cuda.shared.array(room, float64)
         tasks, inner, segments, features, shift = n[3], n[4], n[5], n[6], n[7]
         width = 1 << shift
@@ -259,8 +263,9 @@ def _block_sum(gpu: Any) -> Any:
     return block_sum
 
 
-def _at(gpu: Any) -> Any:
+def _at(variant: Variant, gpu: Any) -> Any:
     """The number of sample i: address, step, constant and kind are as the CPU's kernels have it."""
+    own, size = gpu.STORAGE[variant.dtype].get, gpu.STORAGE[variant.dtype].size
     get_double, get_float, get_long, get_byte = (
         gpu.get_double,
         gpu.get_float,
@@ -279,6 +284,8 @@ def _at(gpu: Any) -> Any:
             return constant * get_float(address + 4 * i)
         if kind == LONGS:
             return constant * get_long(address + 8 * i)
+        if kind == OWN:
+            return constant * float64(own(address + size * i))
         label = constant * get_byte(address + i)
         return 2 * label - 1 if kind == BOOLS else label
 

@@ -1,0 +1,143 @@
+"""torch tensors on a GPU: what is different there from :mod:`fastcos.adapters.torch.arrays`.
+
+Everything goes to torch's current stream, on the device of the tensors, with memory of torch's
+caching allocator. Nothing waits for the device but ``host``. What is allocated here is used on that
+one stream, so that none of it has to be recorded on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import arrays
+from .arrays import (
+    check_out,
+    common_dtype,
+    direct,
+    empty_like,
+    evaluate,
+    features_last,
+    float_name,
+    form,
+    host,
+    label_kind,
+    labels,
+    numbers,
+    placed,
+    records,
+    rows,
+    sum_to,
+    values,
+)
+
+__all__ = [
+    "check_out",
+    "common_dtype",
+    "direct",
+    "empty_like",
+    "evaluate",
+    "features_last",
+    "float_name",
+    "form",
+    "host",
+    "label_kind",
+    "labels",
+    "numbers",
+    "placed",
+    "records",
+    "rows",
+    "sum_to",
+    "values",
+]
+
+Dtype = torch.dtype
+
+#: Threads are no matter of a GPU.
+THREADS = None
+#: Whether a number can be read without waiting for a device.
+AT_HAND = False
+#: Where numbers and lists go.
+_PLACE = "cuda"
+
+
+def asarray(name: str, value: Any) -> Tensor:
+    """The argument as a strided tensor; numbers and lists on the current device.
+
+    Raises:
+        TypeError: as for tensors on the CPU.
+    """
+    if not isinstance(value, Tensor):
+        value = torch.as_tensor(value, device=_PLACE)
+    return arrays.asarray(name, value)
+
+
+def float64(name: str, value: Any) -> Tensor:
+    """The argument as contiguous float64, detached."""
+    return asarray(name, value).detach().to(torch.float64).contiguous()
+
+
+def scratch(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Memory for float64 numbers."""
+    return new(shape, torch.float64, like)
+
+
+def wrap(numbers: Tensor) -> Tensor:
+    """Scratch memory as a tensor."""
+    return numbers
+
+
+def new(shape: tuple[int, ...], dtype: Dtype, like: Tensor) -> Tensor:
+    """Memory for what is returned."""
+    return torch.empty(shape, dtype=dtype, device=like.device)
+
+
+def number(array: Tensor) -> Tensor:
+    """A number that was computed; where it is, so as not to wait for it."""
+    return array
+
+
+def quotient(numerator: Any, denominator: Tensor) -> Tensor:
+    """The quotient; 0 where the denominator is 0."""
+    zero = denominator == 0
+    return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))
+
+
+def scalar(number: Any, dtype: Dtype, like: Tensor) -> Tensor:
+    """What is returned for one number."""
+    if isinstance(number, Tensor):
+        return number.to(dtype)
+    return torch.full((), number, dtype=dtype, device=like.device)
+
+
+def address(array: Tensor) -> int:
+    """Where the data begin."""
+    return array.data_ptr()
+
+
+def elsewhere(operands: Sequence[Any]) -> Any:
+    """What to enter where the tensors are on another device than the current one."""
+    for operand in operands:
+        if isinstance(operand, Tensor):
+            device = arrays.device_of(operand)
+            return None if device == current() else torch.cuda.device(device)
+    return None
+
+
+def stream() -> int:
+    """The address of the current stream."""
+    return stream_of(current())
+
+
+def current() -> int:
+    """The number of the current device."""
+    return int(torch._C._cuda_getDevice())
+
+
+def stream_of(device: int) -> int:
+    """The address of the current stream of a device."""
+    # A third of what torch.cuda.current_stream takes; it is what Inductor's kernels are given.
+    return int(torch._C._cuda_getCurrentRawStream(device))
