@@ -23,18 +23,31 @@ ON_DEVICES = {
 }
 
 
+#: The same of tensors.
+TENSORS_ON_DEVICES = {
+    "test_torch",
+    "test_torch_capabilities",
+    "test_torch_opinfo",
+    "test_torch_semantics",
+}
+
+
 def pytest_generate_tests(metafunc):
-    if metafunc.module.__name__ in ON_DEVICES and not metafunc.definition.get_closest_marker(
-        "host"
-    ):
-        metafunc.parametrize("device", devices.NAMES, indirect=True)
+    module = metafunc.module.__name__
+    if not metafunc.definition.get_closest_marker("host"):
+        if module in ON_DEVICES:
+            metafunc.parametrize("device", devices.NAMES, indirect=True)
+        if module in TENSORS_ON_DEVICES:
+            metafunc.parametrize("device", devices.OF_TENSORS, indirect=True)
 
 
 @pytest.fixture(autouse=True)
 def device(request, monkeypatch):
     """Where ``fastcos`` runs in this test: its name in the module of the test is another's."""
     name = getattr(request, "param", "numpy")
-    if name != "numpy":
+    if name in ("lent", "cuda"):
+        request.getfixturevalue(f"tensors_{name}")
+    elif name != "numpy":
         elsewhere = devices.on(name, monkeypatch)
         for module in (request.module, sys.modules[__name__]):
             for public in ("fastcos", "value_and_grad", "grad"):
@@ -42,6 +55,24 @@ def device(request, monkeypatch):
                     mine = elsewhere if public == "fastcos" else getattr(elsewhere, public)
                     monkeypatch.setattr(module, public, mine)
     return name
+
+
+@pytest.fixture
+def tensors_lent(monkeypatch):
+    """Tensors of the CPU are taken for those of a GPU."""
+    devices.forget()
+    return devices.lent(monkeypatch)
+
+
+@pytest.fixture
+def tensors_cuda(monkeypatch):
+    """Tensors that are made are on a GPU."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    devices.forget()
+    with devices.made_on("cuda", monkeypatch):
+        yield
 
 
 @pytest.fixture

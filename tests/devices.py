@@ -26,6 +26,12 @@ NAMES = (
     pytest.param("simulated", marks=pytest.mark.simulated),
     pytest.param("cupy", marks=pytest.mark.gpu),
 )
+#: The same of tensors: on the CPU, there but taken for a GPU's, on a GPU.
+OF_TENSORS = (
+    "cpu",
+    pytest.param("lent", marks=pytest.mark.simulated),
+    pytest.param("cuda", marks=pytest.mark.gpu),
+)
 _LOSSES = {name for name in fastcos.__all__ if name.endswith("_loss")}
 _ON_ARRAYS = {"cosine_similarity", "paired_distance", *_LOSSES}
 
@@ -173,6 +179,55 @@ def simulated(monkeypatch, threads=64):
     monkeypatch.setitem(_dispatch._ADAPTERS, "simulated", _ADAPTER)
     return gpu, library
 
+
+def made_on(place, monkeypatch):
+    """What makes tensors makes them there, and NumPy gets them from there; drawn on the CPU."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+    from torch.utils import _device
+
+    makers = {f.__name__ for f in _device._device_constructors()}
+
+    class There(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            kwargs, name = kwargs or {}, getattr(function, "__name__", "")
+            if name in makers and kwargs.get("device") is None:
+                needs = kwargs.pop("requires_grad", False)
+                return function(*args, **kwargs).to(place).requires_grad_(needs)
+            if name in ("numpy", "__array__"):
+                args = args[0].cpu(), *args[1:]
+            return function(*args, **kwargs)
+
+    from_numpy = torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda array: from_numpy(array).to(place))
+    return There()
+
+
+def lent(monkeypatch, threads=64):
+    """Tensors of the CPU are taken for those of a GPU: the adapter for these, the simulated one."""
+    from fastcos.adapters.torch import arrays, autograd
+    from fastcos.adapters.torch import cuda as adapter
+
+    gpu, _ = simulated(monkeypatch, threads)
+    tensors = simulator.Lent(gpu)
+    monkeypatch.setattr(_cubin, "kernel", tensors.kernel)
+    monkeypatch.setitem(arrays.PLACES, "cpu", arrays.PLACES["cuda"])
+    monkeypatch.setattr(arrays, "device_of", lambda tensor: 0)
+    for name, value in {
+        "_PLACE": "cpu",
+        "address": tensors.address,
+        "current": lambda: 0,
+        "stream_of": lambda device: STREAM,
+    }.items():
+        monkeypatch.setattr(adapter, name, value)
+    # A copy of the adapter as it is now.
+    vetted = functools.cache(autograd._vetted.__wrapped__)
+    monkeypatch.setattr(autograd, "_vetted", vetted)
+    return tensors
+
+
+#: The address of torch's current stream, where there is no GPU.
+STREAM = 7
 
 _ADAPTER = "fastcos.adapters.simulated"
 

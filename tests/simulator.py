@@ -404,3 +404,40 @@ class Library:
     @staticmethod
     def asnumpy(array):
         return np.array(array, subok=False)
+
+
+# --------------------------------------------------------------------------------------------------
+# Tensors
+# --------------------------------------------------------------------------------------------------
+
+
+class Lent:
+    """Tensors of the host that stand in for those of a device, one launch at a time.
+
+    A kernel may touch what its launch was given the addresses of, and nothing else; ``streams`` are
+    those that launches went to.
+    """
+
+    def __init__(self, gpu):
+        self._gpu, self._asked, self.streams = gpu, [], []
+
+    def address(self, tensor):
+        """Where a tensor begins, which the next launch may touch."""
+        self._asked.append(weakref.ref(tensor))
+        return tensor.data_ptr()
+
+    def kernel(self, make, signature, layout, device):
+        """Stands in for ``fastcos.kernels._cubin.kernel``."""
+        run = kernel(self._gpu, make, signature, layout, device)
+
+        def launch(stream, blocks, integers, floats):
+            asked, self._asked = [ask() for ask in self._asked], []
+            assert all(tensor is not None for tensor in asked), "an address has outlived its tensor"
+            self.streams.append(stream)
+            storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in asked}
+            loan = type("Loan", (), {})()
+            for start, tensor in storages.items():
+                self._gpu.memory.allow(start, tensor.untyped_storage().nbytes(), loan)
+            run(stream, blocks, integers, floats)
+
+        return launch

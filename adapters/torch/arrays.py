@@ -70,7 +70,8 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
         if isinstance(value, Tensor) and value.device.type in PLACES:
             if first:
                 _check_device(first, place, name, value.device)
-            first, place = name, value.device
+            else:
+                first, place = name, value.device
     return _module(PLACES[place.type])
 
 

@@ -149,7 +149,7 @@ def _is_readable(upstream: Tensor) -> bool:
     Those of a batched gradient (``is_grads_batched``, ``vmap``) are not.
     """
     try:
-        return upstream.data_ptr() != 0
+        return upstream.data_ptr() != 0 or not upstream.numel()
     except RuntimeError:
         return False
 

@@ -97,7 +97,8 @@ def new(shape: tuple[int, ...], dtype: Dtype, like: Tensor) -> Tensor:
 
 def number(array: Tensor) -> Tensor:
     """A number that was computed; where it is, so as not to wait for it."""
-    return array
+    # A count times a float would be of the default dtype.
+    return array.to(torch.float64)
 
 
 def quotient(numerator: Any, denominator: Tensor) -> Tensor:
