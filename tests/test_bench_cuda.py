@@ -13,7 +13,7 @@ import pytest
 import simulator
 
 from bench import __main__ as command
-from bench import cases, cuda_cases, report, runner
+from bench import cases, cuda_cases, gpu, report, runner
 from bench.cases import GRADIENT, GRADIENT_OUT, VALUE
 from bench.cuda_cases import CASES, CUPY
 from bench.runner import AGAIN, COPY, OURS
@@ -192,7 +192,7 @@ def test_pool(simulated, monkeypatch):
     assert len(many) * 2 * array > 2 * (4 * array - 1)
     assert len({b.rows[0].data.ptr for b in many}) == len(many)
     # Rows beyond those that are drawn are the same once more.
-    monkeypatch.setattr(cuda_cases, "_DRAWN", 4)
+    monkeypatch.setattr(gpu, "DRAWN", 4)
     (again,) = cuda_cases.pool(size, "float32", 1 << 20)
     drawn = cases.draw(4, 24, "float32")
     for whole, part in zip(again.rows, drawn.rows, strict=True):
@@ -223,7 +223,7 @@ def test_a_formula_that_cupy_cannot_do_is_left_out(simulated, monkeypatch, capsy
     assert {row.provider for row in rows} == {COPY, "copy again", OURS, AGAIN}
     said = capsys.readouterr().out.splitlines()
     assert [line.split(": ", 1)[1] for line in said] == [
-        "CuPy is left out (TypeError: no loop)"
+        "cupy is left out (TypeError: no loop)"
     ] * 2
 
 
@@ -294,10 +294,10 @@ def test_bad_arguments(arguments, capsys):
 
 
 def test_clock(simulated):
-    clock, called = cuda_cases.Clock(), []
+    clock, called = cuda_cases.clock(), []
     thunks = tuple((lambda number=number: called.append(number)) for number in range(3))
     contender = runner._Contender(VALUE, OURS, thunks, 1, 1)
-    device, host = clock(contender, cuda_cases.Batch(5, 7), iter(range(4, 99)))
+    device, host = clock(contender, gpu.Batch(5, 7), iter(range(4, 99)))
     assert called == [1, 2, 0, 1, 2]
     assert device == pytest.approx(1e-6 / 5)
     assert host > 0
@@ -308,7 +308,10 @@ def test_a_sample_fits_the_queue(simulated, monkeypatch):
     monkeypatch.setattr(runner, "SAMPLE", 1e-3)
     for provider, calls in ((OURS, 250), (COPY, 250), (CUPY, 15)):
         contender = runner._Contender(VALUE, provider, (lambda: None,), 1, 1)
-        batch = cuda_cases._calibrated(cuda_cases.Clock(), contender, iter(range(9999)))
+        (same,), (batch,) = gpu.calibrated(
+            cuda_cases.clock(), [contender], iter(range(9999)), cuda_cases._LAUNCHES, (), ""
+        )
+        assert same == contender
         assert batch.calls == calls
         assert batch.delay > 0
 
