@@ -1,14 +1,15 @@
 """``python -m bench`` measures, ``python -m bench report`` renders what was measured.
 
-``python -m bench torch`` measures the torch adapter, and needs torch; ``python -m bench --device
-cuda`` measures CuPy arrays, and needs a GPU. ``python -m bench all`` makes every committed file of
-results of the CPU anew, and renders them.
+``python -m bench torch`` measures the torch adapter, and needs torch. With ``--device cuda`` either
+measures a GPU, and needs one: CuPy arrays, or torch's. ``python -m bench all`` makes every
+committed file of results of the CPU anew, and renders them.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import importlib
 import json
 import os
 import pathlib
@@ -24,6 +25,13 @@ from bench import report
 if TYPE_CHECKING:
     from bench.runner import Suite
 
+#: By library and device, the module of what there is to measure.
+SUITES = {
+    ("", "cpu"): "bench.runner",
+    ("", "cuda"): "bench.cuda_cases",
+    ("torch", "cpu"): "bench.torch_cases",
+    ("torch", "cuda"): "bench.torch_cuda_cases",
+}
 #: What ``all`` measures: the file of results, and the arguments that make it.
 RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (report.TABLE, ("--sizes", "small,medium,large", "--repeats", "12")),
@@ -61,20 +69,13 @@ def main(arguments: Sequence[str]) -> int:
         return report.main(arguments[1:])
     if arguments[:1] == ["all"]:
         return _all(arguments[1:])
-    if arguments[:1] == ["torch"]:
-        from bench import torch_cases
-
-        return _measured(torch_cases.SUITE, arguments[1:])
+    library = "torch" if arguments[:1] == ["torch"] else ""
     parser = argparse.ArgumentParser(prog="python -m bench", add_help=False, allow_abbrev=False)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    given, rest = parser.parse_known_args(arguments)
-    if given.device == "cuda":
-        from bench import cuda_cases
-
-        return _measured(cuda_cases.SUITE, rest)
-    from bench import runner
-
-    return _measured(runner.SUITE, rest)
+    given, rest = parser.parse_known_args(arguments[1:] if library else arguments)
+    # Only the one that is asked for: each needs another library.
+    module = importlib.import_module(SUITES[library, given.device])
+    return _measured(module.SUITE, rest)
 
 
 def _all(arguments: Sequence[str]) -> int:
@@ -103,10 +104,12 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=" ".join(("python -m bench", *suite.words)),
         description=suite.title,
-        epilog="See also: python -m bench {--device cuda,torch,all,report} --help.",
+        epilog="See also: python -m bench {torch,all,report} --help, and --device cuda.",
     )
     named = ", ".join(runner.SIZES)
-    parser.add_argument("--cases", default="*", help="patterns of names, separated by commas")
+    parser.add_argument(
+        "--cases", default=suite.chosen, help="patterns of names, separated by commas"
+    )
     parser.add_argument("--sizes", default=suite.sizes, help=f"NxD or {named}")
     parser.add_argument("--dtype", default=suite.dtypes, help=f"among {', '.join(DTYPES)}")
     parser.add_argument(

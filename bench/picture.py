@@ -150,6 +150,23 @@ def draw(sweep: Results, torch: Sequence[dict[str, Any]], path: pathlib.Path) ->
 
 
 def draw_cuda(results: Results, path: pathlib.Path) -> None:
+    """Draws arrays on a GPU beside the formulas in CuPy, which make new arrays."""
+    modes = (("value", "value"), ("value_and_grad_out", "value and gradient"))
+    _draw_shares(results, modes, (("cupy", "CuPy", "s"),), path)
+
+
+def draw_torch_cuda(results: Results, path: pathlib.Path) -> None:
+    """Draws tensors on a GPU beside torch's own functions."""
+    modes = (("forward", "forward"), ("forward_backward", "forward + backward"))
+    _draw_shares(results, modes, (("eager", "torch", "^"), ("compile", "torch.compile", "v")), path)
+
+
+def _draw_shares(
+    results: Results,
+    modes: Sequence[tuple[str, str]],
+    peers: Sequence[tuple[str, str, str]],
+    path: pathlib.Path,
+) -> None:
     """Draws shares of the copy's bandwidth on a GPU: dtypes in rows, modes in columns."""
     import matplotlib as mpl
 
@@ -157,7 +174,6 @@ def draw_cuda(results: Results, path: pathlib.Path) -> None:
     from matplotlib import pyplot as plt
 
     dtypes, cases = (list(dict.fromkeys(r[key] for r in results.rows)) for key in ("dtype", "case"))
-    modes = (("value", "value"), ("value_and_grad_out", "value and gradient"))
     figure, panels = plt.subplots(
         *(len(dtypes), len(modes)),
         figsize=(12, 1 + 4 * len(dtypes)),
@@ -172,12 +188,13 @@ def draw_cuda(results: Results, path: pathlib.Path) -> None:
                 style = {"color": f"C{number}", "marker": "o"}
                 curve = _Curve(case, False, case, mode, "fastcos", style)
                 _line(axes, curve, _shares(_rows(results.rows, curve, "fastcos", dtype)))
-                of_cupy = curve._replace(
-                    label=f"{case}, CuPy",
-                    mode=mode.removesuffix("_out"),
-                    style={**style, "marker": "s", "mfc": "white", "ls": ":"},
-                )
-                _line(axes, of_cupy, _shares(_rows(results.rows, of_cupy, "cupy", dtype)))
+                for peer, label, marker in peers:
+                    theirs = curve._replace(
+                        label=f"{case}, {label}",
+                        mode=mode.removesuffix("_out"),
+                        style={**style, "marker": marker, "mfc": "white", "ls": ":"},
+                    )
+                    _line(axes, theirs, _shares(_rows(results.rows, theirs, peer, dtype)))
             axes.axhline(1, color="black", lw=1)
             axes.axhline(TARGET, color="black", lw=1, ls="--")
             axes.set(title=f"{title}, {dtype}", xscale="log", yscale="log")
@@ -187,7 +204,7 @@ def draw_cuda(results: Results, path: pathlib.Path) -> None:
     for axes in panels[-1]:
         axes.set_xlabel("bytes that must move")
     handles = panels[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=2)
+    figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=1 + len(peers))
     figure.suptitle(
         f"{results.run['gpu']['name']}; lines are medians, bands 20% to 80% of the rounds",
         fontsize=10,

@@ -19,10 +19,13 @@ RESULTS = pathlib.Path("bench", "results")
 #: Every case at a few sizes; a few cases at every size; every distance in every dtype; torch.
 TABLE, SWEEP, DISTANCES, TORCH = "cpu.jsonl", "cpu-sizes.jsonl", "distances.jsonl", "torch.jsonl"
 PICTURE = "cpu.png"
-#: Arrays on a GPU, where there was one.
+#: Arrays on a GPU, where there was one; and tensors.
 CUDA, CUDA_PICTURE = "cuda.jsonl", "cuda.png"
+TORCH_CUDA, TORCH_CUDA_PICTURE = "torch-cuda.jsonl", "torch-cuda.png"
 
 _DTYPE = "float32"
+#: What did not fit the memory, or is not measured.
+_NOTHING = "–"
 AGAIN = "fastcos again"
 #: Bandwidth to reach, as a share of the ceiling.
 TARGET = 0.9
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.root / RESULTS
     found = {
         name: load(folder / name)
-        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA)
+        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA)
         if (folder / name).exists()
     }
     if given.full:
@@ -100,6 +103,8 @@ def main(arguments: Sequence[str]) -> int:
             picture.draw(found[SWEEP], torch, folder / PICTURE)
         if CUDA in found:
             picture.draw_cuda(found[CUDA], folder / CUDA_PICTURE)
+        if TORCH_CUDA in found:
+            picture.draw_torch_cuda(found[TORCH_CUDA], folder / TORCH_CUDA_PICTURE)
     return status
 
 
@@ -260,55 +265,73 @@ def distance_tables(results: Results) -> str:
 
 _TITLES = {"forward": "forward", "forward_backward": "forward + backward"}
 _NAMES = {"fastcos": "fastcos", "eager": "torch", "compile": "torch.compile"}
+_HOW_TO_READ = (
+    "*Again*: than fastcos, the same call measured twice in every round; from the least to the most"
+    " of the rows above. **Bold**: slower."
+)
 
 
 def torch_tables(results: Results) -> str:
     """Times and quotients by size, and what is kept for the backward pass."""
-    run, rows = results
-    found = {(r["dtype"], r["mode"], r["case"], r["n"], r["d"], r["provider"]): r for r in rows}
-    dtypes, cases = (list(dict.fromkeys(r[key] for r in rows)) for key in ("dtype", "case"))
-    sizes = _sizes(results)
-    timed = dict.fromkeys(r["provider"] for r in rows if r["mode"] in _TITLES)
-    providers = [name for name in timed if name != AGAIN]
-    peers = [name for name in providers if name != "fastcos"]
-
-    def times(dtype: str, mode: str, case: str, size: tuple[int, int]) -> str:
-        row = found.get((dtype, mode, case, *size, "fastcos"))
-        if row is None:
-            return ""
-        faster = " / ".join(_times(row["faster"][peer]["ratio"]) for peer in peers)
-        return f"{_seconds(row['p50'])}, {faster}"
-
-    def noise(dtype: str, mode: str, size: tuple[int, int]) -> str:
-        mine = (found.get((dtype, mode, case, *size, "fastcos")) for case in cases)
-        quotients = [q for r in mine if r for q in [r["faster"].get(AGAIN)] if q]
-        if not quotients:
-            return ""
-        return "{:.2f} to {:.2f}".format(*(f(q["ratio"] for q in quotients) for f in (min, max)))
+    run, named = results.run, _named(results)
+    dtypes, cases, sizes = named.dtypes, named.cases, named.sizes
+    providers, peers = _providers(results)
 
     def kept(dtype: str, case: str, provider: str) -> str:
-        row = found.get((dtype, "forward_backward", case, *sizes[-1], provider))
-        return "" if row is None else _count(row["saved_bytes"])
+        row = named.rows.get((dtype, "forward_backward", case, *sizes[-1], provider))
+        return _NOTHING if row is None else _count(row["saved_bytes"])
 
     text = (
         f"{_machine(run)} torch has {run['torch_threads']} threads.\n\nTime per call, and times"
-        f" faster than {' / '.join(_NAMES[p] for p in peers)}. *Again*: than fastcos, the same"
-        " call measured twice in every round; from the least to the most of the rows above."
-        " **Bold**: slower.\n"
+        f" faster than {' / '.join(_NAMES[p] for p in peers)}. {_HOW_TO_READ}\n"
     )
     for dtype in dtypes:
-        for mode, title in _TITLES.items():
-            header = (f"{title}, {dtype}", *(f"{n} × {d}" for n, d in sizes))
-            body = [(f"`{c}`", *(times(dtype, mode, c, size) for size in sizes)) for c in cases]
-            again = [noise(dtype, mode, size) for size in sizes]
-            if any(again):
-                body.append(("*again*", *again))
-            text += f"\n{_markdown(header, body)}"
+        for mode in _TITLES:
+            text += _by_size(named, dtype, mode, peers)
         n, d = sizes[-1]
         header = (f"kept for backward, {dtype}, {n} × {d}", *(_NAMES[p] for p in providers))
         body = [(f"`{c}`", *(kept(dtype, c, p) for p in providers)) for c in cases]
         text += f"\n{_markdown(header, body)}"
     return text + "\n" + _controls(results)
+
+
+def _providers(results: Results) -> tuple[list[str], list[str]]:
+    """Those that are timed, and all of them but fastcos."""
+    timed = dict.fromkeys(r["provider"] for r in results.rows if r["mode"] in _TITLES)
+    providers = [name for name in timed if name != AGAIN]
+    return providers, [name for name in providers if name != "fastcos"]
+
+
+def _by_size(named: _Named, dtype: str, mode: str, peers: Sequence[str], host: bool = False) -> str:
+    """A table of times and quotients, of the device (or the CPU) or of the host that feeds it."""
+
+    def found(case: str, size: tuple[int, int], provider: str = "fastcos") -> dict[str, Any]:
+        return named.rows.get((dtype, mode, case, *size, provider), {})
+
+    def ratio(case: str, size: tuple[int, int], peer: str) -> float | None:
+        mine, other = found(case, size), found(case, size, peer)
+        if host and mine and other:
+            return float(other["host"]["p50"] / mine["host"]["p50"])
+        return mine["faster"][peer]["ratio"] if peer in mine.get("faster", ()) else None
+
+    def times(case: str, size: tuple[int, int]) -> str:
+        row = found(case, size)
+        if not row:
+            return _NOTHING
+        ratios = (ratio(case, size, peer) for peer in peers)
+        faster = " / ".join(_NOTHING if r is None else _times(r) for r in ratios)
+        return f"{_seconds((row['host'] if host else row)['p50'])}, {faster}"
+
+    def noise(size: tuple[int, int]) -> str:
+        ratios = [r for case in named.cases if (r := ratio(case, size, AGAIN)) is not None]
+        return f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else ""
+
+    title = f"{_TITLES[mode]}{', host' if host else ''}, {dtype}"
+    body = [(f"`{c}`", *(times(c, size) for size in named.sizes)) for c in named.cases]
+    again = [noise(size) for size in named.sizes]
+    if any(again):
+        body.append(("*again*", *again))
+    return f"\n{_markdown((title, *(f'{n} × {d}' for n, d in named.sizes)), body)}"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -318,21 +341,14 @@ def torch_tables(results: Results) -> str:
 
 def cuda_tables(results: Results) -> str:
     """Shares of the copy's bandwidth at the large sizes, times at the smallest and the largest."""
-    run, rows = results
-    found = {(r["dtype"], r["mode"], r["case"], r["n"], r["d"], r["provider"]): r for r in rows}
-    dtypes, cases = (list(dict.fromkeys(r[key] for r in rows)) for key in ("dtype", "case"))
-    sizes = _sizes(results)
-    large = [size for size in sizes if math.prod(size) >= LARGE] or sizes[-1:]
+    run, named = results.run, _named(results)
+    found, dtypes, cases, sizes = named
     modes = "value", "value_and_grad_out"
-
-    def share(*key: Any) -> str:
-        row = found.get((*key, "fastcos"))
-        return _share(row) if row else "–"  # what did not fit the memory
 
     def times(*key: Any) -> tuple[str, ...]:
         row = found.get((*key, "fastcos"))
         if row is None:
-            return ("–",) * 4
+            return (_NOTHING,) * 4
         device, host = row["faster"].get("cupy"), ""
         if device:
             formula = (key[0], key[1].removesuffix("_out"), *key[2:], "cupy")
@@ -346,12 +362,7 @@ def cuda_tables(results: Results) -> str:
         f" move. **Bold**: below {TARGET:.0%}.\n"
     )
     for dtype in dtypes:
-        header = (dtype, *(f"{n} × {d}" for n, d in large))
-        body = [
-            (f"`{c}`", *(" / ".join(share(dtype, m, c, *size) for m in modes) for size in large))
-            for c in cases
-        ]
-        text += f"\n{_markdown(header, body)}"
+        text += _shares(named, dtype, modes)
     text += (
         "\nTime per call on the device and on the host, which enqueues it, and times faster than"
         " the formula in CuPy, with its gradient by hand. **Bold**: slower.\n"
@@ -365,10 +376,71 @@ def cuda_tables(results: Results) -> str:
                 (f"`{c}`", *(t for m in modes for t in times(dtype, m, c, n, d))) for c in cases
             ]
             text += f"\n{_markdown(header, body)}"
-    return (
-        f"{text}\n{_controls(results)}\n"
-        f"![Bandwidth as a share of that of a copy, by size]({RESULTS.as_posix()}/{CUDA_PICTURE})\n"
+    return f"{text}\n{_controls(results)}\n{_shown(CUDA_PICTURE)}"
+
+
+def torch_cuda_tables(results: Results) -> str:
+    """Times of the device and of the host by size, shares of the copy's bandwidth, peak memory."""
+    named = _named(results)
+    providers, peers = _providers(results)
+    modes = tuple(_TITLES)
+    others = " / ".join(_NAMES[p] for p in peers)
+
+    def peak(dtype: str, mode: str, case: str, provider: str) -> str:
+        key = (dtype, mode, case, *named.sizes[-1])
+        row, rival = (named.rows.get((*key, name)) for name in (provider, "compile"))
+        if row is None:
+            return _NOTHING
+        text = _count(row["peak_bytes"])
+        more = provider == "fastcos" and rival and row["peak_bytes"] > rival["peak_bytes"]
+        return f"**{text}**" if more else text
+
+    text = (
+        f"{_gpu(results.run)}\n\nTime per call on the device, and on the host, which enqueues it,"
+        f" and times faster than {others}. Of calls in a row a program sees the larger of the two."
+        f" {_HOW_TO_READ}\n"
     )
+    for dtype in named.dtypes:
+        for mode in modes:
+            text += _by_size(named, dtype, mode, peers)
+            text += _by_size(named, dtype, mode, peers, host=True)
+    text += (
+        "\nBandwidth as a share of that of a copy from device to device, measured in turn with the"
+        " rest: forward / forward + backward, the bytes counted that must move. **Bold**: below"
+        f" {TARGET:.0%}.\n"
+    )
+    for dtype in named.dtypes:
+        text += _shares(named, dtype, modes)
+    text += (
+        "\nWhat a call allocates at most, its result and the gradients among it. **Bold**: more"
+        " than torch.compile.\n"
+    )
+    (n, d), columns = named.sizes[-1], [(mode, p) for mode in modes for p in providers]
+    for dtype in named.dtypes:
+        titles = (f"{_TITLES[mode]}: {_NAMES[p]}" for mode, p in columns)
+        body = [(f"`{c}`", *(peak(dtype, m, c, p) for m, p in columns)) for c in named.cases]
+        text += f"\n{_markdown((f'{n} × {d}, {dtype}', *titles), body)}"
+    return f"{text}\n{_controls(results)}\n{_shown(TORCH_CUDA_PICTURE)}"
+
+
+def _shares(named: _Named, dtype: str, modes: Sequence[str]) -> str:
+    """A table of the shares of fastcos at the large sizes, every mode in one cell."""
+    large = [size for size in named.sizes if math.prod(size) >= LARGE] or named.sizes[-1:]
+
+    def share(*key: Any) -> str:
+        row = named.rows.get((*key, "fastcos"))
+        return _share(row) if row else _NOTHING
+
+    body = [
+        (f"`{c}`", *(" / ".join(share(dtype, m, c, *size) for m in modes) for size in large))
+        for c in named.cases
+    ]
+    return f"\n{_markdown((dtype, *(f'{n} × {d}' for n, d in large)), body)}"
+
+
+def _shown(picture: str) -> str:
+    title = "Bandwidth as a share of that of a copy, by size"
+    return f"![{title}]({RESULTS.as_posix()}/{picture})\n"
 
 
 def _gpu(run: dict[str, Any]) -> str:
@@ -376,7 +448,7 @@ def _gpu(run: dict[str, Any]) -> str:
     versions = run["versions"] | gpu["versions"]
     names = {name: name for name in gpu["versions"]} | _VERSIONS
     numbers = ", ".join(f"{names[key]} {versions[key]}" for key in names if key in versions)
-    driver = gpu.get("driver_version", f"for CUDA {gpu['cuda_of_driver']}")
+    driver = gpu.get("driver_version") or f"for CUDA {gpu.get('cuda_of_driver', '(not known)')}"
     return (
         f"{gpu['name']}, {_bytes(gpu['memory'])}, L2 {_bytes(gpu['L2'])}, driver {driver}, CUDA"
         f" runtime {gpu['cuda_runtime']}; host {run['cpu']}, {run['cores']} cores; {numbers};"
@@ -389,6 +461,7 @@ BLOCKS = (
     Block("README.md", "bench", TABLE, table),
     Block("README.md", "bench-torch", TORCH, torch_tables),
     Block("README.md", "bench-cuda", CUDA, cuda_tables),
+    Block("README.md", "bench-torch-cuda", TORCH_CUDA, torch_cuda_tables),
     Block("bench/README.md", "bench-distances", DISTANCES, distance_tables),
 )
 
@@ -433,7 +506,29 @@ def lines(rows: Sequence[Row]) -> str:
             f"{r.share:7.0%} of {r.ceiling:<5} {host}{peers}"
         )
     kept = [f"{_count(r.saved_bytes)} {r.provider}" for r in rows if r.saved_bytes is not None]
-    return "\n".join([*out, *([f"  kept for backward: {', '.join(kept)}"] if kept else [])])
+    if kept:
+        out.append(f"  kept for backward: {', '.join(kept)}")
+    for mode in dict.fromkeys(r.mode for r in rows if r.peak_bytes is not None):
+        peaks = ((r.peak_bytes, r.provider) for r in rows if r.mode == mode)
+        told = ", ".join(f"{_count(peak)} {name}" for peak, name in peaks if peak is not None)
+        out.append(f"  peak of {mode}: {told}")
+    return "\n".join(out)
+
+
+class _Named(NamedTuple):
+    """Rows by dtype, mode, case, size and provider; and what there is of these."""
+
+    rows: dict[tuple[Any, ...], dict[str, Any]]
+    dtypes: list[str]
+    cases: list[str]
+    sizes: list[tuple[int, int]]
+
+
+def _named(results: Results) -> _Named:
+    keys = ("dtype", "mode", "case", "n", "d", "provider")
+    dtypes, cases = (list(dict.fromkeys(r[key] for r in results.rows)) for key in ("dtype", "case"))
+    rows = {tuple(r[key] for key in keys): r for r in results.rows}
+    return _Named(rows, dtypes, cases, _sizes(results))
 
 
 def _sizes(results: Results) -> list[tuple[int, int]]:
@@ -465,6 +560,7 @@ _VERSIONS = {
     "numkong": "NumKong",
     "torch": "torch",
     "cupy": "CuPy",
+    "triton": "Triton",
 }
 
 

@@ -91,6 +91,7 @@ class Row(NamedTuple):
         others: The share of the machine that other processes took, at worst.
         saved_bytes: What is kept for the backward pass, where there is one.
         host: Where the seconds are a GPU's, those of the host, with quantiles.
+        peak_bytes: What a call has allocated on a GPU at most, beyond what was there before.
     """
 
     case: str
@@ -117,6 +118,7 @@ class Row(NamedTuple):
     others: float
     saved_bytes: int | None = None
     host: dict[str, float] | None = None
+    peak_bytes: int | None = None
 
 
 class Suite(NamedTuple):
@@ -137,6 +139,7 @@ class Suite(NamedTuple):
         pool: Sets of buffers of a size and a dtype, given that; none where they do not fit.
         measure: The rows of a case, a size, a dtype, sets, a number of repeats, and peers.
         details: What else the record of the run has.
+        chosen: Patterns of the names of the cases that are measured unless others are asked for.
     """
 
     words: tuple[str, ...]
@@ -153,6 +156,7 @@ class Suite(NamedTuple):
     pool: Callable[[Size, str, int], Sequence[Any]]
     measure: Callable[[Any, Size, str, Sequence[Any], int, Sequence[str]], Iterator[Row]]
     details: Callable[[], dict[str, Any]]
+    chosen: str = "*"
 
 
 class _Contender(NamedTuple):

@@ -27,6 +27,9 @@ from bench.runner import AGAIN, OURS
 
 ft = importlib.import_module("fastcos.adapters.torch")
 
+#: By name, a function and its keywords.
+Providers = dict[str, tuple[Callable[..., Tensor], Mapping[str, Any]]]
+
 FORWARD, BOTH = "forward", "forward_backward"
 #: By what limits it, the modes.
 _CEILINGS = {FORWARD: runner.READ, BOTH: runner.COPY}
@@ -98,24 +101,29 @@ CASES = (
 )
 
 
+def drawn(size: runner.Size, dtype: str) -> Tensors:
+    """One set, on the host."""
+    narrow = getattr(torch, dtype)
+    # Drawn wide: torch takes no bfloat16 from NumPy.
+    buffers = draw(size.n, size.d, "float64" if dtype == "float64" else "float32")
+    rows = tuple(torch.from_numpy(a) for a in buffers.rows)
+    a, p, n = (r.to(narrow) for r in rows)
+    return Tensors(
+        (a, p, n),
+        torch.from_numpy(buffers.labels),
+        _cosine_distance(rows[0], rows[1]).to(narrow),
+        torch.from_numpy(buffers.marks),
+    )
+
+
 def pool(size: runner.Size, dtype: str, last_level: int) -> list[Tensors]:
     """The sets of tensors that calls of this size rotate over, by the rule of ``runner.pool``.
 
     Gradients are not among them: autograd allocates anew, and its blocks come back from the
     allocator as the last call left them, whoever calls.
     """
-    narrow = getattr(torch, dtype)
-    # Drawn wide: torch takes no bfloat16 from NumPy.
-    buffers = draw(size.n, size.d, "float64" if dtype == "float64" else "float32")
-    rows = tuple(torch.from_numpy(a) for a in buffers.rows)
-    a, p, n = (r.to(narrow) for r in rows)
-    first = Tensors(
-        (a, p, n),
-        torch.from_numpy(buffers.labels),
-        _cosine_distance(rows[0], rows[1]).to(narrow),
-        torch.from_numpy(buffers.marks),
-    )
-    array = a.nbytes
+    first = drawn(size, dtype)
+    array = first.rows[0].nbytes
     if array <= runner.caches().get("L2", 2 << 20):
         return [first]
     # The target of the copy counts as a set.
@@ -140,9 +148,16 @@ def calls(
     }
 
 
-def _providers(
-    case: Case, peers: Sequence[str]
-) -> dict[str, tuple[Callable[..., Tensor], Mapping[str, Any]]]:
+def _afresh(case: Case, peers: Sequence[str]) -> Providers:
+    """The providers for a mode, with the compiler as if nothing had been compiled before."""
+    # What compiles in processes of its own would go on while others are timed.
+    torch._inductor.config.compile_threads = 1
+    # Compiled code is found by guards that are tried in turn: nobody's but its own.
+    torch.compiler.reset()
+    return _providers(case, peers)
+
+
+def _providers(case: Case, peers: Sequence[str]) -> Providers:
     function = getattr(functional, case.function)
 
     def compiled(*inputs: Tensor) -> Tensor:
@@ -243,13 +258,9 @@ def measure(
     peers: Sequence[str] = PEERS,
 ) -> Iterator[runner.Row]:
     """The rows of a case: every contender of a mode in every round, each on the next set."""
-    # What compiles in processes of its own would go on while others are timed.
-    torch._inductor.config.compile_threads = 1
     for mode, ceiling in _CEILINGS.items():
-        # Compiled code is found by guards that are tried in turn: nobody's but its own.
-        torch.compiler.reset()
-        providers = _providers(case, peers)
-        contenders = _contenders(case, sets, mode, providers)
+        providers = _afresh(case, peers)
+        contenders = _contenders(case, sets, mode, providers, _ceiling(case, sets, mode))
         turn = itertools.count()
         numbers = [runner._calibrated(c, turn) for c in contenders]
         saved = {
@@ -274,9 +285,26 @@ def _contenders(
     case: Case,
     sets: Sequence[Tensors],
     mode: str,
-    providers: Mapping[str, tuple[Callable[..., Tensor], Mapping[str, Any]]],
+    providers: Providers,
+    ceiling: runner._Contender,
 ) -> list[runner._Contender]:
     """The ceiling, each provider, and fastcos and the ceiling a second time as controls."""
+    moved = counted_bytes(case, sets[0], mode)
+    touched = counted_bytes(case, sets[0], FORWARD)
+
+    def provider(name: str) -> runner._Contender:
+        thunks = tuple(step(case, *providers[name], t, mode) for t in sets)
+        return runner._Contender(mode, name, thunks, moved, touched)
+
+    return [
+        ceiling,
+        *map(provider, providers),
+        provider(OURS)._replace(provider=AGAIN),
+        ceiling._replace(provider=f"{ceiling.provider} again"),
+    ]
+
+
+def _ceiling(case: Case, sets: Sequence[Tensors], mode: str) -> runner._Contender:
     operands = [[_array(x) for x in case.inputs(t)[: case.operands]] for t in sets]
     limit: list[Thunk]
     if mode == FORWARD:
@@ -287,19 +315,7 @@ def _contenders(
         limit = [ceilings.copy(arrays, target) for arrays in operands]
     once = sum(array.nbytes for array in operands[0])
     total = once * (1 if mode == FORWARD else 2)
-    moved = counted_bytes(case, sets[0], mode)
-    touched = counted_bytes(case, sets[0], FORWARD)
-
-    def ceiling(name: str) -> runner._Contender:
-        return runner._Contender("ceiling", name, tuple(limit), total, once)
-
-    def provider(name: str) -> runner._Contender:
-        thunks = tuple(step(case, *providers[name], t, mode) for t in sets)
-        return runner._Contender(mode, name, thunks, moved, touched)
-
-    name = _CEILINGS[mode]
-    control = provider(OURS)._replace(provider=AGAIN)
-    return [ceiling(name), *map(provider, providers), control, ceiling(f"{name} again")]
+    return runner._Contender("ceiling", _CEILINGS[mode], tuple(limit), total, once)
 
 
 def _array(tensor: Tensor) -> Any:
