@@ -22,7 +22,7 @@ from bench.torch_cases import BOTH, COMPILE, EAGER, FORWARD, PEERS, Case, Tensor
 from fastcos.kernels import _cubin
 
 SIZES = "32x128,1024x128,4096x512,65536x1024,1048576x1024"
-#: Every one of them is compiled for each mode, size and dtype, which takes more time than the rest.
+#: Each is compiled for every mode, size and dtype, which takes more time than all the rest.
 CHOSEN = (
     "cosine_embedding_loss,triplet_margin_loss,triplet_margin_with_distance_loss*,pairwise_distance"
 )

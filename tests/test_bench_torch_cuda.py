@@ -105,6 +105,7 @@ def simulated(monkeypatch):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("default")  # inductor's are not ours
 @each_case
 @pytest.mark.parametrize("dtype", MEASURED)
 def test_providers_agree_on_a_gpu(case, dtype):
@@ -130,6 +131,7 @@ def test_providers_agree_on_a_gpu(case, dtype):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("default")  # inductor's are not ours
 def test_a_run_on_a_gpu(tmp_path):
     if fault := torch_cuda_cases.fault():
         pytest.skip(fault)
@@ -249,7 +251,7 @@ def test_recompiling_while_timed_is_an_error(simulated, monkeypatch):
 
 def test_a_peer_that_cannot_do_it_is_left_out(simulated, monkeypatch, capsys):
     def compiled(*given, **named):
-        raise torch.OutOfMemoryError("a lot")
+        raise torch.cuda.OutOfMemoryError("a lot")
 
     monkeypatch.setattr(torch, "compile", lambda function, **named: compiled)
     size = runner.Size(4, 24)
