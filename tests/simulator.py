@@ -412,18 +412,18 @@ class Library:
 
 
 class Lent:
-    """Tensors of the host that stand in for those of a device, one launch at a time.
+    """Tensors of the host that stand in for those of a device.
 
-    A kernel may touch what its launch was given the addresses of, and nothing else; ``streams`` are
-    those that launches went to.
+    A kernel may touch those that are there of which the addresses were asked for, and nothing else;
+    ``streams`` are those that launches went to.
     """
 
     def __init__(self, gpu):
-        self._gpu, self._asked, self.streams = gpu, [], []
+        self._gpu, self._asked, self.streams = gpu, {}, []
 
     def address(self, tensor):
-        """Where a tensor begins, which the next launch may touch."""
-        self._asked.append(weakref.ref(tensor))
+        """Where a tensor begins, which launches may touch."""
+        self._asked[id(tensor)] = weakref.ref(tensor)
         return tensor.data_ptr()
 
     def kernel(self, make, signature, layout, device):
@@ -431,13 +431,12 @@ class Lent:
         run = kernel(self._gpu, make, signature, layout, device)
 
         def launch(stream, blocks, integers, floats):
-            asked, self._asked = [ask() for ask in self._asked], []
-            assert all(tensor is not None for tensor in asked), "an address has outlived its tensor"
-            self.streams.append(stream)
-            storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in asked}
+            self._asked = {key: ask for key, ask in self._asked.items() if ask() is not None}
+            storages = [ask().untyped_storage() for ask in self._asked.values()]
             loan = type("Loan", (), {})()
-            for start, tensor in storages.items():
-                self._gpu.memory.allow(start, tensor.untyped_storage().nbytes(), loan)
+            for start, size in {s.data_ptr(): s.nbytes() for s in storages}.items():
+                self._gpu.memory.allow(start, size, loan)
+            self.streams.append(stream)
             run(stream, blocks, integers, floats)
 
         return launch

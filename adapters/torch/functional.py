@@ -163,7 +163,6 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         and x1.shape[dim] == x2.shape[dim]
         and _are_broadcast(x1.shape, x2.shape)
     ):
-
         result = _autocast(x1, x2, everywhere=False)
 
         def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
@@ -210,7 +209,6 @@ def pairwise_distance(
         [7.0]
     """
     if _is_plain((x1, x2)) and _is_norm(p, eps) and _are_rows(x1, x2):
-
         result = _autocast(x1, x2, everywhere=False)
 
         def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
@@ -346,8 +344,8 @@ def triplet_margin_with_distance_loss(
 
     Raises:
         RuntimeError, ValueError, TypeError: as torch does.
-        TypeError: a tensor on another kind of device, sparse, nested or quantised; a distance of the user's
-            own, which has no second derivative and no transform.
+        TypeError: a tensor on another kind of device, sparse, nested or quantised; a distance of
+            the user's own, which has no second derivative and no transform.
 
     Singular points: at l = 0 exactly the gradient of max(0, ·) passes; a tie of ``swap`` splits
     half and half; else those of the distance.
