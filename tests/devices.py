@@ -180,6 +180,13 @@ def simulated(monkeypatch, threads=64):
     return gpu, library
 
 
+def place():
+    """The type of the device that tensors are made on now."""
+    import torch
+
+    return torch.empty(0).device.type
+
+
 def made_on(place, monkeypatch):
     """What makes tensors makes them there, and NumPy gets them from there; drawn on the CPU."""
     import torch
@@ -193,7 +200,8 @@ def made_on(place, monkeypatch):
             kwargs, name = kwargs or {}, getattr(function, "__name__", "")
             if name in makers and kwargs.get("device") is None:
                 needs = kwargs.pop("requires_grad", False)
-                return function(*args, **kwargs).to(place).requires_grad_(needs)
+                made = function(*args, **kwargs).to(place)
+                return made.requires_grad_() if needs else made
             if name in ("numpy", "__array__"):
                 args = args[0].cpu(), *args[1:]
             return function(*args, **kwargs)

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import devices
 import numpy as np
 import oracle
 import pytest
@@ -246,7 +247,7 @@ def test_hinge_runs_fused(generator, launches, dtype, reduction):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_autocast_runs_fused(generator, launches, dtype):
     x, y = (leaf(rows(generator, 6, 9, dtype=dtype)) for _ in range(2))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(devices.place(), torch.bfloat16):
         loss = ft.cosine_embedding_loss(x, y, signs(generator, 6))
     assert launches
     assert loss.dtype is torch.float32
@@ -270,7 +271,7 @@ def test_a_scaled_float16_loss_keeps_gradients_that_float16_cannot(generator):
     n, scale = 4096, 2.0**16
     x, y = (leaf(rows(generator, n, 32, dtype=torch.float16)) for _ in range(2))
     target = torch.ones(n)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(devices.place(), torch.bfloat16):
         loss = ft.cosine_embedding_loss(x, y, target)
     (loss * scale).backward()
     wide = leaf(x.double())

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import NamedTuple
 
+import devices
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -52,7 +53,7 @@ assert set(LABELS[:ROWS].tolist()) == {1, -1}
 
 def labels(rows):
     """For as many rows as there are, which a tracer need not know."""
-    return LABELS[: rows.shape[0]]
+    return LABELS[: rows.shape[0]].to(rows.device)
 
 
 def weighted_mean(losses, weight):
@@ -313,7 +314,7 @@ def test_gradients_of_each_sample_go_through_functional_call(name):
         network.bias.copy_(draw(3, seed=41))
     parameters = dict(network.named_parameters())
     batch = [draw(6, COLUMNS, seed=k) for k in range(3)]
-    last = LABELS[[0, 1, 2, 3, 4, 0]] if name.startswith("Cosine") else batch[2]
+    last = LABELS[[0, 1, 2, 3, 4, 0]].to(batch[2].device) if name.startswith("Cosine") else batch[2]
 
     def gradients(module):
         def loss(parameters, x, y, z):
@@ -625,9 +626,9 @@ def test_inputs_that_change_before_the_backward_pass_are_noticed(case, upstream)
 def test_labels_that_change_before_the_backward_pass_are_noticed():
     x, y = inputs(CASES["cosine_similarity"], requires_grad=True)
     for reduction in ("mean", "none"):
-        target = LABELS[:ROWS].clone()
+        target = labels(x).clone()
         expected = torch.autograd.grad(
-            F.cosine_embedding_loss(x, y, LABELS[:ROWS], reduction=reduction).sum(), (x, y)
+            F.cosine_embedding_loss(x, y, labels(x), reduction=reduction).sum(), (x, y)
         )
         loss = ft.cosine_embedding_loss(x, y, target, reduction=reduction)
         target.neg_()
@@ -936,7 +937,7 @@ def test_modules_that_torch_can_script_can_be_scripted(name):
     theirs = getattr(torch.nn, name)(**kwargs)
     shape = (ROWS,) if count == 1 else (ROWS, COLUMNS)
     xs = [draw(*shape, seed=160 + k).requires_grad_() for k in range(count)]
-    rest = [LABELS[:ROWS]] if labelled else []
+    rest = [labels(xs[0])] if labelled else []
     value, expected = scripted(*xs, *rest), theirs(*xs, *rest)
     same(value, expected)
     upstream = draw(*value.shape, seed=161)
@@ -981,7 +982,8 @@ def without_numbers(name):
         return CASES[name].ours, CASES[name].theirs, inputs(CASES[name])
     what, reduction = name.split()
     ours, theirs = (labelled(kind, reduction)[what] for kind in (ft, F))
-    return ours, theirs, (*inputs(CASES["cosine_similarity"]), LABELS[:ROWS])
+    xs = inputs(CASES["cosine_similarity"])
+    return ours, theirs, (*xs, labels(xs[0]))
 
 
 unreal = pytest.mark.parametrize("name", [*UNLABELLED, "cosine mean", "cosine none", "hinge sum"])
@@ -1200,10 +1202,10 @@ def autocast_inputs(name, dtype):
 def test_autocast_computes_in_what_torch_computes_in(name, dtype, cast_to, reduction):
     kwargs = {"reduction": reduction} if name.endswith("loss") else {}
     xs = autocast_inputs(name, dtype)
-    with torch.autocast("cpu", dtype=cast_to):
+    with torch.autocast(devices.place(), dtype=cast_to):
         value = autocast_call(ft, name, xs, **kwargs)
         theirs = autocast_call(F, name, xs, **kwargs)
-    raised = name in RAISED and dtype in HALVES
+    raised = (name in RAISED or devices.place() == "cuda") and dtype in HALVES
     assert value.dtype is theirs.dtype
     assert value.dtype is (torch.float32 if raised else dtype)
     wide = [x.detach().double().requires_grad_() for x in xs]
@@ -1227,9 +1229,9 @@ def test_autocast_that_is_off_changes_nothing(name):
     xs = autocast_inputs(name, torch.bfloat16)
     plain = autocast_call(ft, name, xs)
     assert plain.dtype is torch.bfloat16
-    with torch.autocast("cpu"):
+    with torch.autocast(devices.place()):
         assert autocast_call(ft, name, xs).dtype is torch.float32
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(devices.place(), enabled=False):
             assert torch.equal(autocast_call(ft, name, xs), plain)
 
 
@@ -1238,7 +1240,7 @@ def test_autocast_that_is_off_changes_nothing(name):
 def test_autocast_of_mixed_dtypes_gives_what_torch_gives(name, other):
     xs = autocast_inputs(name, torch.bfloat16)
     xs[1] = xs[1].detach().to(other).requires_grad_()
-    with torch.autocast("cpu"):
+    with torch.autocast(devices.place()):
         value, theirs = (autocast_call(kind, name, xs) for kind in (ft, F))
     assert value.dtype is theirs.dtype
     same(value, theirs, rtol=1e-5, atol=1e-6)
@@ -1259,7 +1261,7 @@ def test_autocast_treats_the_extras_alike(name, extras):
     xs = autocast_inputs(name, torch.bfloat16)
     if "weight" in extras:
         extras = {"weight": draw(7, seed=220).abs().float()}
-    with torch.autocast("cpu"):
+    with torch.autocast(devices.place()):
         value = autocast_call(ft, name, xs, **extras)
     assert value.dtype is torch.float32
     wide = [x.detach().double().requires_grad_() for x in xs]
@@ -1274,7 +1276,7 @@ def test_autocast_treats_the_extras_alike(name, extras):
 @pytest.mark.parametrize("name", RAISED)
 def test_autocast_has_second_derivatives(name):
     xs = autocast_inputs(name, torch.bfloat16)
-    with torch.autocast("cpu"):
+    with torch.autocast(devices.place()):
         value = autocast_call(ft, name, xs) ** 2
         grads = torch.autograd.grad(value, xs, create_graph=True)
         total = sum(g.float().square().sum() for g in grads)

@@ -15,6 +15,7 @@ import sys
 import types
 import unittest
 
+import devices
 import numpy as np
 import pytest
 
@@ -81,9 +82,9 @@ def samples(name, dtype):
     """Sample and reference inputs: the tensors, all with a gradient, and the keyword arguments."""
     op = operator(name)
     # Torch could not write its NaN into reference inputs that want a gradient.
-    found = [((s.input, *s.args), s.kwargs) for s in op.reference_inputs("cpu", dtype)]
+    found = [((s.input, *s.args), s.kwargs) for s in op.reference_inputs(devices.place(), dtype)]
     # They have the sample inputs among them.
-    plain = [(s.input, *s.args) for s in op.sample_inputs("cpu", dtype)]
+    plain = [(s.input, *s.args) for s in op.sample_inputs(devices.place(), dtype)]
     assert 6 <= len(plain) <= len(found)
     for expected, (tensors, _) in zip(plain, found, strict=False):
         assert all(map(torch.equal, expected, tensors))
@@ -379,7 +380,7 @@ def test_no_error_inputs_are_left_out():
 @pytest.mark.parametrize("requires_grad", [False, True])
 @pytest.mark.parametrize("name", FAILING)
 def test_error_inputs_fail_as_in_torch(name, requires_grad):
-    found = list(operator(name).error_inputs("cpu"))
+    found = list(operator(name).error_inputs(devices.place()))
     assert found
     for error in found:
         sample = error.sample_input
@@ -444,7 +445,7 @@ def module_inputs(name, dtype):
             found += [
                 (i.constructor_input.args, i.constructor_input.kwargs, i.forward_input.args)
                 for i in info.module_inputs_func(
-                    info, device="cpu", dtype=dtype, requires_grad=True, training=True
+                    info, device=devices.place(), dtype=dtype, requires_grad=True, training=True
                 )
             ]
     common = shipped("common_nn")
@@ -568,5 +569,7 @@ def test_a_state_dict_goes_to_and_comes_from_torch(name):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
 def test_modules_move_with_their_network(name, dtype):
     tensors = operands(name, dtype, 4, 3)
-    ours, theirs = (torch.nn.Sequential(m).to("cpu", dtype)[0] for m in both(name, (), {}))
+    ours, theirs = (
+        torch.nn.Sequential(m).to(devices.place(), dtype)[0] for m in both(name, (), {})
+    )
     check(ours, theirs, tensors, {})
