@@ -385,6 +385,7 @@ def test_a_gradient_penalty_has_the_gradients_of_torch(case):
     same(*results)
 
 
+@pytest.mark.unsimulated
 @each_case
 def test_third_derivatives_are_those_of_torch(case):
     results = []
@@ -413,6 +414,7 @@ def test_the_graph_of_a_gradient_may_be_kept_and_not_used(case):
     same(*results)
 
 
+@pytest.mark.unsimulated
 @each_case
 def test_extras_and_all_pass_gradcheck_and_gradgradcheck(case):
     xs = inputs(case, rows=4, requires_grad=True)
@@ -774,6 +776,7 @@ def test_inference_tensors_beside_a_gradient_do_what_they_do_in_torch(name):
         same(*results)
 
 
+@pytest.mark.unsimulated
 @each_case
 def test_several_threads_go_back_through_graphs_of_their_own(case):
     xs = inputs(case, requires_grad=True)
@@ -807,6 +810,7 @@ def dynamo():
     torch._dynamo.reset()
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("dynamic", [False, True])
 @few_cases
 def test_compiles_into_one_graph_for_all_sizes(case, dynamic, dynamo):
@@ -823,6 +827,7 @@ def test_compiles_into_one_graph_for_all_sizes(case, dynamic, dynamo):
     assert counter.frame_count
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("name", ["CosineEmbeddingLoss", "TripletMarginLoss", "HingeEmbeddingLoss"])
 def test_modules_compile_into_one_graph_with_their_network(name, dynamo):
     counter = dynamo.CompileCounterWithBackend("aot_eager")
@@ -851,6 +856,7 @@ def test_modules_compile_into_one_graph_with_their_network(name, dynamo):
     assert counter.frame_count == 1
 
 
+@pytest.mark.unsimulated
 def test_without_gradients_a_compiled_loss_is_one_graph_too(dynamo):
     counter = dynamo.CompileCounterWithBackend("eager")
     for name in FEW:
@@ -872,6 +878,7 @@ class Exported(torch.nn.Module):
         return self.f(*xs)
 
 
+@pytest.mark.unsimulated
 @few_cases
 def test_exports_and_runs_on_other_numbers(case):
     program = torch.export.export(Exported(case.ours), inputs(case), strict=False)
@@ -880,6 +887,7 @@ def test_exports_and_runs_on_other_numbers(case):
         same(program.module()(*xs), case.theirs(*xs))
 
 
+@pytest.mark.unsimulated
 def test_exports_with_a_batch_of_any_size():
     case = CASES["triplet-swap-none"]
     rows = torch.export.Dim("rows", min=2, max=64)
@@ -911,6 +919,7 @@ def test_a_graph_of_operators_computes_and_remembers_nothing(case, mode):
     same(graph(*(x.detach() for x in xs)), expected)
 
 
+@pytest.mark.unsimulated
 @each_case
 def test_a_trace_computes_and_remembers_nothing(case):
     traced = torch.jit.trace(case.ours, inputs(case), check_trace=False)
@@ -930,6 +939,7 @@ SCRIPTABLE = {
 }
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("name", SCRIPTABLE)
 def test_modules_that_torch_can_script_can_be_scripted(name):
     kwargs, count, labelled = SCRIPTABLE[name]
@@ -944,6 +954,7 @@ def test_modules_that_torch_can_script_can_be_scripted(name):
     same(torch.autograd.grad(value, xs, upstream), torch.autograd.grad(expected, xs, upstream))
 
 
+@pytest.mark.unsimulated
 def test_a_network_with_a_loss_inside_can_be_scripted():
     class Model(torch.nn.Module):
         def __init__(self, loss):

@@ -341,6 +341,7 @@ def only_wanted(f, tensors, kwargs):
     return function, tuple(tensors[k] for k in wanted)
 
 
+@pytest.mark.unsimulated
 @by_name
 def test_samples_pass_gradcheck_in_reverse_and_forward_mode_and_in_batches(name):
     for tensors, kwargs in finite(samples(name, torch.float64)):
@@ -353,6 +354,7 @@ def test_samples_pass_gradcheck_in_reverse_and_forward_mode_and_in_batches(name)
             )
 
 
+@pytest.mark.unsimulated
 @by_name
 def test_samples_pass_gradgradcheck_also_forward_over_reverse(name):
     for tensors, kwargs in finite(samples(name, torch.float64)):
@@ -499,6 +501,7 @@ def test_module_inputs_agree_with_the_references_of_torchs_tests(name):
             torch.testing.assert_close(given, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.unsimulated
 @by_module
 def test_module_inputs_pass_gradcheck_and_gradgradcheck(name):
     for args, kwargs, tensors in module_inputs(name, torch.float64):

@@ -282,6 +282,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("margin", [0.0, 0.2, 0.5, -0.3, 1.0, -1.0, 1.5])
 @pytest.mark.parametrize("label", [1, -1, 0])
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
@@ -323,6 +324,7 @@ def test_the_edges_are_where_they_are_said_to_be():
     assert not gb.any()
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("dtype", [F64, F32, BF16], ids=str)
 def test_similar_rows_never_cost_less_than_nothing(dtype):
     x = draw(3000, 5, dtype=dtype) * torch.logspace(-3, 3, 3000, dtype=F64)[:, None].to(dtype)
@@ -505,6 +507,7 @@ TRIPLES = {
 }
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("p", NORMS)
 @pytest.mark.parametrize("triple", TRIPLES.values(), ids=TRIPLES)
 @by_float
@@ -519,6 +522,7 @@ def test_edges_of_the_triplet_loss(dtype, triple, p):
     parity("triplet_margin_loss", *tensors, p=p, margin=0.9, loose=True)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("p", NORMS)
 @pytest.mark.parametrize("triple", TRIPLES.values(), ids=TRIPLES)
 @by_float
