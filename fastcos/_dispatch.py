@@ -219,9 +219,10 @@ def _solve(
     functions = distance and distance.functions
     counts = len(distance.parameters) if distance else 0, len(problem.parameters)
     given = {} if out is None else _given(adapter, problem, wanted, grad_output, out)
-    if kept is not None:
-        given = dict(zip(wanted, kept, strict=True))
     wants = tuple([adapter.form(given[n]) if n in given else n in wanted for n in names])
+    if kept is not None:
+        # They look like new ones, which they were.
+        given = dict(zip(wanted, kept, strict=True))
     if problem.weight is None:
         target = adapter.direct(problem.target) if problem.loss.labelled else None
         operands = tuple(map(adapter.direct, problem.operands))
@@ -239,10 +240,8 @@ def _solve(
             counts,
         )
         if direct is not None:
-            if kept is not None:
-                call = _unless_one(adapter, direct.call, grad_output, direct.dtype)
-                direct = direct._replace(call=call)
-            return _go(adapter, direct, problem, grad_output, result, given, valued)
+            unless = kept is not None
+            return _go(adapter, direct, problem, grad_output, result, given, valued, unless)
     arrays = [*map(adapter.asarray, names, problem.operands)]
     dtype = adapter.common_dtype(arrays)
     call = _prepared(
@@ -257,7 +256,8 @@ def _solve(
         counts,
     )
     if kept is not None:
-        call = _unless_one(adapter, call, grad_output, dtype)
+        kind = _float_kind(adapter, adapter.form(grad_output), dtype)
+        call = _unless_one(call, adapter.address(grad_output), kind)
     shape, where = call.shape, call.where
     target = _labels(adapter, problem, call)
     weight = upstream = 1.0
@@ -300,7 +300,7 @@ def _solve(
     if valued and none:
         value = adapter.values(weighted, result or dtype)
     elif valued and mean is None:
-        value = where.value(adapter, total, denominator, result or dtype, like)
+        value = where.value(adapter, total, denominator, result or dtype, like, call.device)
     elif valued:
         value = adapter.scalar(mean, result or dtype, like)
     if not given and wanted == names:
@@ -384,8 +384,9 @@ def _go(
     result: Any,
     given: dict[str, Any],
     valued: bool,
+    unless: bool,
 ) -> tuple[Any, tuple[Any, ...]]:
-    """What :func:`solve` gives, for a direct call."""
+    """What :func:`solve` gives, for a direct call, ``unless`` the upstream gradient is 1."""
     call, dtype, step, kind, denominator = direct
     address, operands, target, where = adapter.address, problem.operands, problem.target, call.where
     none, on_device = problem.reduction == "none", call.device >= 0
@@ -401,6 +402,8 @@ def _go(
     if grad_output is not None:
         each = call.shape if none else ()
         scale, kept = _upstream(adapter, grad_output, each, denominator, dtype, call.device)
+        if unless and kept is None:
+            call = _unless_one(call, scale[0], scale[2])
     grads = [
         _buffer(adapter, given, call.axis, *each)
         for each in zip(problem.names, operands, call.grads, strict=True)
@@ -429,7 +432,8 @@ def _go(
     if valued and none:
         value = adapter.values(losses, result or dtype)
     elif valued:
-        value = where.value(adapter, total, denominator, result or dtype, operands[0])
+        like = operands[0]
+        value = where.value(adapter, total, denominator, result or dtype, like, call.device)
     return value, tuple([g if g.ndim or given else g[()] for g in grads if g is not None])
 
 
@@ -460,11 +464,10 @@ def _float_kind(adapter: Any, form: _plan.Form, dtype: Any) -> int | None:
     return kind if kind in (DOUBLES, FLOATS) else None
 
 
-def _unless_one(adapter: Any, call: _Call, upstream: Any, dtype: Any) -> _Call:
-    """The call, which changes nothing where the upstream gradient is exactly 1."""
-    kind = _float_kind(adapter, adapter.form(upstream), dtype)
-    unless = adapter.address(upstream), kind
-    return call._replace(kernels=tuple(k._replace(unless=unless) for k in call.kernels))
+def _unless_one(call: _Call, address: int, kind: int | None) -> _Call:
+    """The call, which changes nothing where the number there, an upstream gradient, is 1."""
+    unless = address, kind
+    return call._replace(kernels=tuple([k._replace(unless=unless) for k in call.kernels]))
 
 
 def _unknown_gradient(distance: Any) -> TypeError:

@@ -114,7 +114,7 @@ def total(
     return partial
 
 
-def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any) -> Any:
+def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any, device: int) -> Any:
     """The sum over the denominator, as what is returned to the caller: an array of one number."""
     found = adapter.new((), dtype, like)
     constant = isinstance(denominator, float)
@@ -125,7 +125,7 @@ def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any) -> 
         adapter.address(found),
     )
     floats = (denominator if constant else 1.0,)
-    finish = _finish(adapter.float_name(dtype), adapter.form(total).device)
+    finish = _finish(adapter.float_name(dtype), device)
     finish(adapter.stream(), 1, integers, floats)
     return found
 

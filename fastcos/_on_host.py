@@ -85,7 +85,9 @@ def total(
     return _serial()(*arguments)
 
 
-def value(adapter: Any, total: float, denominator: float, dtype: Any, like: Any) -> Any:
+def value(
+    adapter: Any, total: float, denominator: float, dtype: Any, like: Any, device: int
+) -> Any:
     """The sum over the denominator, as what is returned to the caller."""
     return adapter.scalar(total / denominator if denominator else 0.0, dtype, like)
 

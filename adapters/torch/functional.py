@@ -166,7 +166,8 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         result = _autocast(x1, x2, everywhere=False)
 
         def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-            return F.cosine_similarity(*_cast(result, x1, x2), dim, eps)
+            x1, x2 = _cast(result, x1, x2)
+            return F.cosine_similarity(x1, x2, dim, eps)
 
         similarity = distances._with(distances._CLAMPED_SIMILARITY, (float(eps),))
         problem = Problem(
@@ -212,7 +213,8 @@ def pairwise_distance(
         result = _autocast(x1, x2, everywhere=False)
 
         def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-            return F.pairwise_distance(*_cast(result, x1, x2), p, eps)
+            x1, x2 = _cast(result, x1, x2)
+            return F.pairwise_distance(x1, x2, p, eps)
 
         problem = Problem(
             losses.identity,
