@@ -200,7 +200,9 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
         raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
+    if 0 in out.strides and any(
+        n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)
+    ):
         raise ValueError(f"{name} is a broadcast view: its elements share memory")
     for other, value in others.items():
         if isinstance(value, np.ndarray) and overlap(out, value):

@@ -93,14 +93,21 @@ def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
         RuntimeError: tensors on two devices.
     """
     arguments = (*problem.operands, problem.target, problem.weight, grad_output)
-    libraries = {_library(type(value)) for value in arguments}  # type: ignore[arg-type]
-    libraries.discard(None)
-    library = libraries.pop() if libraries else "numpy"
+    adapter = _adapter_of(frozenset(map(type, arguments)))
+    if adapter is not None and not adapter.records:
+        return adapter
     names = (*problem.names, "target", problem.weight_name, "grad_output")
-    if libraries or library not in _ADAPTERS:
+    if adapter is None:
         raise _unfit(zip(names, arguments, strict=True))
-    adapter = _adapter(_ADAPTERS[library])
-    return adapter.placed(names, arguments) if adapter.records else adapter
+    return adapter.placed(names, arguments)
+
+
+@functools.lru_cache(maxsize=256)
+def _adapter_of(kinds: frozenset[type]) -> Any:
+    """The adapter module that takes arguments of these types, or None."""
+    libraries = {_library(kind) for kind in kinds} - {None}
+    library = libraries.pop() if libraries else "numpy"
+    return None if libraries or library not in _ADAPTERS else _adapter(_ADAPTERS[library])
 
 
 def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
@@ -640,11 +647,16 @@ def _to_be_checked(problem: Problem, kind: int, device: int) -> bool:
 
 def _check_labels(adapter: Any, given: Any, labels: Any, kind: int) -> None:
     """Raises unless all labels are 1 or -1."""
+    labels = adapter.host(labels)
+    if not _all_signs()(labels.ctypes.data, labels.size, kind):
+        raise _wrong_label(adapter.host(given))
+
+
+@functools.cache
+def _all_signs() -> Callable[..., bool]:
     from fastcos.kernels import cpu
 
-    labels = adapter.host(labels)
-    if not cpu.all_signs()(labels.ctypes.data, labels.size, kind):
-        raise _wrong_label(adapter.host(given))
+    return cpu.all_signs()
 
 
 def _check_place(adapter: Any, name: str, array: Any, device: int) -> None:
