@@ -1,8 +1,9 @@
 """torch tensors on a GPU: what is different there from :mod:`fastcos.adapters.torch.arrays`.
 
 Everything goes to torch's current stream, on the device of the tensors, with memory of torch's
-caching allocator. Nothing waits for the device but ``host``. What is allocated here is used on that
-one stream, so that none of it has to be recorded on another.
+caching allocator. Nothing waits for the device but ``host``, and numbers and lists that are copied
+there. What is allocated here is used on that one stream, so that none of it has to be recorded on
+another.
 """
 
 from __future__ import annotations
@@ -140,5 +141,5 @@ def current() -> int:
 
 def stream_of(device: int) -> int:
     """The address of the current stream of a device."""
-    # A third of what torch.cuda.current_stream takes; it is what Inductor's kernels are given.
+    # As Inductor asks for it: torch.cuda.current_stream makes an object first.
     return int(torch._C._cuda_getCurrentRawStream(device))
