@@ -50,7 +50,7 @@ def device(request, monkeypatch):
     name = getattr(request, "param", "numpy")
     if name in ("lent", "cuda"):
         request.getfixturevalue(f"tensors_{name}")
-    elif name != "numpy":
+    elif name not in ("numpy", "cpu"):
         elsewhere = devices.on(name, monkeypatch)
         for module in (request.module, sys.modules[__name__]):
             for public in ("fastcos", "value_and_grad", "grad"):
