@@ -120,6 +120,28 @@ def test_roots_and_quotients_are_prepared_once_for_a_row():
     np.testing.assert_allclose(own[1], theirs[1], rtol=1e-12, atol=1e-15)
 
 
+def test_a_state_may_begin_with_integers():
+    # The half of the square of a mean difference: a sum, a count and what is to be halved.
+    counted = Distance(
+        "counted",
+        init=lambda zero: (0, 0, True),
+        accumulate=lambda state, x, y: (state[0] + (x - y), state[1] + 1, state[2]),
+        finalize=lambda state: (state[0] / state[1]) ** 2 / (1 + state[2]),
+        gradient=lambda state, d, x, y: (state[0] / state[1] ** 2, -state[0] / state[1] ** 2),
+    )
+    ap, an = ((A - other).mean(1, keepdims=True) for other in (P, N))
+    d, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(A, P, counted)
+    np.testing.assert_allclose(d, ap[:, 0] ** 2 / 2, rtol=1e-13)
+    np.testing.assert_allclose(gx, np.repeat(ap / 6, 6, axis=1), rtol=1e-13)
+    np.testing.assert_array_equal(gy, -gx)
+    _, (ga, gp, gn) = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)(
+        A, P, N, distance_function=counted, margin=9.0, reduction="sum"
+    )
+    np.testing.assert_allclose(ga, np.repeat((ap - an) / 6, 6, axis=1), rtol=1e-12)
+    np.testing.assert_allclose(gp, -gx, rtol=1e-13)
+    np.testing.assert_allclose(gn, np.repeat(an / 6, 6, axis=1), rtol=1e-13)
+
+
 @pytest.mark.host
 def test_check_distance_accepts_what_is_prepared():
     fastcos.check_distance(PREPARED)

@@ -258,6 +258,17 @@ def take(address: Any, like: Any) -> Any:
 
 
 @intrinsic
+def wide(typingctx: Any, state: Any) -> Any:
+    """The numbers of a tuple as float64, integers among them."""
+    kind = types.UniTuple(types.float64, len(state))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.cast(builder, args[0], signature.args[0], kind)
+
+    return kind(state), codegen
+
+
+@intrinsic
 def call(typingctx: Any, function: Any, first: Any, second: Any) -> Any:
     """Calls the C function of two int64 arguments at an address, and returns its int64."""
 

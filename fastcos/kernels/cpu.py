@@ -42,6 +42,7 @@ from fastcos.kernels._memory import (
     put,
     room,
     take,
+    wide,
 )
 from fastcos.kernels._narrow import narrow
 from fastcos.losses import Loss
@@ -419,7 +420,7 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
         rows: Any, features: int, parameters: Any, live: bool, busy: bool, work: Any
     ) -> Any:
         x, y, next_x, next_y = rows
-        state = init(0.0, *parameters)
+        state = wide(init(0.0, *parameters))
         whole = features - features % _BLOCK
         for start in range(0, whole, _BLOCK):
             if live:
@@ -611,7 +612,7 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
         wanted = modes[0] != SKIP or modes[1] != SKIP
         # The sample whose gradients are still to be written is kept in memory: as variables of the
         # loop it took 50 of the 250 instructions of a row of 16, wanted or not.
-        like = begin(0.0, prepare(init(0.0, *of_distance), 0.0), 0.0, 0, 0, 0, 0)
+        like = begin(0.0, prepare(wide(init(0.0, *of_distance)), 0.0), 0.0, 0, 0, 0, 0)
         kept, busy = room(like), False
         work = kept, like
         end = (segment + 1) * inner // segments
@@ -671,7 +672,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         def third(
             rows: Any, features: int, parameters: Any, live: bool, busy: bool, work: Any
         ) -> Any:
-            return init(0.0, *parameters), 0.0
+            return wide(init(0.0, *parameters)), 0.0
 
         @jitable()
         def judge(d1: float, d2: float, d3: float, label: float, parameters: Any) -> Any:
@@ -691,7 +692,7 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
         sum_p = doubles(sums[1] + t * features * 8, features)
         sum_n = doubles(sums[2] + t * features * 8, features)
         wanted = modes[0] != SKIP or modes[1] != SKIP or modes[2] != SKIP
-        none = 0.0, prepare(init(0.0, *of_distance), 0.0), 0.0
+        none = 0.0, prepare(wide(init(0.0, *of_distance)), 0.0), 0.0
         like = none, none, (0, 0, 0), (0, 0, 0)
         kept, busy = room(like), False
         work = kept, like
