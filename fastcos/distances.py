@@ -43,8 +43,9 @@ class Distance(NamedTuple):
             given. Where the gradient is ``rx (ux x - y + e)`` and ``ry (uy y - x - e)``, this lets
             kernels of float32 and of half types compute it in float32, to the same accuracy.
         merge: Optional, ``(state, other) -> state``, of two parts of a row, in which what ``init``
-            gives is neutral. On a GPU several threads take a part each. Without it, what the parts
-            of each number of the state have gained is added up: right for sums and constants.
+            gives is neutral. On a GPU several threads take a part each, and on a CPU the lanes of a
+            vector do. Without it, a GPU adds up what the parts of each number of the state have
+            gained: right for sums and constants.
         parameters: Numbers handed to ``init``. They are arguments of the compiled kernel, so a new
             value compiles nothing.
 
@@ -485,6 +486,7 @@ def _manhattan() -> Distance:
 
 def _chebyshev() -> Distance:
     # d = max |t|,  dd/dx = sign(t)/m on the m components that share the maximum, else 0
+    # A row with a NaN has d = NaN, and no component below it.            state = (d, m, eps)
     def init(zero: Any, eps: Any) -> State:
         return zero, zero, zero + eps
 
@@ -492,17 +494,20 @@ def _chebyshev() -> Distance:
         largest, ties, eps = state
         t = abs(x - y + eps)
         if t > largest or math.isnan(t):
-            return t, 0 * eps + 1, eps
+            return t, 1.0, eps
         return largest, ties + 1 if t == largest else ties, eps
 
     def finalize(state: State) -> Any:
         return state[0]
 
+    def prepare(state: State, d: Any) -> State:
+        largest, ties, eps = state
+        return largest if largest == 0 or math.isnan(largest) else 1 / ties, eps
+
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        t = x - y + state[2]
-        if math.isnan(d):
-            return d, d
-        g = _sign(t) / state[1] if abs(t) == d else 0 * d
+        share, eps = state
+        t = x - y + eps
+        g = 0.0 if abs(t) < d else math.copysign(share, t)
         return g, -g
 
     def merge(state: State, other: State) -> State:
@@ -512,7 +517,14 @@ def _chebyshev() -> Distance:
         return largest, ties + other[1] if other[0] == largest else ties, eps
 
     return Distance(
-        "chebyshev", init, accumulate, finalize, gradient, merge=merge, parameters=(1e-6,)
+        "chebyshev",
+        init,
+        accumulate,
+        finalize,
+        gradient,
+        prepare=prepare,
+        merge=merge,
+        parameters=(1e-6,),
     )
 
 

@@ -142,6 +142,28 @@ def test_a_state_may_begin_with_integers():
     np.testing.assert_allclose(gn, np.repeat(an / 6, 6, axis=1), rtol=1e-13)
 
 
+@pytest.mark.parametrize("features", [5, 64, 203, 389])
+def test_long_rows_are_merged_from_parts(features):
+    # The largest |x - y| above -1, how many numbers there were, and the halved sum of both.
+    x, y = rng.standard_normal((2, 3, features))
+    mine = Distance(
+        "largest and count",
+        init=lambda zero: (-1, 0, 0.5),
+        accumulate=lambda state, x, y: (max(state[0], abs(x - y)), state[1] + 1, state[2]),
+        finalize=lambda state: (state[0] + state[1]) * state[2],
+        gradient=lambda state, d, x, y: (
+            (state[0] == abs(x - y)) * state[2] * np.sign(x - y),
+            (state[0] == abs(x - y)) * state[2] * np.sign(y - x),
+        ),
+        merge=lambda state, other: (max(state[0], other[0]), state[1] + other[1], state[2]),
+    )
+    d, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, mine)
+    largest = abs(x - y).max(1)
+    np.testing.assert_allclose(d, (largest + features) / 2, rtol=1e-14)
+    np.testing.assert_array_equal(gx, np.sign(x - y) * (abs(x - y) == largest[:, None]) / 2)
+    np.testing.assert_array_equal(gy, -gx)
+
+
 @pytest.mark.host
 def test_check_distance_accepts_what_is_prepared():
     fastcos.check_distance(PREPARED)

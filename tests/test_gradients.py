@@ -543,6 +543,34 @@ def test_ties_of_the_maximum_norm_share_equally(dtype):
     np.testing.assert_array_equal(gy, -gx)
 
 
+@pytest.mark.parametrize("features", [33, 63, 64, 97, 192, 225, 389])
+def test_ties_and_nan_wherever_they_are_in_a_row(rng, features):
+    # Long rows are taken in parts, each with a maximum and a count of its own.
+    f = value_and_grad(fastcos.paired_distance)
+    x = rng.uniform(-1, 1, (50, features)).astype(np.float32)
+    sign, shares = np.zeros((50, features)), np.zeros((50, 1))
+    for row, chosen in enumerate(rng.integers(0, features, (50, 4))):
+        at = np.unique(chosen)
+        shares[row] = 1 / len(at)
+        sign[row, at] = rng.choice([-1, 1], len(at))
+    x[sign != 0] = 2 * sign[sign != 0]
+    d, (gx, gy) = f(x, np.zeros_like(x), distances.chebyshev(eps=0))
+    np.testing.assert_array_equal(d, 2)
+    np.testing.assert_array_equal(gx, np.float32(sign * shares))
+    np.testing.assert_array_equal(gy, -gx)
+    bad = rng.integers(0, features, 50)
+    bad[:4] = 0, features // 2, features - 2, features - 1
+    x[np.arange(50), bad] = np.nan
+    x[::2, features // 3] = np.inf
+    for given in (x, -x):
+        d, grads = f(given, np.zeros_like(x), distances.chebyshev(eps=0))
+        nan = np.isnan(given).any(1)
+        assert nan.sum() > 20
+        np.testing.assert_array_equal(np.isnan(d), nan)
+        for g in grads:
+            np.testing.assert_array_equal(np.isnan(g), np.repeat(nan[:, None], features, axis=1))
+
+
 @pytest.mark.parametrize("p", [0.5, 1, 1.5, 2, 3, np.inf])
 def test_the_gradient_of_a_norm_at_zero_is_zero(p):
     x = np.array([[1.0, -2.0, 3.0], [0.1, 0.2, 0.3]])

@@ -257,6 +257,54 @@ def take(address: Any, like: Any) -> Any:
     return _take(address, like)
 
 
+#: How many states lie side by side. A loop over fewer is unrolled before it could be vectorised.
+LANES = 32
+
+
+def _in_lane(builder: Any, address: Any, lane: Any, number: int) -> Any:
+    """Where a number of the state of a lane is: beside the same number of the other lanes."""
+    place = builder.inttoptr(address, ir.DoubleType().as_pointer())
+    return builder.gep(place, [builder.add(lane, ir.IntType(64)(number * LANES))])
+
+
+@intrinsic
+def lanes(typingctx: Any, like: Any) -> Any:
+    """The address of memory for as many states like this one, until the function ends."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = cgutils.alloca_once(builder, ir.ArrayType(ir.DoubleType(), len(like) * LANES))
+        place.align = 64
+        return builder.ptrtoint(place, ir.IntType(64))
+
+    return types.int64(like), codegen
+
+
+@intrinsic
+def put_lane(typingctx: Any, address: Any, lane: Any, state: Any) -> Any:
+    """Keeps the state of a lane."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        for i, kind in enumerate(state):
+            value = builder.extract_value(args[2], i)
+            value = context.cast(builder, value, kind, types.float64)
+            builder.store(value, _in_lane(builder, args[0], args[1], i))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, state), codegen
+
+
+@intrinsic
+def take_lane(typingctx: Any, address: Any, lane: Any, like: Any) -> Any:
+    """The state of a lane, of as many numbers as ``like``."""
+    kind = types.UniTuple(types.float64, len(like))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        places = [_in_lane(builder, args[0], args[1], i) for i in range(len(like))]
+        return context.make_tuple(builder, kind, [builder.load(place) for place in places])
+
+    return kind(types.int64, types.int64, like), codegen
+
+
 @intrinsic
 def wide(typingctx: Any, state: Any) -> Any:
     """The numbers of a tuple as float64, integers among them."""

@@ -27,6 +27,7 @@ from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
 from fastcos.kernels._cache import compiled, digest, exported, source_digest
 from fastcos.kernels._memory import (
+    LANES,
     STORAGE,
     call,
     double_tuple,
@@ -35,13 +36,16 @@ from fastcos.kernels._memory import (
     fma,
     has_fma,
     int8s,
+    lanes,
     long_table,
     long_tuple,
     longs,
     prefetch,
     put,
+    put_lane,
     room,
     take,
+    take_lane,
     wide,
 )
 from fastcos.kernels._narrow import narrow
@@ -382,6 +386,74 @@ def _nothing(work: Any, start: int, stop: int, features: int) -> None:
     pass
 
 
+def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
+    """Functions that take a row in, stretch by stretch.
+
+    Sums are reordered, and so vectorised, by the compiler. It does not do that to a maximum that
+    is NaN where a number is, nor to one with a count. Where parts of a row can be merged, so many
+    of them are taken side by side, unless the row is too short for ``several``.
+
+    Returns:
+        ``begin(parts, several, state)``, ``first_pass(parts, state, x, y, length) -> state`` for
+        whole stretches, ``last_pass(parts, several, state, x, y, length) -> state`` for the rest,
+        and ``end(parts, several, state) -> state``; x and y are addresses.
+    """
+    row, decode, size = storage.row, storage.decode, storage.size
+
+    @jitable(fastmath=_REORDER)
+    def plain(state: Any, x: int, y: int, length: int) -> Any:
+        xs, ys = row(x, length), row(y, length)
+        for k in range(length):
+            state = accumulate(state, float64(decode(xs[k])), float64(decode(ys[k])))
+        return state
+
+    if not merge:
+        return (
+            jitable()(lambda parts, several, state: None),
+            jitable()(lambda parts, state, x, y, length: plain(state, x, y, length)),
+            jitable()(lambda parts, several, state, x, y, length: plain(state, x, y, length)),
+            jitable()(lambda parts, several, state: state),
+        )
+    merge = _jitable(merge)
+
+    @jitable()
+    def begin(parts: int, several: bool, state: Any) -> None:
+        if several:
+            for lane in range(LANES):
+                put_lane(parts, lane, state)
+
+    @jitable(fastmath=_REORDER)
+    def first_pass(parts: int, state: Any, x: int, y: int, length: int) -> Any:
+        for k in range(0, length, LANES):
+            # Rows of their own, in which no index can be negative: gathers are half as fast.
+            xs, ys = row(x + k * size, LANES), row(y + k * size, LANES)
+            for lane in range(LANES):
+                part = take_lane(parts, lane, state)
+                part = accumulate(part, float64(decode(xs[lane])), float64(decode(ys[lane])))
+                put_lane(parts, lane, part)
+        return state
+
+    @jitable()
+    def last_pass(parts: int, several: bool, state: Any, x: int, y: int, length: int) -> Any:
+        whole = length - length % LANES if several else 0
+        state = first_pass(parts, state, x, y, whole)
+        return plain(state, x + whole * size, y + whole * size, length - whole)
+
+    @jitable()
+    def end(parts: int, several: bool, state: Any) -> Any:
+        if not several:
+            return state
+        half = LANES // 2
+        while half > 0:
+            for lane in range(half):
+                part = take_lane(parts, lane, state)
+                put_lane(parts, lane, merge(part, take_lane(parts, half + lane, state)))
+            half //= 2
+        return merge(state, take_lane(parts, 0, state))
+
+    return begin, first_pass, last_pass, end
+
+
 def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -> Any:
     """``(rows, features, parameters, live, busy, work) -> (state, d)``.
 
@@ -393,12 +465,7 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
     init, accumulate, finalize, _, revisit, reaccumulate = distance[:6]
     revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
     row, decode, size = storage.row, storage.decode, storage.size
-
-    @jitable(fastmath=_REORDER)
-    def first_pass(state: Any, x: Any, y: Any) -> Any:
-        for k in range(x.shape[0]):
-            state = accumulate(state, float64(decode(x[k])), float64(decode(y[k])))
-        return state
+    begin, first_pass, last_pass, end = _first_pass(accumulate, distance[8], storage, jitable)
 
     @jitable(fastmath=_REORDER)
     def further_pass(state: Any, x: Any, y: Any) -> Any:
@@ -421,6 +488,8 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
     ) -> Any:
         x, y, next_x, next_y = rows
         state = wide(init(0.0, *parameters))
+        parts, several = lanes(state), features >= 2 * LANES
+        begin(parts, several, state)
         whole = features - features % _BLOCK
         for start in range(0, whole, _BLOCK):
             if live:
@@ -429,17 +498,18 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
                     prefetch(next_x + at, _BLOCK * size)
                 if next_y != 0:
                     prefetch(next_y + at, _BLOCK * size)
-                state = first_pass(state, row(x + at, _BLOCK), row(y + at, _BLOCK))
+                state = first_pass(parts, state, x + at, y + at, _BLOCK)
             if busy:
                 go_on(work, start, start + _BLOCK, features)
         if whole < features:
             at, rest = whole * size, features - whole
             if live:
-                state = first_pass(state, row(x + at, rest), row(y + at, rest))
+                state = last_pass(parts, several, state, x + at, y + at, rest)
             if busy:
                 go_on(work, whole, features, features)
         if not live:
             return state, 0.0
+        state = end(parts, several, state)
         again, revised = revisit(state)
         if again:
             return settle(revised, x, y, features)
