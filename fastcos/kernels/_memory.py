@@ -268,9 +268,7 @@ def _in_lane(builder: Any, address: Any, lane: Any, number: int) -> Any:
 
 
 @intrinsic
-def lanes(typingctx: Any, like: Any) -> Any:
-    """The address of memory for as many states like this one, until the function ends."""
-
+def _lanes(typingctx: Any, like: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = cgutils.alloca_once(builder, ir.ArrayType(ir.DoubleType(), len(like) * LANES))
         place.align = 64
@@ -280,9 +278,7 @@ def lanes(typingctx: Any, like: Any) -> Any:
 
 
 @intrinsic
-def put_lane(typingctx: Any, address: Any, lane: Any, state: Any) -> Any:
-    """Keeps the state of a lane."""
-
+def _put_lane(typingctx: Any, address: Any, lane: Any, state: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         for i, kind in enumerate(state):
             value = builder.extract_value(args[2], i)
@@ -294,8 +290,7 @@ def put_lane(typingctx: Any, address: Any, lane: Any, state: Any) -> Any:
 
 
 @intrinsic
-def take_lane(typingctx: Any, address: Any, lane: Any, like: Any) -> Any:
-    """The state of a lane, of as many numbers as ``like``."""
+def _take_lane(typingctx: Any, address: Any, lane: Any, like: Any) -> Any:
     kind = types.UniTuple(types.float64, len(like))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -305,15 +300,39 @@ def take_lane(typingctx: Any, address: Any, lane: Any, like: Any) -> Any:
     return kind(types.int64, types.int64, like), codegen
 
 
+# As room().
+@register_jitable(inline="always")
+def lanes(like: Any) -> Any:
+    """The address of memory for as many states like this one."""
+    return _lanes(like)
+
+
+@register_jitable(forceinline=True)
+def put_lane(address: Any, lane: Any, state: Any) -> None:
+    """Keeps the state of a lane."""
+    _put_lane(address, lane, state)
+
+
+@register_jitable(forceinline=True)
+def take_lane(address: Any, lane: Any, like: Any) -> Any:
+    """The state of a lane, of as many numbers as ``like``."""
+    return _take_lane(address, lane, like)
+
+
 @intrinsic
-def wide(typingctx: Any, state: Any) -> Any:
-    """The numbers of a tuple as float64, integers among them."""
+def _wide(typingctx: Any, state: Any) -> Any:
     kind = types.UniTuple(types.float64, len(state))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.cast(builder, args[0], signature.args[0], kind)
 
     return kind(state), codegen
+
+
+@register_jitable(forceinline=True)
+def wide(state: Any) -> Any:
+    """The numbers of a tuple as float64, integers among them."""
+    return _wide(state)
 
 
 @intrinsic
