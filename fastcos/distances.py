@@ -10,6 +10,7 @@ accumulator type; ``zero`` is the accumulator's 0. They run compiled and as plai
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -574,7 +575,59 @@ def _lp() -> Distance:
         revisit,
         reaccumulate,
         merge=merge,
-        parameters=(3.0, 1e-6),
+        parameters=(3.5, 1e-6),
+    )
+
+
+@functools.cache
+def _whole_lp(p: int) -> Distance:
+    # The same for a p that the compiler knows, and makes products of: 20 times as fast. With few
+    # factors a power of two will do as the unit, and no component is divided by anything:
+    #     d = (Σ |a t|^p)^(1/p) / a,   r = b t 1/(b d),   dd/dx = sign(r) |r|^(p-1)
+    #                                state = (Σ |a t|^p, max |t|, a, p, eps), then (b, 1/(b d), eps)
+    less = p - 1
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        total, largest, scale, exponent, eps = state
+        t = abs(x - y + eps)
+        return total + t**p, max(largest, t), scale, exponent, eps
+
+    def reaccumulate(state: State, x: Any, y: Any) -> State:
+        total, largest, scale, exponent, eps = state
+        return total + (abs(x - y + eps) * scale) ** p, largest, scale, exponent, eps
+
+    def revisit(state: State) -> tuple[bool, State]:
+        total, largest, scale, exponent, eps = state
+        if scale != 1 or _LOW <= total <= _HIGH or not 0 < largest < math.inf:
+            return False, state
+        # No more than 2¹⁰⁰⁰, as of a subnormal row: it is to be finite.
+        new = math.ldexp(1.0, min(-math.frexp(largest)[1], 1000))
+        return new != 1, (total if new == 1 else 0 * new, largest, new, exponent, eps)
+
+    def finalize(state: State) -> Any:
+        total, _, scale, exponent, _ = state
+        return total ** (1 / exponent) / scale
+
+    def prepare(state: State, d: Any) -> State:
+        scale = 2.0**600 if d < _LOW else 2.0**-600 if d > _HIGH else 1.0
+        return scale, 0 * d if d == 0 else 1 / (d * scale), state[4]
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        scale, inverse, eps = state
+        r = (x - y + eps) * scale * inverse
+        g = math.copysign(r**less, r)
+        return g, -g
+
+    for function in (accumulate, reaccumulate, gradient):
+        # Else they would have the names, and compiled kernels, of those of every other p.
+        function.__qualname__ += f"_{p}"
+    return _LP._replace(
+        accumulate=accumulate,
+        finalize=finalize,
+        gradient=gradient,
+        revisit=revisit,
+        reaccumulate=reaccumulate,
+        prepare=prepare,
     )
 
 
@@ -919,7 +972,8 @@ def lp(p: float, eps: float = 1e-6) -> Distance:
     special = {1.0: _MANHATTAN, 2.0: _EUCLIDEAN, math.inf: _CHEBYSHEV}.get(power)
     if special is not None:
         return _with(special, (_eps(eps),))
-    return _with(_LP, (power, _eps(eps)))
+    record = _whole_lp(int(power)) if power in (3, 4, 5, 6, 7, 8) else _LP
+    return _with(record, (power, _eps(eps)))
 
 
 def canberra() -> Distance:

@@ -366,7 +366,35 @@ def test_subnormal_rows(rng, name):
         assert np.isfinite(gy).all()
 
 
-@pytest.mark.parametrize("p", [2, 3.5, 100, 400])
+@pytest.mark.parametrize("dtype", [*HALVES, np.float32], ids=lambda dtype: np.dtype(dtype).name)
+@pytest.mark.parametrize("p", [2.5, 3, 8])
+def test_p_norms_of_long_rows(rng, p, dtype):
+    # As large as the dtype goes: |t|^8 of bfloat16 and float32 leaves even float64.
+    for scale in (1, 0.01 * float(ml_dtypes.finfo(dtype).max)):
+        x, y = (scale * rng.uniform(-1, 1, (2, 2, 1000))).astype(dtype)
+        d, grads = value_and_grad(fastcos.paired_distance)(x, y, distances.lp(p, eps=0))
+        right, *slopes = oracle.distance("lp", x, y, p=p, eps=0)
+        oracle.assert_within_ulps(d, right, 4)
+        for given, slope in zip(grads, slopes, strict=True):
+            oracle.assert_rows_within_ulps(given, slope, 4)
+
+
+@pytest.mark.parametrize("p", [3, 8])
+def test_p_norms_with_bad_components(rng, p):
+    x, y = rng.standard_normal((2, 4, 100))
+    x[1, 70], y[2, 3], x[3, 99] = np.nan, np.inf, -np.inf
+    d, grads = value_and_grad(fastcos.paired_distance)(x, y, distances.lp(p, eps=0))
+    np.testing.assert_array_equal(np.isnan(d), [False, True, False, False])
+    np.testing.assert_array_equal(np.isinf(d), [False, False, True, True])
+    right, slope, _ = oracle.distance("lp", x[0], y[0], p=p, eps=0)
+    oracle.assert_within_ulps(d[0], right, 32)
+    oracle.assert_rows_within_ulps(grads[0][0], slope, 32 * p)
+    for g in grads:
+        assert np.isnan(g[1]).all()
+        assert np.isnan(g[[2, 3], [3, 99]]).all()
+
+
+@pytest.mark.parametrize("p", [2, 3, 3.5, 8, 100, 400])
 def test_p_norms_of_small_and_large_differences(rng, p):
     for scale in (1e-300, 1e-30, 1e30, 1e300):
         x, y = scale * rng.standard_normal((2, 5, 9))

@@ -72,6 +72,22 @@ def test_hits_across_processes_and_never_stale(copy):
     assert measure(copy)[1] == 0
 
 
+WHOLE_P = """
+import numpy as np, fastcos
+from fastcos.kernels import cpu
+from fastcos import losses, distances
+record, x, y = distances.lp({p}, eps=0), np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]])
+d = fastcos.paired_distance(x, y, record)
+kernel = cpu.pair(losses.identity, record.functions, (2, 0), "float64")
+print(fastcos.__file__, round(float(d[0]) ** {p}), kernel.cache_hits)
+"""
+
+
+def test_every_whole_power_has_a_kernel_of_its_own(copy):
+    for p, right, hits in ((3, 9, 0), (4, 17, 0), (3, 9, 1), (4, 17, 1)):
+        assert measure(copy, WHOLE_P.format(p=p)) == (right, hits)
+
+
 def test_two_users_at_once(copy):
     code = """
 import sys, threading, numpy as np, fastcos

@@ -20,6 +20,7 @@ SHORT, LONG = 128, 100_000
 RECORDS = {
     **{name: make() for name, make in distances.DISTANCES.items()},
     "lp": distances.lp(3.5),
+    "lp of 3": distances.lp(3),
     "cosine_similarity": distances._SIMILARITY,
     "clamped_cosine_similarity": distances._CLAMPED_SIMILARITY,
 }

@@ -263,7 +263,7 @@ def test_distances_at_corner_sizes(rng, device, name, dtype):
         oracle.assert_within_ulps(given, expected, oracle.ULPS[given.dtype.name], scale=scale)
 
 
-@pytest.mark.parametrize("p", [0.3, 0.5, 1, 1.5, 2, 3, 4, 7.3, 100, 400, np.inf])
+@pytest.mark.parametrize("p", [0.3, 0.5, 1, 1.5, 2, 3, 4, 5, 7.3, 8, 9, 100, 400, np.inf])
 @pytest.mark.parametrize("eps", [0.0, 1e-6, 0.25])
 def test_p_norms_of_every_power(rng, p, eps):
     x, y = rng.standard_normal((2, 7, 33))
