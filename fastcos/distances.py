@@ -638,19 +638,10 @@ def _whole_lp(p: int) -> Distance:
 
 def _canberra() -> Distance:
     # d = Σ |x - y| / m,  m = |x| + |y|,  0/0 = 0.  Per component, n = x - y:
-    #     dd/dx = sign(n)/m - |n| sign(x)/m²
-    # which is sign(n) 2|y|/m² where x and y have one sign (no cancellation), and 0 where they have
-    # opposite signs, the term being 1 there. At x = 0 it is the mean of the two sides.
-    def slope(x: Any, y: Any) -> Any:
-        m = abs(x) + abs(y)
-        if x == y:
-            return 0 * m
-        if x == 0:
-            return _sign(x - y) / m
-        if (x > 0) == (y > 0) and y != 0:
-            return _sign(x - y) * 2 * (abs(y) / m) / m
-        return 0 * m  # NaN for NaN
-
+    #     dd/dx = sign(n)/m - |n| sign(x)/m²,   dd/dy = -sign(n)/m - |n| sign(y)/m²
+    # which is sign(n) 2|y|/m² and -sign(n) 2|x|/m² where x and y have one sign (no cancellation),
+    # and 0 where they have opposite signs, the term being 1 there. At x = 0 dd/dx is the mean of the
+    # two sides. One division for both: six of them, on all branches at once, were half of the time.
     def init(zero: Any) -> State:
         return (zero,)
 
@@ -662,7 +653,20 @@ def _canberra() -> Distance:
         return state[0]
 
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        return slope(x, y), slope(y, x)
+        a, b = abs(x), abs(y)
+        m = a + b
+        none = 0 * m  # NaN for NaN
+        if x == y:
+            return none, none
+        w = 1 / m
+        s = math.copysign(w, x - y)
+        if x == 0:
+            return s, none
+        if y == 0:
+            return none, -s
+        if (x > 0) != (y > 0):
+            return none, none
+        return 2 * (b * w) * s, -2 * (a * w) * s
 
     return Distance("canberra", init, accumulate, finalize, gradient)
 
