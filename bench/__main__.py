@@ -60,6 +60,7 @@ RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *("--dtype", "float32,bfloat16", "--repeats", "6"),
         ),
     ),
+    (report.START, ("start",)),
 )
 
 
@@ -69,6 +70,8 @@ def main(arguments: Sequence[str]) -> int:
         return report.main(arguments[1:])
     if arguments[:1] == ["all"]:
         return _all(arguments[1:])
+    if arguments[:1] == ["start"]:
+        return importlib.import_module("bench.start").main(arguments[1:])  # type: ignore[no-any-return]
     library = "torch" if arguments[:1] == ["torch"] else ""
     parser = argparse.ArgumentParser(prog="python -m bench", add_help=False, allow_abbrev=False)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

@@ -22,6 +22,8 @@ PICTURE = "cpu.png"
 #: Arrays on a GPU, where there was one; and tensors.
 CUDA, CUDA_PICTURE = "cuda.jsonl", "cuda.png"
 TORCH_CUDA, TORCH_CUDA_PICTURE = "torch-cuda.jsonl", "torch-cuda.png"
+#: What the first call takes.
+START = "start.jsonl"
 
 _DTYPE = "float32"
 #: What did not fit the memory, or is not measured.
@@ -75,10 +77,11 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.root / RESULTS
     found = {
         name: load(folder / name)
-        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA)
+        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA, START)
         if (folder / name).exists()
     }
     if given.full:
+        found.pop(START, None)  # which is shown in full
         sys.stdout.write("\n".join(f"## {name}\n\n{full(r)}" for name, r in found.items()))
         return 0
     status = 0
@@ -457,12 +460,35 @@ def _gpu(run: dict[str, Any]) -> str:
 
 
 #: What is rendered where.
+def start_table(results: Results) -> str:
+    """What a new process takes, and what it is to take; bold where it takes longer."""
+    from bench.start import COMPILED, IMPORT, KEPT, TARGETS
+
+    def cell(row: Mapping[str, Any]) -> str:
+        low, middle, high = (_seconds(row[q]) for q in ("p20", "p50", "p80"))
+        middle = middle if row["p50"] <= TARGETS[row["mode"]] else f"**{middle}**"
+        return f"{middle} ({low} to {high})"
+
+    by_case: dict[str, dict[str, str]] = {}
+    for row in results.rows:
+        by_case.setdefault(row["case"], {})[row["mode"]] = cell(row)
+    modes = {
+        IMPORT: "import, with NumPy",
+        COMPILED: "first call, compiled",
+        KEPT: "first call, kernels on disk",
+    }
+    header = ["", *(f"{name} (≤ {TARGETS[mode]:g} s)" for mode, name in modes.items())]
+    body = [[f"`{case}`", *(found.get(m, "") for m in modes)] for case, found in by_case.items()]
+    return f"{_machine(results.run)}\n\n{_markdown(header, body)}"
+
+
 BLOCKS = (
     Block("README.md", "bench", TABLE, table),
     Block("README.md", "bench-torch", TORCH, torch_tables),
     Block("README.md", "bench-cuda", CUDA, cuda_tables),
     Block("README.md", "bench-torch-cuda", TORCH_CUDA, torch_cuda_tables),
     Block("bench/README.md", "bench-distances", DISTANCES, distance_tables),
+    Block("bench/README.md", "bench-start", START, start_table),
 )
 
 

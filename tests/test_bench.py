@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import __main__ as command
-from bench import ceilings, report, runner
+from bench import ceilings, report, runner, start
 from bench.cases import (
     CASES,
     DTYPES,
@@ -308,7 +308,7 @@ def test_all_runs_each_in_a_process_and_renders(results, monkeypatch, tmp_path):
     assert command.main(["all", "--quick", "--root", str(tmp_path)]) == 0
     assert rendered == [["--root", str(tmp_path)]]
     assert (tmp_path / report.RESULTS).is_dir()
-    names = [report.TABLE, report.SWEEP, report.DISTANCES, report.TORCH]
+    names = [report.TABLE, report.SWEEP, report.DISTANCES, report.TORCH, report.START]
     for name, given in zip(names, commands, strict=True):
         assert given[:3] == [sys.executable, "-m", "bench"]
         assert "--quick" in given
@@ -325,6 +325,35 @@ def test_all_makes_what_the_notes_say():
     for name, run in command.RUNS:
         line = shlex.join(["python", "-m", "bench", *run, "--json", f"bench/results/{name}"])
         assert f"| `results/{name}` | `{line}` |" in notes
+
+
+def test_what_it_takes_to_begin(monkeypatch, tmp_path, capsys):
+    imported, called = start.seconds("fastcos.show_config()", tmp_path)
+    assert imported > 0
+    assert called > 0
+    seen = []
+
+    def seconds(call, cache):
+        # The second process finds what the first has compiled.
+        seen.append((call, cache))
+        return 0.1, 0.4 if seen.count((call, cache)) > 1 else 6.0
+
+    monkeypatch.setattr(start, "seconds", seconds)
+    path = tmp_path / report.START
+    assert start.main(["--repeats", "4", "--compilations", "2", "--json", str(path)]) == 0
+    assert len(seen) == 6 * len(start.CALLS)
+    results = report.load(path)
+    by_mode = {(row["case"], row["mode"]): row for row in results.rows}
+    assert by_mode["fastcos", start.IMPORT]["repeats"] == len(seen)
+    for case in start.CALLS:
+        assert by_mode[case, start.COMPILED]["p50"] == 6
+        assert by_mode[case, start.KEPT]["p50"] == 0.4
+    table = report.start_table(results)
+    assert (
+        "| `triplet_margin_loss` |  | **6 s** (6 s to 6 s) | 400 ms (400 ms to 400 ms) |" in table
+    )
+    assert "| `fastcos` | 100 ms (100 ms to 100 ms) |  |  |" in table
+    assert "compiled     6.000 s" in capsys.readouterr().out
 
 
 def test_a_slower_one_is_shown_in_bold():
