@@ -55,7 +55,7 @@ class Row(NamedTuple):
 
 
 def seconds(call: str, cache: pathlib.Path) -> tuple[float, float]:
-    """What a new process takes for the import and then for a call; kernels are kept in ``cache``."""
+    """What a new process takes for the import and then for a call, kernels being in ``cache``."""
     script = f"{_IMPORT}{_CALL}start = time.perf_counter()\n{call}\nend = time.perf_counter()\n"
     script += "print(json.dumps([imported - begun, end - start]))"
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
