@@ -641,8 +641,7 @@ def _canberra() -> Distance:
     #     dd/dx = sign(n)/m - |n| sign(x)/m²,   dd/dy = -sign(n)/m - |n| sign(y)/m²
     # which is sign(n) 2|y|/m² and -sign(n) 2|x|/m² where x and y have one sign (no cancellation),
     # and 0 where they have opposite signs, the term being 1 there. At x = 0 dd/dx is the mean of
-    # the two sides. One division for both: six of them, on all branches at once, were half of the
-    # time.
+    # its two sides. One division for both: vectors take all branches, and six were half the time.
     def init(zero: Any) -> State:
         return (zero,)
 

@@ -58,6 +58,28 @@ def _float_to_bfloat(typingctx: Any, value: Any) -> Any:
     return types.uint16(types.float32), codegen
 
 
+@intrinsic
+def _bfloat_pair(typingctx: Any, address: Any, k: Any) -> Any:
+    kind = types.UniTuple(types.float32, 2)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = ir.IntType(32)
+        place = builder.inttoptr(args[0], bits.as_pointer())
+        both = builder.load(builder.gep(place, [args[1]]), align=2)
+        halves = builder.shl(both, bits(16)), builder.and_(both, bits(0xFFFF0000))
+        return context.make_tuple(
+            builder, kind, [builder.bitcast(half, ir.FloatType()) for half in halves]
+        )
+
+    return kind(types.int64, types.int64), codegen
+
+
+@register_jitable(forceinline=True)
+def _two_bfloats(address: Any, k: Any) -> Any:
+    """Two numbers at a time: no word has to change its place among the others."""
+    return _bfloat_pair(address, k)
+
+
 @register_jitable(forceinline=True)
 def _plain(value: Any) -> Any:
     return value
@@ -371,6 +393,8 @@ def has_fma() -> bool:
 class Storage(NamedTuple):
     """How a dtype lies in memory: a row of words, and the way from word to number and back.
 
+    ``pair``, where it is faster, is ``(address, k) -> (number 2 k, number 2 k + 1)``.
+
     All functions of this module: the disk cache's key then names them, and stays the same from
     process to process (an intrinsic in a closure has a new identity in each).
     """
@@ -380,11 +404,12 @@ class Storage(NamedTuple):
     row: Any
     decode: Any
     encode: Any
+    pair: Any = None
 
 
 STORAGE = {
     "float16": Storage("float16", 2, words, _decode_half, _encode_half),
-    "bfloat16": Storage("bfloat16", 2, words, _decode_bfloat, _encode_bfloat),
+    "bfloat16": Storage("bfloat16", 2, words, _decode_bfloat, _encode_bfloat, _two_bfloats),
     "float32": Storage("float32", 4, floats, _plain, _plain),
     "float64": Storage("float64", 8, doubles, _plain, _plain),
 }

@@ -398,14 +398,25 @@ def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
         whole stretches, ``last_pass(parts, several, state, x, y, length) -> state`` for the rest,
         and ``end(parts, several, state) -> state``; x and y are addresses.
     """
-    row, decode, size = storage.row, storage.decode, storage.size
+    row, decode, size, pair = storage.row, storage.decode, storage.size, storage.pair
 
     @jitable(fastmath=_REORDER)
-    def plain(state: Any, x: int, y: int, length: int) -> Any:
+    def one_by_one(state: Any, x: int, y: int, length: int) -> Any:
         xs, ys = row(x, length), row(y, length)
         for k in range(length):
             state = accumulate(state, float64(decode(xs[k])), float64(decode(ys[k])))
         return state
+
+    @jitable(fastmath=_REORDER)
+    def by_pairs(state: Any, x: int, y: int, length: int) -> Any:
+        for k in range(length // 2):
+            (a, next_a), (b, next_b) = pair(x, k), pair(y, k)
+            state = accumulate(state, float64(a), float64(b))
+            state = accumulate(state, float64(next_a), float64(next_b))
+        rest = length % 2
+        return one_by_one(state, x + (length - rest) * size, y + (length - rest) * size, rest)
+
+    plain = by_pairs if pair else one_by_one
 
     if not merge:
         return (
