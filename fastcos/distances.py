@@ -10,7 +10,6 @@ accumulator type; ``zero`` is the accumulator's 0. They run compiled and as plai
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -579,7 +578,6 @@ def _lp() -> Distance:
     )
 
 
-@functools.cache
 def _whole_lp(p: int) -> Distance:
     # The same for a p that the compiler knows, and makes products of: 20 times as fast. With few
     # factors a power of two will do as the unit, and no component is divided by anything:
@@ -587,11 +585,18 @@ def _whole_lp(p: int) -> Distance:
     #                                state = (Σ |a t|^p, max |t|, a, p, eps), then (b, 1/(b d), eps)
     less = p - 1
 
+    def of_p(function: Callable[..., Any]) -> Callable[..., Any]:
+        # Else it would have the name, and the compiled kernels, of that of every other p.
+        function.__qualname__ += f"_{p}"
+        return function
+
+    @of_p
     def accumulate(state: State, x: Any, y: Any) -> State:
         total, largest, scale, exponent, eps = state
         t = abs(x - y + eps)
         return total + t**p, max(largest, t), scale, exponent, eps
 
+    @of_p
     def reaccumulate(state: State, x: Any, y: Any) -> State:
         total, largest, scale, exponent, eps = state
         return total + (abs(x - y + eps) * scale) ** p, largest, scale, exponent, eps
@@ -612,15 +617,13 @@ def _whole_lp(p: int) -> Distance:
         scale = 2.0**600 if d < _LOW else 2.0**-600 if d > _HIGH else 1.0
         return scale, 0 * d if d == 0 else 1 / (d * scale), state[4]
 
+    @of_p
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
         scale, inverse, eps = state
         r = (x - y + eps) * scale * inverse
         g = math.copysign(r**less, r)
         return g, -g
 
-    for function in (accumulate, reaccumulate, gradient):
-        # Else they would have the names, and compiled kernels, of those of every other p.
-        function.__qualname__ += f"_{p}"
     return _LP._replace(
         accumulate=accumulate,
         finalize=finalize,
@@ -758,6 +761,14 @@ _COSINE, _SIMILARITY, _ANGULAR, _DOT = _cosine(), _similarity(), _angular(), _do
 _CLAMPED_SIMILARITY = _clamped_similarity()
 _EUCLIDEAN, _SQEUCLIDEAN, _MANHATTAN = _euclidean(), _sqeuclidean(), _manhattan()
 _CHEBYSHEV, _LP = _chebyshev(), _lp()
+_WHOLE_LP: dict[float, Distance] = {
+    3: _whole_lp(3),
+    4: _whole_lp(4),
+    5: _whole_lp(5),
+    6: _whole_lp(6),
+    7: _whole_lp(7),
+    8: _whole_lp(8),
+}
 _CANBERRA, _BRAYCURTIS, _POINCARE = _canberra(), _braycurtis(), _poincare()
 
 
@@ -976,8 +987,7 @@ def lp(p: float, eps: float = 1e-6) -> Distance:
     special = {1.0: _MANHATTAN, 2.0: _EUCLIDEAN, math.inf: _CHEBYSHEV}.get(power)
     if special is not None:
         return _with(special, (_eps(eps),))
-    record = _whole_lp(int(power)) if power in (3, 4, 5, 6, 7, 8) else _LP
-    return _with(record, (power, _eps(eps)))
+    return _with(_WHOLE_LP.get(power, _LP), (power, _eps(eps)))
 
 
 def canberra() -> Distance:
