@@ -275,6 +275,7 @@ TRANSFORMS = {
 }
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @each_case
 def test_transforms_give_what_they_give_of_torch(case, transform):
@@ -283,6 +284,7 @@ def test_transforms_give_what_they_give_of_torch(case, transform):
     same(transform(case.ours, case), expected)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("name", ["cosine_embedding-mean", "distance-extras"])
 def test_a_linearised_loss_is_that_of_torch(name):
     """Which takes seconds in torch."""
@@ -306,6 +308,7 @@ def test_inputs_that_want_gradients_may_be_transformed_too(case):
     same(penalty(case.ours), penalty(case.theirs))
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("name", ["CosineEmbeddingLoss", "TripletMarginLoss"])
 def test_gradients_of_each_sample_go_through_functional_call(name):
     network = torch.nn.Linear(COLUMNS, 3, dtype=F64)
@@ -333,6 +336,7 @@ def test_gradients_of_each_sample_go_through_functional_call(name):
     same(ours, theirs)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("parametrised", ["vmap", "grad", "none"])
 def test_a_module_with_state_of_its_own_is_called_functionally(parametrised):
     """The loss as part of a module whose parameters are replaced."""
@@ -899,6 +903,7 @@ def test_exports_with_a_batch_of_any_size():
         same(program.module()(*xs), case.theirs(*xs))
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("mode", ["real", "fake", "symbolic"])
 @each_case
 def test_a_graph_of_operators_computes_and_remembers_nothing(case, mode):
@@ -1008,6 +1013,7 @@ def same_outside(given, expected):
     assert given.requires_grad == expected.requires_grad
 
 
+@pytest.mark.unsimulated
 @unreal
 def test_meta_tensors_have_shapes_and_dtypes(name):
     ours, theirs, xs = without_numbers(name)
@@ -1023,6 +1029,7 @@ def test_meta_tensors_have_shapes_and_dtypes(name):
             same_outside(one, other)
 
 
+@pytest.mark.unsimulated
 @unreal
 def test_fake_tensors_have_shapes_and_dtypes(name):
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -1138,6 +1145,7 @@ class Seen(torch.Tensor):
         return super().__torch_function__(func, types, args, kwargs or {})
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("name", ["cosine_embedding-mean", "triplet-mean", "hinge-mean"])
 def test_a_subclass_hears_of_the_call_that_torch_would_make(name):
     case = CASES[name]

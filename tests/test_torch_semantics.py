@@ -478,6 +478,7 @@ def test_hinge_inputs_and_targets_are_broadcast_as_in_torch(shape, target, reduc
     parity("hinge_embedding_loss", x, signs(*target), margin=0.5, reduction=reduction)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool, torch.complex64], ids=str)
 @by_reduction
 def test_hinge_inputs_that_are_no_floats_do_what_they_do_in_torch(dtype, reduction):
@@ -534,6 +535,7 @@ def test_edges_of_the_norms(dtype, triple, p):
         parity("pairwise_distance", x, y, p=p, keepdim=True, loose=True)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("triple", TRIPLES.values(), ids=TRIPLES)
 def test_edges_of_the_triplet_loss_with_a_distance(triple, swap):
@@ -800,6 +802,7 @@ MODULES = {
 by_call = pytest.mark.parametrize("name", CALLS)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize(
     "reduction", ["abc", None, "", "MEAN", "elementwise_mean", 1, b"mean", "batchmean", True]
 )
@@ -811,6 +814,7 @@ def test_reductions_that_do_not_exist_fail_with_torchs_text(name, reduction):
     same_outcome(ours, theirs, args, {})
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("reduce", [None, True, False])
 @pytest.mark.parametrize("size_average", [None, True, False])
 @pytest.mark.parametrize("name", [n for n in CALLS if "with_distance" not in n])
@@ -830,6 +834,7 @@ def test_the_old_names_of_reductions_work_with_torchs_warning(name, size_average
     same_outcome(ours, theirs, CALLS[name](), {})
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("name", [n for n in CALLS if "with_distance" not in n])
 def test_the_old_names_of_reductions_reduce_weighted_losses_too(name):
     args, weight = CALLS[name](), draw(5, seed=5).abs()
@@ -860,12 +865,14 @@ MARGINS = [
 ]
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("margin", MARGINS, ids=repr)
 @by_call
 def test_margins_of_any_kind_do_what_they_do_in_torch(name, margin):
     parity(name, *CALLS[name](), margin=margin)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("margin", [0, 0.0, -1.0])
 @pytest.mark.parametrize("name", ["TripletMarginLoss", "TripletMarginWithDistanceLoss"])
 def test_modules_of_triplets_refuse_margins_that_are_not_positive(name, margin):
@@ -877,6 +884,7 @@ def test_modules_of_triplets_refuse_margins_that_are_not_positive(name, margin):
     assert messages[0] == messages[1]
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize(
     "options", [{"p": "2"}, {"p": None}, {"eps": None}, {"eps": -1e-3}, {"p": NAN}]
 )
@@ -887,11 +895,13 @@ def test_norms_that_do_not_exist_do_what_they_do_in_torch(dtype, options):
     parity("pairwise_distance", a, p, **options)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("options", [{"dim": 1.0}, {"dim": None}, {"eps": None}, {"eps": -1.0}])
 def test_similarities_that_do_not_exist_do_what_they_do_in_torch(options):
     parity("cosine_similarity", *wants(draw(5, 4), draw(5, 4, seed=1)), **options)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("given", [None, 1, 1.5, [1.0, 2.0], np.ones(5)], ids=repr)
 @by_call
 def test_what_is_no_tensor_fails_as_in_torch(name, given):
@@ -1158,6 +1168,7 @@ def test_distances_by_name_and_record_are_those_of_the_library(distance, swap):
         np.testing.assert_allclose(one.numpy(), other, rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("distance", NAMED, ids=lambda d: d if isinstance(d, str) else d.name)
 def test_distances_by_name_and_record_have_derivatives_of_every_order_and_transforms(distance):
     f = functools.partial(
@@ -1186,6 +1197,7 @@ SINGULAR = {
 }
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("triple", SINGULAR.values(), ids=SINGULAR)
 @pytest.mark.parametrize("distance", distances.DISTANCES)
 def test_singular_points_are_the_same_where_torch_computes(distance, triple):
@@ -1286,6 +1298,7 @@ CALLABLES = {
 }
 
 
+@pytest.mark.unsimulated
 @pytest.mark.parametrize("swap", [False, True])
 @by_reduction
 @pytest.mark.parametrize("distance", CALLABLES.values(), ids=CALLABLES)
