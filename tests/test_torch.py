@@ -458,6 +458,8 @@ def test_arrays_and_tensors_do_not_mix():
 RECORDS = [
     *(make() for make in fastcos.distances.DISTANCES.values()),
     fastcos.distances.lp(3, 0.1),
+    fastcos.distances.lp(4, 0.1),
+    fastcos.distances.lp(2.5, 0.1),
     fastcos.distances.cosine(0.5),
 ]
 
