@@ -4,6 +4,8 @@ Streams, waiting, what is done once and what is left out, devices. Without a GPU
 the simulator, on tensors of the CPU that are taken for a GPU's (``devices.lent``).
 """
 
+import contextlib
+
 import devices
 import numpy as np
 import pytest
@@ -72,6 +74,19 @@ CALLS = {
 by_call = pytest.mark.parametrize("name", CALLS)
 
 
+@contextlib.contextmanager
+def no_waiting(monkeypatch):
+    """What would wait for a device is an error."""
+
+    def waits(*args, **kwargs):
+        raise AssertionError("a number of the device is waited for")
+
+    with monkeypatch.context() as patch:
+        for method in ("item", "tolist", "numpy", "cpu", "__float__", "__int__", "__bool__"):
+            patch.setattr(torch.Tensor, method, waits)
+        yield
+
+
 def grads_of(loss, upstream, wanted):
     return torch.autograd.grad(loss, wanted, torch.full_like(loss, upstream), retain_graph=True)
 
@@ -87,12 +102,7 @@ def test_nothing_waits_and_all_goes_to_the_current_stream(
     xs = leaves(count, 5, 9)
     weight = draw(5, seed=20).abs() if weighted else None
 
-    def waits(*args, **kwargs):
-        raise AssertionError("a number of the device is waited for")
-
-    with monkeypatch.context() as patch:
-        for method in ("item", "tolist", "numpy", "cpu", "__float__", "__int__", "__bool__"):
-            patch.setattr(torch.Tensor, method, waits)
+    with no_waiting(monkeypatch):
         loss = ours(*xs, reduction=reduction, weight=weight)
         for upstream in (1.0, 3.0):
             torch.autograd.grad(loss, xs, torch.full_like(loss, upstream), retain_graph=True)
@@ -105,12 +115,7 @@ def test_public_functions_wait_as_little(lent, monkeypatch, name):
     x, y = leaves(2, 5, 9)
     weight = draw(5, seed=20).abs().requires_grad_(name == "weight")
 
-    def waits(*args, **kwargs):
-        raise AssertionError("a number of the device is waited for")
-
-    with monkeypatch.context() as patch:
-        for method in ("item", "tolist", "numpy", "cpu", "__float__", "__int__", "__bool__"):
-            patch.setattr(torch.Tensor, method, waits)
+    with no_waiting(monkeypatch):
         for reduction in ("mean", "sum_by_nonzero_weights", "sum_over_batch_size", "none"):
             loss = fastcos.cosine_embedding_loss(x, y, LABELS, weight=weight, reduction=reduction)
             loss.sum().backward()
