@@ -93,7 +93,7 @@ def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
         RuntimeError: tensors on two devices.
     """
     arguments = (*problem.operands, problem.target, problem.weight, grad_output)
-    adapter = _adapter_of(frozenset(map(type, arguments)))
+    adapter = _adapter_of(*map(type, arguments))
     if adapter is not None and not adapter.records:
         return adapter
     names = (*problem.names, "target", problem.weight_name, "grad_output")
@@ -103,7 +103,7 @@ def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _adapter_of(kinds: frozenset[type]) -> Any:
+def _adapter_of(*kinds: type) -> Any:
     """The adapter module that takes arguments of these types, or None."""
     libraries = {_library(kind) for kind in kinds} - {None}
     library = libraries.pop() if libraries else "numpy"
@@ -199,83 +199,76 @@ def solve(
     """
     adapter = adapter or adapter_for(problem, grad_output)
     elsewhere = adapter.elsewhere(problem.operands)
-    if elsewhere is None:
-        return _solve(adapter, problem, wanted, grad_output, out, result, valued, kept)
-    with elsewhere:
-        return _solve(adapter, problem, wanted, grad_output, out, result, valued, kept)
-
-
-def _solve(
-    adapter: Any,
-    problem: Problem,
-    wanted: tuple[str, ...],
-    grad_output: Any,
-    out: tuple[Any, ...] | None,
-    result: Any,
-    valued: bool,
-    kept: tuple[Any, ...] | None,
-) -> tuple[Any, tuple[Any, ...]]:
+    if elsewhere is not None:
+        with elsewhere:
+            return solve(problem, wanted, grad_output, out, result, adapter, valued, kept)
     distance = problem.distance
     if distance is not None and not isinstance(distance, Distance):
         if wanted:
             raise _unknown_gradient(distance)
         problem, distance = _measured(problem), None
-    names, weight_name = problem.names, problem.weight_name
-    reduction = _plan.check_reduction(problem.reduction)
+    loss, names, weight_name = problem.loss, problem.names, problem.weight_name
+    reduction = problem.reduction
+    if type(reduction) is not str:
+        reduction = _plan.check_reduction(reduction)
     axis = _plan.check_axis(problem.axis)
-    functions = distance and distance.functions
-    counts = len(distance.parameters) if distance else 0, len(problem.parameters)
-    given = {} if out is None else _given(adapter, problem, wanted, grad_output, out)
-    wants = tuple([adapter.form(given[n]) if n in given else n in wanted for n in names])
-    if kept is not None:
+    functions, own = (distance.functions, distance.parameters) if distance else (None, ())
+    parameters, counts = own + problem.parameters, (len(own), len(problem.parameters))
+    given, buffers = _NONE_GIVEN, ()
+    if out is not None:
+        given = _given(adapter, problem, wanted, grad_output, out)
+        buffers = tuple([adapter.form(given[name]) for name in wanted])
+    elif kept is not None:
         # They look like new ones, which they were.
         given = dict(zip(wanted, kept, strict=True))
     if problem.weight is None:
-        target = adapter.direct(problem.target) if problem.loss.labelled else None
-        operands = tuple(map(adapter.direct, problem.operands))
+        forms = [*map(adapter.direct, problem.operands)]
+        target = adapter.direct(problem.target) if loss.labelled else None
         direct = _direct(
             adapter,
-            problem.loss,
+            loss,
             functions,
             names,
             axis,
             reduction,
             wanted,
-            operands,
+            tuple(forms),
             target,
-            wants,
+            buffers,
             counts,
         )
         if direct is not None:
             unless = kept is not None
-            return _go(adapter, direct, problem, grad_output, result, given, valued, unless)
+            return _go(
+                adapter, direct, problem, parameters, grad_output, result, given, valued, unless
+            )
+    _plan.check_reduction(reduction)
     arrays = [*map(adapter.asarray, names, problem.operands)]
     dtype = adapter.common_dtype(arrays)
     call = _prepared(
         adapter,
-        problem.loss,
+        loss,
         functions,
         dtype,
         names,
         tuple(map(adapter.form, arrays)),
         axis,
-        wants,
+        _wants(names, wanted, buffers),
         counts,
     )
     if kept is not None:
         kind = _float_kind(adapter, adapter.form(grad_output), dtype)
         call = _unless_one(call, adapter.address(grad_output), kind)
-    shape, where = call.shape, call.where
+    shape = call.shape
     target = _labels(adapter, problem, call)
     weight = upstream = 1.0
     if problem.weight is not None:
         weight = _per_sample(adapter, weight_name, problem.weight, shape, call.device)
     if grad_output is not None:
-        each = shape if reduction == "none" else ()
-        upstream = _per_sample(adapter, "grad_output", grad_output, each, call.device)
+        samples = shape if reduction == "none" else ()
+        upstream = _per_sample(adapter, "grad_output", grad_output, samples, call.device)
     denominator = _denominator(adapter, reduction, weight, call.samples)
-    buffer = functools.partial(_buffer, adapter, given, call.axis)
-    grads = [*map(buffer, names, arrays, call.grads)]
+    grads = _buffers(adapter, given, call, names, arrays)
     slopes = None
     if weight_name in wanted:
         # The losses are wanted without their weights: the weights go into the slopes instead.
@@ -290,11 +283,10 @@ def _solve(
     in_slopes = weight * scale if weight_name in wanted else None
     numbers = target, weight, scale, in_slopes
     like, none = arrays[0], reduction == "none"
-    if in_slopes is None:
-        losses = where.losses(adapter, shape, dtype, result or dtype, none, like)
-    else:
-        losses = adapter.scratch(shape, like)
-    total = _run(adapter, problem, call, dtype, arrays, numbers, grads, losses)
+    each: Any = (result or dtype) if none else None
+    if in_slopes is not None:
+        each = "float64"
+    total, losses = _run(adapter, call, parameters, dtype, arrays, numbers, grads, each)
     weighted, mean = losses, None
     if in_slopes is not None:
         losses = adapter.wrap(losses)
@@ -307,7 +299,7 @@ def _solve(
     if valued and none:
         value = adapter.values(weighted, result or dtype)
     elif valued and mean is None:
-        value = where.value(adapter, total, denominator, result or dtype, like, call.device)
+        value = call.where.value(adapter, total, denominator, result or dtype, like, call.device)
     elif valued:
         value = adapter.scalar(mean, result or dtype, like)
     if not given and wanted == names:
@@ -322,22 +314,41 @@ def _solve(
     return value, found if given else tuple([g if g.ndim else g[()] for g in found])
 
 
+_NONE_GIVEN: dict[str, Any] = {}
+
+
+def _wants(
+    names: tuple[str, ...], wanted: tuple[str, ...], buffers: tuple[_plan.Form, ...]
+) -> tuple[_plan.Form | bool, ...]:
+    """Per operand the form of the buffer for its gradient, or whether one is wanted."""
+    given = dict(zip(wanted, buffers, strict=True)) if buffers else {}
+    return tuple([given.get(name, name in wanted) for name in names])
+
+
 class _Direct(NamedTuple):
     """A call whose arrays are read and written where they lie, in one pass.
 
     Args:
         call: The call.
+        run: Its pass.
+        kernel: What runs.
         dtype: What is computed in.
-        step: From one label to the next: 0 where there is one for all.
-        kind: How the labels are written.
+        each: Whether the loss of each sample is wanted.
+        graded: Whether a gradient is.
+        labels: From one label to the next, 0 where there is one for all, and how they are written.
         denominator: What the sum of the losses is divided by.
+        nowhere: In place of the addresses of gradients that are not wanted.
     """
 
     call: _Call
+    run: _plan.Pass
+    kernel: Any
     dtype: Any
-    step: int
-    kind: int
+    each: bool
+    graded: bool
+    labels: tuple[int, int]
     denominator: float
+    nowhere: tuple[int, ...]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -351,7 +362,7 @@ def _direct(
     wanted: tuple[str, ...],
     operands: tuple[_plan.Form | None, ...],
     target: _plan.Form | None,
-    grads: tuple[_plan.Form | bool, ...],
+    buffers: tuple[_plan.Form, ...],
     counts: tuple[int, int],
 ) -> _Direct | None:
     """The direct call for arrays of these forms, or None where there is more to do.
@@ -359,8 +370,9 @@ def _direct(
     Most calls are direct, and look exactly like the last one but for the numbers.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, an unknown reduction.
     """
+    _plan.check_reduction(reduction)
     if wanted != tuple(name for name in names if name in wanted):
         return None
     forms = [form for form in operands if form and adapter.float_name(form.dtype)]
@@ -368,7 +380,8 @@ def _direct(
     if len(forms) < len(operands) or (loss.labelled and kind is None):
         return None
     dtype = adapter.common_dtype(forms)
-    call = _prepared(adapter, loss, distance, dtype, names, tuple(forms), axis, grads, counts)
+    wants = _wants(names, wanted, buffers)
+    call = _prepared(adapter, loss, distance, dtype, names, tuple(forms), axis, wants, counts)
     if len(call.passes) != 1 or ADD in call.passes[0].modes:
         return None
     if not all(call.in_place) or not all(call.grads_in_place):
@@ -379,14 +392,24 @@ def _direct(
         fits = target.shape in ((), call.shape) and _plan.is_packed(target)
         if not target.aligned or not fits or target.device != call.device:
             return None
-    denominator = _denominator(adapter, reduction, 1.0, call.samples)
-    return _Direct(call, dtype, step, DOUBLES if kind is None else kind, denominator)
+    return _Direct(
+        call,
+        call.passes[0],
+        call.kernels[0],
+        dtype,
+        reduction == "none",
+        any(wants),
+        (step, DOUBLES if kind is None else kind),
+        _denominator(adapter, reduction, 1.0, call.samples),
+        (0,) * len(names),
+    )
 
 
 def _go(
     adapter: Any,
     direct: _Direct,
     problem: Problem,
+    parameters: tuple[float, ...],
     grad_output: Any,
     result: Any,
     given: dict[str, Any],
@@ -394,41 +417,42 @@ def _go(
     unless: bool,
 ) -> tuple[Any, tuple[Any, ...]]:
     """What :func:`solve` gives, for a direct call, ``unless`` the upstream gradient is 1."""
-    call, dtype, step, kind, denominator = direct
-    address, operands, target, where = adapter.address, problem.operands, problem.target, call.where
-    none, on_device = problem.reduction == "none", call.device >= 0
+    call, run, kernel, dtype, each, graded, (step, kind), denominator, nowhere = direct
+    operands, target = problem.operands, problem.target
+    address, device = adapter.address, call.device
     labels, checked = _NO_LABELS, True
     if problem.loss.labelled:
         labels = address(target), step, kind, 1.0
-        checked = not _to_be_checked(problem, kind, call.device)
-        if not checked and (given or on_device):
+        checked = not _to_be_checked(problem.validate, kind, device)
+        if not checked and (given or device >= 0):
             # What the caller gave is left as it was by a call that fails.
             _check_labels(adapter, target, target, kind)
             checked = True
     scale, kept = (0, 0, DOUBLES, 1 / denominator), None
     if grad_output is not None:
-        each = call.shape if none else ()
-        scale, kept = _upstream(adapter, grad_output, each, denominator, dtype, call.device)
+        samples = call.shape if each else ()
+        scale, kept = _upstream(adapter, grad_output, samples, denominator, dtype, device)
         if unless and kept is None:
-            call = _unless_one(call, scale[0], scale[2])
-    grads = [
-        _buffer(adapter, given, call.axis, *each)
-        for each in zip(problem.names, operands, call.grads, strict=True)
-    ]
-    losses = where.losses(adapter, call.shape, dtype, result or dtype, none, operands[0])
-    total = where.total(
+            kernel = kernel._replace(unless=(scale[0], scale[2]))
+    grads: list[Any] = []
+    if graded:
+        grads = _buffers(adapter, given, call, problem.names, operands)
+    result = result or dtype
+    total, losses = call.where.total(
         adapter,
-        call.kernels[0],
-        call.passes[0],
-        losses,
+        kernel,
+        run,
+        dtype,
+        result if each else None,
+        call.shape,
         call.samples,
-        [address(x) for x in operands],
-        [0 if g is None else address(g) for g in grads],
-        _NO_SUMS[: len(operands)],
+        [*map(address, operands)],
+        [0 if g is None else address(g) for g in grads] or nowhere,
+        nowhere,
         labels,
         _ONE,
         scale,
-        _parameters(problem),
+        parameters,
         operands[0],
     )
     del kept
@@ -436,11 +460,10 @@ def _go(
     if not checked and math.isnan(total):
         _check_labels(adapter, target, target, kind)
     value = None
-    if valued and none:
-        value = adapter.values(losses, result or dtype)
+    if valued and each:
+        value = adapter.values(losses, result)
     elif valued:
-        like = operands[0]
-        value = where.value(adapter, total, denominator, result or dtype, like, call.device)
+        value = call.where.value(adapter, total, denominator, result, operands[0], device)
     return value, tuple([g if g.ndim or given else g[()] for g in grads if g is not None])
 
 
@@ -634,15 +657,14 @@ def _labels(adapter: Any, problem: Problem, call: _Call) -> tuple[Any, int]:
     _plan.check_per_sample("target", tuple(given.shape), call.shape)
     _check_place(adapter, "target", given, call.device)
     labels, kind = adapter.labels(given)
-    if _to_be_checked(problem, kind, call.device):
+    if _to_be_checked(problem.validate, kind, call.device):
         _check_labels(adapter, given, labels, kind)
     return labels, kind
 
 
-def _to_be_checked(problem: Problem, kind: int, device: int) -> bool:
+def _to_be_checked(validate: bool | None, kind: int, device: int) -> bool:
     """Whether labels have to be looked at: on a GPU that means to wait for it."""
-    asked = problem.validate or (problem.validate is None and device < 0)
-    return kind != BOOLS and asked
+    return kind != BOOLS and (device < 0 if validate is None else validate)
 
 
 def _check_labels(adapter: Any, given: Any, labels: Any, kind: int) -> None:
@@ -708,32 +730,32 @@ def _over(adapter: Any, numerator: Any, denominator: Any) -> Any:
     return adapter.quotient(numerator, denominator)
 
 
-def _parameters(problem: Problem) -> tuple[float, ...]:
-    distance = problem.distance
-    own = distance.parameters if isinstance(distance, Distance) else ()
-    return (*own, *problem.parameters)
-
-
-def _buffer(
-    adapter: Any, given: dict[str, Any], axis: int, name: str, array: Any, dtype: Any
-) -> Any:
-    """Where the gradient of an array goes: the caller's buffer, or a new one; None for nowhere."""
-    if dtype is None or name in given:
-        return given.get(name)
-    return adapter.empty_like(array, axis, dtype)
+def _buffers(
+    adapter: Any,
+    given: dict[str, Any],
+    call: _Call,
+    names: tuple[str, ...],
+    arrays: Sequence[Any],
+) -> list[Any]:
+    """Where the gradients go: the caller's buffers, or new ones; None for nowhere."""
+    new, axis = adapter.empty_like, call.axis
+    return [
+        given.get(name) if dtype is None or name in given else new(array, axis, dtype)
+        for name, array, dtype in zip(names, arrays, call.grads, strict=True)
+    ]
 
 
 def _run(
     adapter: Any,
-    problem: Problem,
     call: _Call,
+    parameters: tuple[float, ...],
     dtype: Any,
     arrays: list[Any],
     numbers: tuple[tuple[Any, int], Any, Any, Any],
     wanted: list[Any],
-    losses: Any,
-) -> Any:
-    """Runs the passes: the weighted loss of each sample, their sum, and the gradients.
+    each: Any,
+) -> tuple[Any, Any]:
+    """Runs the passes: the sum of the weighted losses, each of them, and the gradients.
 
     The numbers of the samples are the labels and how they are written, the weight, the scale, and
     either None or what the slopes are multiplied by where the losses are wanted without weights.
@@ -742,7 +764,7 @@ def _run(
         for buffer in wanted:
             if buffer is not None:
                 buffer[...] = 0
-        return 0.0
+        return 0.0, adapter.scratch(call.shape, arrays[0])
 
     rows, views, grads = arrays, wanted, wanted
     if not all(call.in_place):
@@ -767,7 +789,7 @@ def _run(
     address = adapter.address
     row_addresses = tuple(map(address, rows))
     grad_addresses = tuple([0 if g is None else address(g) for g in grads])
-    total = None
+    found: tuple[Any, Any] | None = None
     for run, kernel in zip(call.passes, call.kernels, strict=True):
         added, sums = [], _NO_SUMS[: len(arrays)]
         if ADD in run.modes:
@@ -776,11 +798,13 @@ def _run(
                 for mode in run.modes
             ]
             sums = tuple([0 if s is None else address(s) for s in added])
-        total = call.where.total(
+        now = call.where.total(
             adapter,
             kernel,
             run,
-            losses,
+            dtype,
+            None if found else each,
+            call.shape,
             call.samples,
             row_addresses,
             grad_addresses,
@@ -788,9 +812,10 @@ def _run(
             label_numbers,
             weight_numbers,
             scale_numbers,
-            _parameters(problem),
+            parameters,
             arrays[0],
         )
+        found = found or now
         for grad, part in zip(grads, added, strict=False):
             if part is not None:
                 by_row = part.reshape(run.outer, run.segments, call.features).sum(axis=1)
@@ -799,7 +824,8 @@ def _run(
         for view, grad in zip(views, grads, strict=True):
             if grad is not view:
                 view[...] = grad
-    return total
+    assert found
+    return found
 
 
 _ONE = (0, 0, DOUBLES, 1.0)

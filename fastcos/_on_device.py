@@ -63,21 +63,13 @@ def kernel(
     return Launch(found, blocks, layout.shift, geometry)
 
 
-def losses(
-    adapter: Any, shape: tuple[int, ...], dtype: Any, result: Any, each: bool, like: Any
-) -> Any:
-    """Memory for the loss of each sample, or None where ``each`` is not wanted."""
-    if not each:
-        return None
-    # What is to be another dtype in the end is not rounded to the one that is computed in before.
-    return adapter.new(shape, dtype, like) if result == dtype else adapter.scratch(shape, like)
-
-
 def total(
     adapter: Any,
     kernel: Launch,
     run: _plan.Pass,
-    losses: Any,
+    dtype: Any,
+    each: Any,
+    shape: tuple[int, ...],
     samples: int,
     rows: Sequence[int],
     grads: Sequence[int],
@@ -87,9 +79,18 @@ def total(
     scale: _plan.Number,
     parameters: Sequence[float],
     like: Any,
-) -> Any:
-    """Launches a kernel over a pass, everything by address; the sums of the blocks."""
+) -> tuple[Any, Any]:
+    """Launches a kernel over a pass, everything by address.
+
+    Returns:
+        The sums of the blocks, and the loss of each sample; None where ``each`` is None.
+    """
     partial = adapter.scratch((kernel.blocks,), like)
+    losses = None
+    if each is not None:
+        # What is to be another dtype in the end is not rounded to the one computed in before.
+        same = each == dtype
+        losses = adapter.new(shape, dtype, like) if same else adapter.scratch(shape, like)
     integers = (
         0 if losses is None else adapter.address(losses),
         int(losses is not None and adapter.float_name(losses.dtype) == "float64"),
@@ -111,7 +112,7 @@ def total(
     )
     floats = labels[3], weight[3], scale[3], *parameters
     kernel.kernel(adapter.stream(), kernel.blocks, integers, floats)
-    return partial
+    return partial, losses
 
 
 def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any, device: int) -> Any:

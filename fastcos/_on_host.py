@@ -7,13 +7,35 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.losses import Loss
+
+
+class Run(NamedTuple):
+    """What there is to be run for a pass.
+
+    Args:
+        kernel: The address of the kernel.
+        words: How many numbers its arguments are.
+        pack: What puts them into a block of memory.
+        order: Those that say in which order samples are visited.
+        modes: What becomes of each gradient.
+        tasks: How many.
+        parallel: Whether threads share them.
+    """
+
+    kernel: int
+    words: int
+    pack: Callable[..., None]
+    order: tuple[int, ...]
+    modes: tuple[int, ...]
+    tasks: int
+    parallel: bool
 
 
 def kernel(
@@ -24,29 +46,27 @@ def kernel(
     dtype: str,
     run: _plan.Pass,
     device: int,
-) -> tuple[int, Callable[..., bytes]]:
-    """The address of what does a pass, and what lays out its arguments."""
+) -> Run:
+    """What does a pass."""
     from fastcos.kernels import cpu
 
     if distance is None:
         compiled = cpu.pointwise(loss, counts, dtype)
     else:
         compiled = (cpu.pair if operands == 2 else cpu.triplet)(loss, distance, counts, dtype)
-    return compiled.address, cpu.packer(operands, sum(counts))
-
-
-def losses(
-    adapter: Any, shape: tuple[int, ...], dtype: Any, result: Any, each: bool, like: Any
-) -> Any:
-    """Memory for the loss of each sample, whether or not ``each`` is wanted."""
-    return adapter.scratch(shape, like)
+    words, pack = cpu.packer(operands, sum(counts))
+    columns = run.geometry.shape[1]
+    order = run.inner, run.segments, run.features, run.address, columns
+    return Run(compiled.address, words, pack, order, run.modes, run.tasks, run.parallel)
 
 
 def total(
     adapter: Any,
-    kernel: Any,
+    kernel: Run,
     run: _plan.Pass,
-    losses: Any,
+    dtype: Any,
+    each: Any,
+    shape: tuple[int, ...],
     samples: int,
     rows: Sequence[int],
     grads: Sequence[int],
@@ -56,33 +76,45 @@ def total(
     scale: _plan.Number,
     parameters: Sequence[float],
     like: Any,
-) -> float:
-    """Runs a kernel over a pass, everything by address; the sum of the losses."""
-    function, pack = kernel
-    address = adapter.address(losses)
-    packed = pack(
-        address,
-        run.inner,
-        run.segments,
-        run.features,
-        run.address,
-        run.geometry.shape[1],
-        *labels[:3],
-        *weight[:3],
-        *scale[:3],
+) -> tuple[float, Any]:
+    """Runs a kernel over a pass, everything by address.
+
+    Returns:
+        The sum of the losses, and in float64 each of them; None where ``each``, the dtype that
+        they are wanted in, is None.
+    """
+    function, words, pack, order, modes, tasks, parallel = kernel
+    labels_at, step_of_labels, kind_of_labels, label = labels
+    weight_at, step_of_weight, kind_of_weight, factor = weight
+    scale_at, step_of_scale, kind_of_scale, over = scale
+    # The arguments of the kernel, and behind them the losses: one piece of memory for both.
+    block = np.empty(words + samples)
+    pack(
+        block,
+        0,
+        0,
+        *order,
+        labels_at,
+        step_of_labels,
+        kind_of_labels,
+        weight_at,
+        step_of_weight,
+        kind_of_weight,
+        scale_at,
+        step_of_scale,
+        kind_of_scale,
         *rows,
         *grads,
         *sums,
-        *run.modes,
-        labels[3],
-        weight[3],
-        scale[3],
+        *modes,
+        label,
+        factor,
+        over,
         *parameters,
     )
-    arguments = function, np.frombuffer(packed, np.int64), run.tasks, address, samples
-    if run.parallel:
-        return _launch()(arguments, adapter.THREADS)
-    return _serial()(*arguments)
+    arguments = function, block, tasks, samples
+    total = _launch()(arguments, adapter.THREADS) if parallel else _serial()(*arguments)
+    return total, None if each is None else block[words:].reshape(shape)
 
 
 def value(

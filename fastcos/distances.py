@@ -773,8 +773,8 @@ _CANBERRA, _BRAYCURTIS, _POINCARE = _canberra(), _braycurtis(), _poincare()
 
 
 def _with(distance: Distance, parameters: tuple[float, ...]) -> Distance:
-    # Half the time of _replace, which is part of every call.
-    return Distance(*distance[:-1], parameters)
+    # What _replace does, in a third of the time: this is part of every call.
+    return tuple.__new__(Distance, (*distance[:-1], parameters))
 
 
 def _number(name: str, value: Any) -> float:

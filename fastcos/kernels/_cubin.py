@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastcos.kernels._cache import digest, source_digest, stored
-from fastcos.kernels.cpu import _is_ours, _name
+from fastcos.kernels._functions import is_ours, name_of
 
 Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
 
@@ -136,9 +136,9 @@ def kept(
         return name.encode() + b"\0" + link(text, capability)[0]
 
     content = binary
-    if all(_is_ours(function) for function in _functions(arguments)):
+    if all(is_ours(function) for function in _functions(arguments)):
         # A user's function may be redefined under its old name, which the key would not see.
-        parts = _name(make), _name(arguments), repr((signature, layout, capability))
+        parts = name_of(make), name_of(arguments), repr((signature, layout, capability))
         key = digest(_sources(), _versions(), *parts)
         content = functools.partial(stored, make, f"fastcos-{key}.cubin", binary)
     name, _, code = content().partition(b"\0")
@@ -221,7 +221,13 @@ def _functions(part: Any) -> Iterator[Any]:
 @functools.cache
 def _sources() -> str:
     return source_digest(
-        "distances", "losses", "kernels", "kernels._gpu", "kernels._narrow", "kernels.cuda"
+        "distances",
+        "losses",
+        "kernels",
+        "kernels._functions",
+        "kernels._gpu",
+        "kernels._narrow",
+        "kernels.cuda",
     )
 
 

@@ -7,25 +7,56 @@ NumPy has no bfloat16 and Numba no float16 on the CPU; as words both need neithe
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import binding as llvm
 from llvmlite import ir
-from numba import carray, config, types
+from numba import config, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import lower_builtin, type_callable
+from numba.np import arrayobj
+
+from fastcos.kernels._functions import jitable
 
 
-@intrinsic
-def _half_to_float(typingctx: Any, word: Any) -> Any:
+def _emitted(define: Callable[..., Any]) -> Any:
+    """A function of kernels whose instructions are put where it is called.
+
+    It is defined as for Numba's ``@intrinsic``, ``(*types) -> (signature, codegen)``, and differs
+    from that in what the disk cache sees in a closure: a function of a module, known by its name,
+    and not an object with a new identity in each process. A function around an intrinsic would do
+    too, and takes 40 ms to compile for each type of argument: of these there are forty in a kernel.
+    """
+
+    @functools.wraps(define)
+    def typed(*kinds: Any) -> Any:
+        found = define(*kinds)
+        return found and found[0]
+
+    type_callable(define)(lambda context: typed)
+
+    @lower_builtin(define, types.VarArg(types.Any))
+    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return define(*signature.args)[1](context, builder, signature, args)
+
+    return define
+
+
+_LONG = ir.IntType(64)
+
+
+@_emitted
+def _decode_half(word: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
 
     return types.float32(types.uint16), codegen
 
 
-@intrinsic
-def _float_to_half(typingctx: Any, value: Any) -> Any:
+@_emitted
+def _encode_half(value: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
 
@@ -33,8 +64,8 @@ def _float_to_half(typingctx: Any, value: Any) -> Any:
 
 
 # In 32 bits throughout: Numba's own arithmetic would widen to 64, for half as many lanes.
-@intrinsic
-def _bfloat_to_float(typingctx: Any, word: Any) -> Any:
+@_emitted
+def _decode_bfloat(word: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bits = ir.IntType(32)
         return builder.bitcast(builder.shl(builder.zext(args[0], bits), bits(16)), ir.FloatType())
@@ -42,8 +73,8 @@ def _bfloat_to_float(typingctx: Any, word: Any) -> Any:
     return types.float32(types.uint16), codegen
 
 
-@intrinsic
-def _float_to_bfloat(typingctx: Any, value: Any) -> Any:
+@_emitted
+def _encode_bfloat(value: Any) -> Any:
     # To nearest, ties to even; a NaN keeps its quiet bit, which the carry could clear.
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         word = ir.IntType(32)
@@ -58,8 +89,9 @@ def _float_to_bfloat(typingctx: Any, value: Any) -> Any:
     return types.uint16(types.float32), codegen
 
 
-@intrinsic
-def _bfloat_pair(typingctx: Any, address: Any, k: Any) -> Any:
+@_emitted
+def _two_bfloats(address: Any, k: Any) -> Any:
+    """Two numbers at a time: no word has to change its place among the others."""
     kind = types.UniTuple(types.float32, 2)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -74,137 +106,94 @@ def _bfloat_pair(typingctx: Any, address: Any, k: Any) -> Any:
     return kind(types.int64, types.int64), codegen
 
 
-@register_jitable(forceinline=True)
-def _two_bfloats(address: Any, k: Any) -> Any:
-    """Two numbers at a time: no word has to change its place among the others."""
-    return _bfloat_pair(address, k)
-
-
-@register_jitable(forceinline=True)
+@_emitted
 def _plain(value: Any) -> Any:
-    return value
+    return value(value), lambda context, builder, signature, args: args[0]
 
 
-@register_jitable(forceinline=True)
-def _decode_half(word: Any) -> Any:
-    return _half_to_float(word)
+def _array_at(word: Any, address: Any, *shape: Any) -> Any:
+    """What emits an array of words at an address."""
+    kind = types.Array(word, len(shape), "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, (place, *lengths) = arrayobj.make_array(kind)(context, builder), args
+        size = context.get_constant(types.intp, word.bitwidth // 8)
+        strides = [size]
+        for length in lengths[:0:-1]:
+            strides.insert(0, builder.mul(length, strides[0]))
+        pointer = context.get_data_type(word).as_pointer()
+        arrayobj.populate_array(
+            array, builder.inttoptr(place, pointer), lengths, strides, size, meminfo=None
+        )
+        return array._getvalue()
+
+    return kind(types.int64, *[types.int64] * len(shape)), codegen
 
 
-@register_jitable(forceinline=True)
-def _encode_half(value: Any) -> Any:
-    return _float_to_half(types.float32(value))
-
-
-@register_jitable(forceinline=True)
-def _decode_bfloat(word: Any) -> Any:
-    return _bfloat_to_float(word)
-
-
-@register_jitable(forceinline=True)
-def _encode_bfloat(value: Any) -> Any:
-    return _float_to_bfloat(types.float32(value))
-
-
-def _pointer_to(word: Any) -> Any:
-    @intrinsic
-    def pointer(typingctx: Any, address: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-        return types.CPointer(word)(types.intp), codegen
-
-    return pointer
-
-
-_words, _floats, _doubles = (_pointer_to(t) for t in (types.uint16, types.float32, types.float64))
-_longs, _bytes = _pointer_to(types.int64), _pointer_to(types.int8)
-
-
-@register_jitable(forceinline=True)
+@_emitted
 def words(address: Any, length: Any) -> Any:
     """The 16-bit words at an address."""
-    return carray(_words(address), (length,))
+    return _array_at(types.uint16, address, length)
 
 
-@register_jitable(forceinline=True)
+@_emitted
 def floats(address: Any, length: Any) -> Any:
     """The float32 numbers at an address."""
-    return carray(_floats(address), (length,))
+    return _array_at(types.float32, address, length)
 
 
-@register_jitable(forceinline=True)
+@_emitted
 def doubles(address: Any, length: Any) -> Any:
     """The float64 numbers at an address."""
-    return carray(_doubles(address), (length,))
+    return _array_at(types.float64, address, length)
 
 
-@register_jitable(forceinline=True)
+@_emitted
 def longs(address: Any, length: Any) -> Any:
     """The int64 numbers at an address."""
-    return carray(_longs(address), (length,))
+    return _array_at(types.int64, address, length)
 
 
-@register_jitable(forceinline=True)
+@_emitted
 def long_table(address: Any, rows: Any, columns: Any) -> Any:
     """The int64 numbers of a table at an address, one row after another."""
-    return carray(_longs(address), (rows, columns))
+    return _array_at(types.int64, address, rows, columns)
 
 
-@register_jitable(forceinline=True)
+@_emitted
 def int8s(address: Any, length: Any) -> Any:
     """The int8 numbers at an address."""
-    return carray(_bytes(address), (length,))
+    return _array_at(types.int8, address, length)
 
 
-def _tuple_of(number: Any) -> Any:
-    @intrinsic(prefer_literal=True)
-    def load(typingctx: Any, address: Any, count: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            pointer = builder.inttoptr(args[0], context.get_value_type(number).as_pointer())
-            at = [ir.IntType(64)(i) for i in range(count.literal_value)]
-            numbers = [builder.load(builder.gep(pointer, [i])) for i in at]
-            return context.make_tuple(builder, signature.return_type, numbers)
-
-        if isinstance(count, types.IntegerLiteral):
-            return types.UniTuple(number, count.literal_value)(address, count), codegen
+def _tuple_at(number: Any, address: Any, count: Any) -> Any:
+    """What emits a tuple of numbers at an address, where the count is a constant."""
+    if not isinstance(count, types.IntegerLiteral):
         return None
+    kind = types.UniTuple(number, count.literal_value)
 
-    return load
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], context.get_value_type(number).as_pointer())
+        places = [builder.gep(pointer, [_LONG(i)]) for i in range(len(kind))]
+        return context.make_tuple(builder, kind, [builder.load(place) for place in places])
+
+    return kind(types.int64, count), codegen
 
 
-_long_tuple, _double_tuple = _tuple_of(types.int64), _tuple_of(types.float64)
-
-
+@_emitted
 def long_tuple(address: Any, count: Any) -> Any:
     """The int64 numbers at an address as a tuple; the count is a constant of the caller."""
-    raise NotImplementedError
+    return _tuple_at(types.int64, address, count)
 
 
+@_emitted
 def double_tuple(address: Any, count: Any) -> Any:
     """The float64 numbers at an address as a tuple; the count is a constant of the caller."""
-    raise NotImplementedError
+    return _tuple_at(types.float64, address, count)
 
 
-# Overloads, for only they see the constant, and because an intrinsic in a closure would change the
-# key of the disk cache in every process.
-@overload(long_tuple, prefer_literal=True, strict=False)
-def _long_tuple_at(address: Any, count: Any) -> Any:
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    length = count.literal_value
-    return lambda address, count: _long_tuple(address, length)
-
-
-@overload(double_tuple, prefer_literal=True, strict=False)
-def _double_tuple_at(address: Any, count: Any) -> Any:
-    if not isinstance(count, types.IntegerLiteral):
-        return None
-    length = count.literal_value
-    return lambda address, count: _double_tuple(address, length)
-
-
-@intrinsic
-def _prefetch(typingctx: Any, address: Any) -> Any:
+@_emitted
+def _prefetch(address: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
@@ -213,70 +202,56 @@ def _prefetch(typingctx: Any, address: Any) -> Any:
         builder.call(function, [builder.inttoptr(args[0], pointer), word(0), word(3), word(1)])
         return context.get_dummy_value()
 
-    return types.void(types.intp), codegen
+    return types.void(types.int64), codegen
 
 
-@register_jitable(forceinline=True)
+@jitable()
 def prefetch(address: Any, size: Any) -> None:
     """Asks for the cache lines of ``size`` bytes; harmless where there is no such memory."""
     for offset in range(0, size, 64):
         _prefetch(address + offset)
 
 
-@intrinsic
-def _room(typingctx: Any, value: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = cgutils.alloca_once(builder, context.get_data_type(signature.args[0]))
-        # By way of an assembler that does nothing: a compiler that knew this memory would undo it.
-        word = ir.IntType(64)
-        kind = ir.FunctionType(word, [word])
-        return builder.asm(kind, "", "=r,0", [builder.ptrtoint(place, word)], True)
-
-    return types.int64(value), codegen
-
-
-@intrinsic
-def _put(typingctx: Any, address: Any, value: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = signature.args[1]
-        place = builder.inttoptr(args[0], context.get_data_type(kind).as_pointer())
-        context.pack_value(builder, kind, args[1], place)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, value), codegen
-
-
-@intrinsic
-def _take(typingctx: Any, address: Any, like: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = signature.return_type
-        place = builder.inttoptr(args[0], context.get_data_type(kind).as_pointer())
-        return context.unpack_value(builder, kind, place)
-
-    return like(types.int64, like), codegen
-
-
-# Inlined as Python: the memory is the stack's, and goes when the function that asked for it ends.
-@register_jitable(inline="always")
+# The memory of this and of lanes() is the stack's, and goes when the function that asked for it
+# ends.
+@_emitted
 def room(like: Any) -> Any:
     """The address of memory for a value like this one.
 
     For what is kept from one turn of a loop to the next and seldom looked at. In variables it would
     be moved about in every turn.
     """
-    return _room(like)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = cgutils.alloca_once(builder, context.get_data_type(like))
+        # By way of an assembler that does nothing: a compiler that knew this memory would undo it.
+        kind = ir.FunctionType(_LONG, [_LONG])
+        return builder.asm(kind, "", "=r,0", [builder.ptrtoint(place, _LONG)], True)
+
+    return types.int64(like), codegen
 
 
-@register_jitable(forceinline=True)
-def put(address: Any, value: Any) -> None:
+@_emitted
+def put(address: Any, value: Any) -> Any:
     """Keeps a value at an address."""
-    _put(address, value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], context.get_data_type(value).as_pointer())
+        context.pack_value(builder, value, args[1], place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), codegen
 
 
-@register_jitable(forceinline=True)
+@_emitted
 def take(address: Any, like: Any) -> Any:
     """The value kept at an address, of the type of ``like``."""
-    return _take(address, like)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], context.get_data_type(like).as_pointer())
+        return context.unpack_value(builder, like, place)
+
+    return like(types.int64, like), codegen
 
 
 #: How many states lie side by side. A loop over fewer is unrolled before it could be vectorised.
@@ -286,21 +261,25 @@ LANES = 32
 def _in_lane(builder: Any, address: Any, lane: Any, number: int) -> Any:
     """Where a number of the state of a lane is: beside the same number of the other lanes."""
     place = builder.inttoptr(address, ir.DoubleType().as_pointer())
-    return builder.gep(place, [builder.add(lane, ir.IntType(64)(number * LANES))])
+    return builder.gep(place, [builder.add(lane, _LONG(number * LANES))])
 
 
-@intrinsic
-def _lanes(typingctx: Any, like: Any) -> Any:
+@_emitted
+def lanes(like: Any) -> Any:
+    """The address of memory for as many states like this one."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = cgutils.alloca_once(builder, ir.ArrayType(ir.DoubleType(), len(like) * LANES))
         place.align = 64
-        return builder.ptrtoint(place, ir.IntType(64))
+        return builder.ptrtoint(place, _LONG)
 
     return types.int64(like), codegen
 
 
-@intrinsic
-def _put_lane(typingctx: Any, address: Any, lane: Any, state: Any) -> Any:
+@_emitted
+def put_lane(address: Any, lane: Any, state: Any) -> Any:
+    """Keeps the state of a lane."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         for i, kind in enumerate(state):
             value = builder.extract_value(args[2], i)
@@ -311,8 +290,9 @@ def _put_lane(typingctx: Any, address: Any, lane: Any, state: Any) -> Any:
     return types.void(types.int64, types.int64, state), codegen
 
 
-@intrinsic
-def _take_lane(typingctx: Any, address: Any, lane: Any, like: Any) -> Any:
+@_emitted
+def take_lane(address: Any, lane: Any, like: Any) -> Any:
+    """The state of a lane, of as many numbers as ``like``."""
     kind = types.UniTuple(types.float64, len(like))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -322,65 +302,34 @@ def _take_lane(typingctx: Any, address: Any, lane: Any, like: Any) -> Any:
     return kind(types.int64, types.int64, like), codegen
 
 
-# As room().
-@register_jitable(inline="always")
-def lanes(like: Any) -> Any:
-    """The address of memory for as many states like this one."""
-    return _lanes(like)
-
-
-@register_jitable(forceinline=True)
-def put_lane(address: Any, lane: Any, state: Any) -> None:
-    """Keeps the state of a lane."""
-    _put_lane(address, lane, state)
-
-
-@register_jitable(forceinline=True)
-def take_lane(address: Any, lane: Any, like: Any) -> Any:
-    """The state of a lane, of as many numbers as ``like``."""
-    return _take_lane(address, lane, like)
-
-
-@intrinsic
-def _wide(typingctx: Any, state: Any) -> Any:
+@_emitted
+def wide(state: Any) -> Any:
+    """The numbers of a tuple as float64, integers among them."""
     kind = types.UniTuple(types.float64, len(state))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.cast(builder, args[0], signature.args[0], kind)
+        return context.cast(builder, args[0], state, kind)
 
     return kind(state), codegen
 
 
-@register_jitable(forceinline=True)
-def wide(state: Any) -> Any:
-    """The numbers of a tuple as float64, integers among them."""
-    return _wide(state)
-
-
-@intrinsic
-def call(typingctx: Any, function: Any, first: Any, second: Any) -> Any:
+@_emitted
+def call(function: Any, first: Any, second: Any) -> Any:
     """Calls the C function of two int64 arguments at an address, and returns its int64."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        long = ir.IntType(64)
-        kind = ir.FunctionType(long, [long, long])
+        kind = ir.FunctionType(_LONG, [_LONG, _LONG])
         return builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
 
     return types.int64(types.int64, types.int64, types.int64), codegen
 
 
-@intrinsic
-def _fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fma(*args)
-
-    return types.float32(types.float32, types.float32, types.float32), codegen
-
-
-@register_jitable(forceinline=True)
+@_emitted
 def fma(a: Any, b: Any, c: Any) -> Any:
     """``a * b + c`` in float32, rounded once."""
-    return _fma(a, b, c)
+    return types.float32(types.float32, types.float32, types.float32), (
+        lambda context, builder, signature, args: builder.fma(*args)
+    )
 
 
 def has_fma() -> bool:
@@ -395,8 +344,7 @@ class Storage(NamedTuple):
 
     ``pair``, where it is faster, is ``(address, k) -> (number 2 k, number 2 k + 1)``.
 
-    All functions of this module: the disk cache's key then names them, and stays the same from
-    process to process (an intrinsic in a closure has a new identity in each).
+    All functions of this module: the disk cache's key then names them.
     """
 
     name: str

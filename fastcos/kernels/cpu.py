@@ -12,20 +12,18 @@ what lets it vectorise; values, slopes and gradients are strict IEEE, so NaN goe
 from __future__ import annotations
 
 import functools
-import inspect
 import struct
-import types as python_types
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from numba import float64, int64, prange
 from numba.core.compiler_lock import global_compiler_lock
-from numba.extending import register_jitable
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
 from fastcos.kernels._cache import compiled, digest, exported, source_digest
+from fastcos.kernels._functions import as_it_is, is_ours, jitable, name_of, registered
 from fastcos.kernels._memory import (
     LANES,
     STORAGE,
@@ -94,8 +92,9 @@ def pointwise(loss: Loss, parameters: tuple[int, int], dtype: str) -> Any:
 def serial() -> Callable[..., float]:
     """The loop over tasks on the calling thread.
 
-    Its arguments: the address of the kernel, what :func:`packer` made as an int64 array, how many
-    tasks, the address of the losses and how many they are.
+    Its arguments: the address of the kernel, the block of float64 numbers into which
+    :func:`packer` put the arguments of the kernel, how many tasks and how many samples. The end of
+    the block is for the weighted losses of the samples.
 
     Returns:
         The loop; it returns the sum of the losses.
@@ -109,12 +108,12 @@ def threaded() -> Callable[..., float]:
 
 
 @functools.cache
-def packer(operands: int, parameters: int) -> Callable[..., bytes]:
-    """Lays out the arguments of a kernel of so many operands and parameters.
+def packer(operands: int, parameters: int) -> tuple[int, Callable[..., None]]:
+    """How many numbers the arguments of a kernel are, and what puts them into a block.
 
     One after another, addresses being integers, strides bytes, numbers of samples float64:
 
-    - address of the weighted loss per sample;
+    - address of the weighted loss per sample, which the loop fills in;
     - inner, segments: task ``o * segments + s`` visits samples ``o * inner + i`` for i in the s-th
       part of the inner range;
     - features, the length of a row;
@@ -129,7 +128,8 @@ def packer(operands: int, parameters: int) -> Callable[..., bytes]:
       where the address above is 0 the label, weight or scale of all samples;
     - the parameters of the distance, then of the loss.
     """
-    return struct.Struct(f"={_FIXED + 4 * operands}q{3 + parameters}d").pack
+    layout = struct.Struct(f"={_FIXED + 4 * operands}q{3 + parameters}d")
+    return layout.size // 8, layout.pack_into
 
 
 _FIXED = 15
@@ -143,12 +143,12 @@ def _unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:
 
     @jitable()
     def unpack(block: int) -> Any:
-        n, d = longs(block, constants), doubles(block, constants + 3)
+        n = long_tuple(block, _FIXED)
+        label, weight, scale = double_tuple(block + 8 * constants, 3)
         rows = long_tuple(block + 8 * _FIXED, operands)
         grads = long_tuple(block + 8 * (_FIXED + operands), operands)
         sums = long_tuple(block + 8 * (_FIXED + 2 * operands), operands)
         geometry = long_table(n[4], 2 + 2 * operands, n[5])
-        label, weight, scale = d[constants], d[constants + 1], d[constants + 2]
         return (
             n[0],
             (rows, grads, sums, long_tuple(block + 8 * modes, operands)),
@@ -212,26 +212,23 @@ def _kernel(
 ) -> Any:
     # A user's function may be redefined under its old name and place (a notebook cell), which the
     # key of the disk cache does not see: only our own kernels go there.
-    ours = all(f is None or _is_ours(f) for f in (function, *distance))
+    ours = all(f is None or is_ours(f) for f in (function, *distance))
     content = (_source_digest(), body, function, distance, parameters, dtype)
-    tag = digest(*map(_name, content)) if ours else uuid.uuid4().hex
+    tag = digest(*map(name_of, content)) if ours else uuid.uuid4().hex
     jitable = _named(tag)
-    task = body(_jitable(function), tuple(map(_jitable, distance)), STORAGE[dtype], jitable)
     unpack = _unpacker(operands, parameters, jitable)
-
-    def kernel(t: int, block: int) -> int:
-        out, arrays, order, numbers, of_distance, of_loss = unpack(block)
-        task(t, out, arrays, order, numbers, of_distance, of_loss)
-        return 1  # a function that raises makes it 0
-
+    functions = registered(function), tuple(map(registered, distance))
+    kernel = body(*functions, STORAGE[dtype], unpack, jitable)
     kernel.__qualname__ += f"_{tag}"
     return exported(kernel, int64(int64, int64), cache=ours)
 
 
 @functools.cache
 def _loop(parallel: bool) -> Any:
-    def loop(kernel: int, block: Any, tasks: int, losses: int, samples: int) -> float:
+    def loop(kernel: int, block: Any, tasks: int, samples: int) -> float:
         address, done = block.ctypes.data, 0
+        losses = address + 8 * (block.size - samples)
+        longs(address, 1)[0] = losses
         for t in prange(tasks):
             done += call(kernel, t, address)
         if done < tasks:
@@ -243,24 +240,24 @@ def _loop(parallel: bool) -> Any:
 
 
 def _named(tag: str) -> Any:
-    """A ``register_jitable`` that puts ``tag`` into the name of the function.
+    """A :func:`jitable` that puts ``tag`` into the name of the function.
 
     The symbols of a compiled function are made of its name, the types of its arguments and a number
     that Numba counts up in each process. Two kernels that were cached by two processes can agree in
     all three, and loaded into a third one would run the code of the other.
     """
 
-    def jitable(**options: Any) -> Any:
+    def named(**options: Any) -> Any:
         def decorate(function: Any) -> Any:
             function.__qualname__ += f"_{tag}"
-            return register_jitable(**{"forceinline": True, **options})(function)
+            return jitable(**options)(function)
 
         return decorate
 
-    return jitable
+    return named
 
 
-@register_jitable(forceinline=True, fastmath=_REORDER)
+@jitable(fastmath=_REORDER)
 def _total(values: Any) -> float:
     total = 0.0
     for i in range(values.shape[0]):
@@ -271,17 +268,8 @@ def _total(values: Any) -> float:
 @functools.cache
 def _source_digest() -> str:
     """A digest of the sources that end up in a compiled kernel."""
-    parts = "kernels", "kernels._memory", "kernels._narrow", "kernels.cpu"
+    parts = "kernels", "kernels._functions", "kernels._memory", "kernels._narrow", "kernels.cpu"
     return source_digest("distances", "losses", *parts)
-
-
-def _name(part: Any) -> str:
-    """Names a part of what a kernel is made of: functions of ours, or plain values."""
-    if isinstance(part, tuple):
-        return ",".join(map(_name, part))
-    if callable(part):
-        return f"{part.__module__}.{part.__qualname__}"
-    return repr(part)
 
 
 def cache_directory() -> str:
@@ -289,43 +277,20 @@ def cache_directory() -> str:
     return str(_loop(parallel=False).stats.cache_path or "none that can be written to")
 
 
-def _is_ours(function: Any) -> bool:
-    module = getattr(function, "__module__", None)
-    return module in ("fastcos.distances", "fastcos.losses")
-
-
 def _never(state: Any) -> Any:
     return False, state
-
-
-def _as_it_is(state: Any, d: Any) -> Any:
-    return state
 
 
 def _same(state: Any, x: Any, y: Any) -> Any:
     return state
 
 
-_registered: set[Any] = set()
-
-
-def _jitable(function: Any) -> Any:
-    """Makes a plain Python function, and those it calls, callable from compiled code."""
-    if isinstance(function, python_types.FunctionType) and function not in _registered:
-        _registered.add(function)
-        register_jitable(forceinline=True)(function)
-        names = inspect.getclosurevars(function)
-        for used in (*names.globals.values(), *names.nonlocals.values()):
-            _jitable(used)
-    return function
-
-
 # --------------------------------------------------------------------------------------------------
-# Bodies. Each returns the function of one task.
+# Kernels. A body makes one of the functions of a loss and a distance.
 # --------------------------------------------------------------------------------------------------
 
 
-@register_jitable(forceinline=True)
+@jitable()
 def _offset(position: int, geometry: Any, operand: int) -> int:
     """Byte offset of a sample's row, from its position in the order of the pass."""
     last = geometry.shape[1] - 1
@@ -339,7 +304,7 @@ def _offset(position: int, geometry: Any, operand: int) -> int:
     return offset
 
 
-@register_jitable(forceinline=True)
+@jitable()
 def _at(values: Any, i: int) -> float:
     """The number of sample i, as :func:`packer` has it."""
     address, step, constant, kind = values
@@ -356,24 +321,24 @@ def _at(values: Any, i: int) -> float:
     return 2 * label - 1 if kind == BOOLS else label
 
 
-@register_jitable
+@jitable(forceinline=False)
 def _one_of(values: Any, i: int) -> float:
     """:func:`_at`, not inlined: for what there mostly is one of for all samples."""
     return _at(values, i)
 
 
-@register_jitable(forceinline=True)
+@jitable()
 def _mostly_one(values: Any, i: int) -> float:
     return values[2] if values[0] == 0 else _one_of(values, i)
 
 
-@register_jitable(forceinline=True)
+@jitable()
 def _times(c: float, slope: float) -> float:
     """``c * slope``; a slope of 0 lets nothing through, not even an infinity."""
     return 0.0 if slope == 0 else c * slope
 
 
-@register_jitable(forceinline=True)
+@jitable()
 def _row_and_next(address: int, position: int, geometry: Any, operand: int) -> tuple[int, int]:
     """Where a sample's row is, and the next one's if that is another row."""
     this = address + _offset(position, geometry, operand)
@@ -381,9 +346,19 @@ def _row_and_next(address: int, position: int, geometry: Any, operand: int) -> t
     return this, 0 if following == this else following
 
 
-@register_jitable(forceinline=True)
+@jitable()
 def _nothing(work: Any, start: int, stop: int, features: int) -> None:
     pass
+
+
+@jitable()
+def _no_parts(parts: int, several: bool, state: Any) -> None:
+    pass
+
+
+@jitable()
+def _state_alone(parts: int, several: bool, state: Any) -> Any:
+    return state
 
 
 def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
@@ -394,38 +369,34 @@ def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
     of them are taken side by side, unless the row is too short for ``several``.
 
     Returns:
-        ``begin(parts, several, state)``, ``first_pass(parts, state, x, y, length) -> state`` for
-        whole stretches, ``last_pass(parts, several, state, x, y, length) -> state`` for the rest,
-        and ``end(parts, several, state) -> state``; x and y are addresses.
+        ``begin(parts, several, state)``, ``first_pass(parts, several, state, x, y, length) ->
+        state`` for whole stretches, ``last_pass`` like it for the rest, and ``end(parts, several,
+        state) -> state``; x and y are addresses.
     """
     row, decode, size, pair = storage.row, storage.decode, storage.size, storage.pair
 
     @jitable(fastmath=_REORDER)
-    def one_by_one(state: Any, x: int, y: int, length: int) -> Any:
+    def one_by_one(parts: int, several: bool, state: Any, x: int, y: int, length: int) -> Any:
         xs, ys = row(x, length), row(y, length)
         for k in range(length):
             state = accumulate(state, float64(decode(xs[k])), float64(decode(ys[k])))
         return state
 
     @jitable(fastmath=_REORDER)
-    def by_pairs(state: Any, x: int, y: int, length: int) -> Any:
+    def by_pairs(parts: int, several: bool, state: Any, x: int, y: int, length: int) -> Any:
         for k in range(length // 2):
             (a, next_a), (b, next_b) = pair(x, k), pair(y, k)
             state = accumulate(state, float64(a), float64(b))
             state = accumulate(state, float64(next_a), float64(next_b))
         rest = length % 2
-        return one_by_one(state, x + (length - rest) * size, y + (length - rest) * size, rest)
+        last_x, last_y = x + (length - rest) * size, y + (length - rest) * size
+        return one_by_one(parts, several, state, last_x, last_y, rest)
 
     plain = by_pairs if pair else one_by_one
 
     if not merge:
-        return (
-            jitable()(lambda parts, several, state: None),
-            jitable()(lambda parts, state, x, y, length: plain(state, x, y, length)),
-            jitable()(lambda parts, several, state, x, y, length: plain(state, x, y, length)),
-            jitable()(lambda parts, several, state: state),
-        )
-    merge = _jitable(merge)
+        return _no_parts, plain, plain, _state_alone
+    merge = registered(merge)
 
     @jitable()
     def begin(parts: int, several: bool, state: Any) -> None:
@@ -434,7 +405,7 @@ def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
                 put_lane(parts, lane, state)
 
     @jitable(fastmath=_REORDER)
-    def first_pass(parts: int, state: Any, x: int, y: int, length: int) -> Any:
+    def first_pass(parts: int, several: bool, state: Any, x: int, y: int, length: int) -> Any:
         for k in range(0, length, LANES):
             # Rows of their own, in which no index can be negative: gathers are half as fast.
             xs, ys = row(x + k * size, LANES), row(y + k * size, LANES)
@@ -447,8 +418,9 @@ def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
     @jitable()
     def last_pass(parts: int, several: bool, state: Any, x: int, y: int, length: int) -> Any:
         whole = length - length % LANES if several else 0
-        state = first_pass(parts, state, x, y, whole)
-        return plain(state, x + whole * size, y + whole * size, length - whole)
+        state = first_pass(parts, several, state, x, y, whole)
+        at = whole * size
+        return plain(parts, several, state, x + at, y + at, length - whole)
 
     @jitable()
     def end(parts: int, several: bool, state: Any) -> Any:
@@ -474,7 +446,7 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
     ``live``, there is nothing to be summed.
     """
     init, accumulate, finalize, _, revisit, reaccumulate = distance[:6]
-    revisit, reaccumulate = _jitable(revisit or _never), _jitable(reaccumulate or _same)
+    revisit, reaccumulate = registered(revisit or _never), registered(reaccumulate or _same)
     row, decode, size = storage.row, storage.decode, storage.size
     begin, first_pass, last_pass, end = _first_pass(accumulate, distance[8], storage, jitable)
 
@@ -509,7 +481,7 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
                     prefetch(next_x + at, _BLOCK * size)
                 if next_y != 0:
                     prefetch(next_y + at, _BLOCK * size)
-                state = first_pass(parts, state, x + at, y + at, _BLOCK)
+                state = first_pass(parts, several, state, x + at, y + at, _BLOCK)
             if busy:
                 go_on(work, start, start + _BLOCK, features)
         if whole < features:
@@ -530,7 +502,7 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
     return measure
 
 
-@register_jitable(forceinline=True)
+@jitable()
 def _aligned(first: int, start: int, stop: int, features: int, size: int) -> tuple[int, int]:
     """The stretch, moved to begin and end with a cache line of the array that begins at first.
 
@@ -543,7 +515,7 @@ def _aligned(first: int, start: int, stop: int, features: int, size: int) -> tup
 def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """The gradient in float32, for what is stored in no more and where that takes no time."""
     fits = storage.size <= 4 and has_fma()
-    return narrow(_jitable(linear) if fits else None, fma, jitable)
+    return narrow(registered(linear) if fits else None, fma, jitable)
 
 
 def _sweep(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> Any:
@@ -662,7 +634,7 @@ def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
     return sweep_both
 
 
-@register_jitable(forceinline=True)
+@jitable()
 def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
     for operand in range(len(modes)):
         if modes[operand] == ADD:
@@ -671,18 +643,16 @@ def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
                 total[k] = 0
 
 
-def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+def _pair(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
-    prepare = _jitable(distance[6] or _as_it_is)
+    prepare = registered(distance[6] or as_it_is)
     narrow = _narrow(distance[7], storage, jitable)
     sweep = _sweep(gradient, narrow, storage, jitable)
     begin, go_on = _sweep_pair(gradient, narrow, storage, jitable)
     measure = _measure(distance, storage, jitable, go_on)
 
-    @jitable()
-    def task(
-        t: int, out: int, operands: Any, order: Any, numbers: Any, of_distance: Any, of_loss: Any
-    ) -> None:
+    def kernel(t: int, block: int) -> int:
+        out, operands, order, numbers, of_distance, of_loss = unpack(block)
         rows, grads, sums, modes = operands
         geometry, inner, segments, features = order
         target, weight, scale = numbers
@@ -728,13 +698,16 @@ def _pair(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
                 sweep(modes[0], row(gx, features), sum_x, (c, state, d, xs, ys, 0))
             if modes[1] != SKIP:
                 sweep(modes[1], row(gy, features), sum_y, (c, state, d, xs, ys, 1))
+        return 1
 
-    return task
+    return kernel
 
 
-def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap: bool) -> Any:
+def _triplet_kernel(
+    function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any, swap: bool
+) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
-    prepare = _jitable(distance[6] or _as_it_is)
+    prepare = registered(distance[6] or as_it_is)
     measure_and_write = _measure(
         distance, storage, jitable, _sweep_three(gradient, storage, jitable)
     )
@@ -760,10 +733,8 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             value, slopes = function((d1, d2), label, *parameters)
             return value, (slopes[0], slopes[1], 0.0)
 
-    @jitable()
-    def task(
-        t: int, out: int, operands: Any, order: Any, numbers: Any, of_distance: Any, of_loss: Any
-    ) -> None:
+    def kernel(t: int, block: int) -> int:
+        out, operands, order, numbers, of_distance, of_loss = unpack(block)
         rows, grads, sums, modes = operands
         geometry, inner, segments, features = order
         target, weight, scale = numbers
@@ -821,23 +792,22 @@ def _triplet_task(function: Any, distance: Any, storage: Any, jitable: Any, swap
             if modes[2] != SKIP:
                 an, pn = (c2, s2, d2, a, n, 1), (c3, s3, d3, p, n, 1)
                 sweep(modes[2], row(at_gn, features), sum_n, an, pn)
+        return 1
 
-    return task
-
-
-def _triplet(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
-    return _triplet_task(function, distance, storage, jitable, swap=False)
+    return kernel
 
 
-def _triplet_swap(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
-    return _triplet_task(function, distance, storage, jitable, swap=True)
+def _triplet(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
+    return _triplet_kernel(function, distance, storage, unpack, jitable, swap=False)
 
 
-def _pointwise_task(function: Any, jitable: Any, gather: Any, scatter: Any) -> Any:
-    @jitable()
-    def task(
-        t: int, out: int, operands: Any, order: Any, numbers: Any, of_distance: Any, of_loss: Any
-    ) -> None:
+def _triplet_swap(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
+    return _triplet_kernel(function, distance, storage, unpack, jitable, swap=True)
+
+
+def _pointwise_kernel(function: Any, unpack: Any, gather: Any, scatter: Any) -> Any:
+    def kernel(t: int, block: int) -> int:
+        out, operands, order, numbers, _, of_loss = unpack(block)
         rows, grads, _, modes = operands
         geometry, inner, segments, _ = order
         target, weight, scale = numbers
@@ -850,11 +820,12 @@ def _pointwise_task(function: Any, jitable: Any, gather: Any, scatter: Any) -> A
             w = _mostly_one(weight, i)
             doubles(out + 8 * i, 1)[0] = w * value
             scatter(grads, modes, position, geometry, w * _mostly_one(scale, i), slopes)
+        return 1
 
-    return task
+    return kernel
 
 
-def _pointwise_1(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+def _pointwise_1(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
     number, put = _number_at(storage, jitable), _put_at(storage, jitable)
 
     @jitable()
@@ -867,10 +838,10 @@ def _pointwise_1(function: Any, distance: Any, storage: Any, jitable: Any) -> An
     ) -> None:
         put(modes[0], grads[0] + _offset(position, geometry, 2), _times(c, slopes[0]))
 
-    return _pointwise_task(function, jitable, gather, scatter)
+    return _pointwise_kernel(function, unpack, gather, scatter)
 
 
-def _pointwise_2(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+def _pointwise_2(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
     number, put = _number_at(storage, jitable), _put_at(storage, jitable)
 
     @jitable()
@@ -885,10 +856,10 @@ def _pointwise_2(function: Any, distance: Any, storage: Any, jitable: Any) -> An
         put(modes[0], grads[0] + _offset(position, geometry, 3), _times(c, slopes[0]))
         put(modes[1], grads[1] + _offset(position, geometry, 4), _times(c, slopes[1]))
 
-    return _pointwise_task(function, jitable, gather, scatter)
+    return _pointwise_kernel(function, unpack, gather, scatter)
 
 
-def _pointwise_3(function: Any, distance: Any, storage: Any, jitable: Any) -> Any:
+def _pointwise_3(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
     number, put = _number_at(storage, jitable), _put_at(storage, jitable)
 
     @jitable()
@@ -905,7 +876,7 @@ def _pointwise_3(function: Any, distance: Any, storage: Any, jitable: Any) -> An
         put(modes[1], grads[1] + _offset(position, geometry, 5), _times(c, slopes[1]))
         put(modes[2], grads[2] + _offset(position, geometry, 6), _times(c, slopes[2]))
 
-    return _pointwise_task(function, jitable, gather, scatter)
+    return _pointwise_kernel(function, unpack, gather, scatter)
 
 
 def _number_at(storage: Any, jitable: Any) -> Any:

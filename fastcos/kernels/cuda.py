@@ -31,12 +31,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numba import float64
-from numba.extending import register_jitable
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, OWN, WRITE
+from fastcos.kernels._functions import as_it_is, is_ours, jitable, registered
 from fastcos.kernels._narrow import narrow
-from fastcos.kernels.cpu import _as_it_is, _is_ours, _jitable
 from fastcos.losses import Loss
 
 #: Threads of a block, where a team is not one.
@@ -135,8 +134,6 @@ def signature(operands: int, variant: Variant) -> tuple[int, int]:
 # --------------------------------------------------------------------------------------------------
 # Kernels
 # --------------------------------------------------------------------------------------------------
-
-_device = register_jitable(forceinline=True)
 
 
 def pair(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Callable[..., None]:
@@ -245,7 +242,7 @@ def _block_sum(gpu: Any) -> Any:
     """``(shared, number) -> sum`` over the block, for its first thread."""
     cuda = gpu.cuda
 
-    @_device
+    @jitable()
     def block_sum(shared: Any, number: Any) -> Any:
         step = WARP >> 1
         while step > 0:
@@ -273,7 +270,7 @@ def _at(variant: Variant, gpu: Any) -> Any:
         gpu.get_byte,
     )
 
-    @_device
+    @jitable()
     def at(address: Any, step: Any, constant: Any, kind: Any, i: Any) -> Any:
         if address == 0:
             return constant
@@ -300,10 +297,10 @@ def _tuple_of(count: int, make: Callable[[int], Any]) -> Any:
     if count > 3:
         # Three at a time: the compiler takes 10 ms for each function.
         before, after = _tuple_of(3, make), _tuple_of(count - 3, lambda k: make(k + 3))
-        return _device(lambda *args: (*before(*args), *after(*args)))
-    each: list[Any] = [_device(make(k)) for k in range(count)]
+        return jitable()(lambda *args: (*before(*args), *after(*args)))
+    each: list[Any] = [jitable()(make(k)) for k in range(count)]
     first, second, third = (*each, None, None)[:3]
-    return _device(
+    return jitable()(
         (
             lambda *args: (first(*args),),
             lambda *args: (first(*args), second(*args)),
@@ -314,12 +311,12 @@ def _tuple_of(count: int, make: Callable[[int], Any]) -> Any:
 
 def _every(count: int, make: Callable[[int], Any]) -> Any:
     """``(*args) -> make(0)(*args) and make(1)(*args) ...``."""
-    last = _device(make(count - 1))
+    last = jitable()(make(count - 1))
     if count == 1:
         return last
     before = _every(count - 1, make)
 
-    @_device
+    @jitable()
     def upto(*args: Any) -> bool:
         return before(*args) and last(*args)
 
@@ -332,10 +329,10 @@ def _offset(columns: int, row: int) -> Any:
     def upto(axis: int) -> Any:
         stride = row * columns + axis
         if axis == 0:
-            return _device(lambda position, geometry: position * geometry[stride])
+            return jitable()(lambda position, geometry: position * geometry[stride])
         before = upto(axis - 1)
 
-        @_device
+        @jitable()
         def offset(position: Any, geometry: Any) -> Any:
             outer = position // geometry[axis]
             inside = position - outer * geometry[axis]
@@ -356,7 +353,7 @@ def _places(count: int, variant: Variant, row: int) -> Any:
     return _tuple_of(count, place)
 
 
-@_device
+@jitable()
 def _times(c: Any, slope: Any) -> Any:
     """``c * slope``; a slope of 0 lets nothing through, not even an infinity."""
     return 0.0 if slope == 0 else c * slope
@@ -376,7 +373,7 @@ def _operands(arity: int) -> int:
 
 def _points(loss: Loss, variant: Variant, gpu: Any) -> Any:
     """Of distances."""
-    function, count = _jitable(loss.function), loss.arity
+    function, count = registered(loss.function), loss.arity
     storage = gpu.STORAGE[variant.dtype]
     get, put, number = storage.get, storage.put, storage.number
     rows_at, grads_at = _places(count, variant, 1), _places(count, variant, 1 + count)
@@ -392,7 +389,7 @@ def _points(loss: Loss, variant: Variant, gpu: Any) -> Any:
 
     write_all = _tuple_of(count, write)
 
-    @_device
+    @jitable()
     def sample(
         team: Any,
         addresses: Any,
@@ -414,7 +411,7 @@ def _points(loss: Loss, variant: Variant, gpu: Any) -> Any:
 
 def _rows(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Any:
     """Of rows."""
-    function, prepare = _jitable(loss.function), _jitable(distance[6] or _as_it_is)
+    function, prepare = registered(loss.function), registered(distance[6] or as_it_is)
     count = _operands(loss.arity)
     rows_at, grads_at = _places(count, variant, 1), _places(count, variant, 1 + count)
     measure = _measure(loss.arity, distance, variant, gpu)
@@ -429,7 +426,7 @@ def _rows(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Any:
 
     all_parts = _tuple_of(loss.arity, part)
 
-    @_device
+    @jitable()
     def sample(
         team: Any,
         addresses: Any,
@@ -464,7 +461,7 @@ def _fields(distance: Functions, variant: Variant) -> int:
 
 def _measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
     """``(team, rows, features, parameters) -> (states, distances)``, for the team as a whole."""
-    init, accumulate, finalize = map(_jitable, distance[:3])
+    init, accumulate, finalize = map(registered, distance[:3])
     pairs, fields = _PAIRS[arity], _fields(distance, variant)
     gather = _gathered(distance, variant, gpu)
     settle = _settle(distance, gather, variant, gpu)
@@ -489,7 +486,7 @@ def _measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any
     first_pass = _pass(_operands(arity), ahead, _tuple_of(arity, take), variant, gpu)
     all_settled = _tuple_of(arity, settled)
 
-    @_device
+    @jitable()
     def measure(team: Any, rows: Any, features: Any, parameters: Any) -> Any:
         start = wide(init(0.0, *parameters))
         parts = first_pass(starts(start), rows, features, team)
@@ -501,24 +498,24 @@ def _measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any
 
 def _settle(distance: Functions, gather: Any, variant: Variant, gpu: Any) -> Any:
     """``(team, state, rows, features) -> state`` after the further passes that it asks for."""
-    revisit, reaccumulate = _jitable(distance[4]), _jitable(distance[5])
+    revisit, reaccumulate = registered(distance[4]), registered(distance[5])
     if not revisit:
-        return _device(lambda team, state, rows, features: state)
+        return jitable()(lambda team, state, rows, features: state)
     cuda = gpu.cuda
 
-    @_device
+    @jitable()
     def take(states: Any, n: Any) -> Any:
         return (reaccumulate(states[0], float64(n[0]), float64(n[1])),)
 
     further_pass = _pass(2, 1, take, variant, gpu)
 
-    @_device
+    @jitable()
     def agreed(team: Any, again: bool) -> bool:
         # What the first thread says: all have merged the same parts, but perhaps in another order.
         mask, first = _of_warp(cuda, team)
         return cuda.shfl_sync(mask, 1 if again else 0, first) == 1
 
-    @_device
+    @jitable()
     def settle(team: Any, state: Any, rows: Any, features: Any) -> Any:
         again, state = revisit(state)
         while agreed(team, again):
@@ -542,15 +539,15 @@ def _pass(count: int, ahead: int, take: Any, variant: Variant, gpu: Any) -> Any:
 
     def take_upto(k: int) -> Any:
         if k == 0:
-            return _device(lambda states, numbers: take(states, numbers[0]))
+            return jitable()(lambda states, numbers: take(states, numbers[0]))
         before = take_upto(k - 1)
-        return _device(lambda states, numbers: take(before(states, numbers), numbers[k]))
+        return jitable()(lambda states, numbers: take(before(states, numbers), numbers[k]))
 
     def take_vectors_upto(i: int) -> Any:
         if i == 0:
-            return _device(lambda states, loaded: take_all(states, turned(loaded[0])))
+            return jitable()(lambda states, loaded: take_all(states, turned(loaded[0])))
         before = take_vectors_upto(i - 1)
-        return _device(lambda states, loaded: take_all(before(states, loaded), turned(loaded[i])))
+        return jitable()(lambda states, loaded: take_all(before(states, loaded), turned(loaded[i])))
 
     take_all = take_upto(vector - 1)
     take_several = take_vectors_upto(ahead - 1)
@@ -558,7 +555,7 @@ def _pass(count: int, ahead: int, take: Any, variant: Variant, gpu: Any) -> Any:
         ahead, lambda i: lambda rows, offset, step: load(rows, offset + i * step)
     )
 
-    @_device
+    @jitable()
     def one_pass(states: Any, rows: Any, features: Any, team: Any) -> Any:
         _, lane, width = team
         whole = features & -vector
@@ -591,7 +588,7 @@ def _of_each(count: int, function: Any) -> Any:
     return _tuple_of(count, lambda k: lambda addresses, offset: function(addresses[k] + offset))
 
 
-@_device
+@jitable()
 def _of_warp(cuda: Any, team: Any) -> Any:
     """The threads of the warp that are of this team, as bits, and the first of them."""
     _, lane, width = team
@@ -603,8 +600,8 @@ def _of_warp(cuda: Any, team: Any) -> Any:
 
 def _gathered(distance: Functions, variant: Variant, gpu: Any) -> Any:
     """``(team, part, start) -> state``: the parts of a team, which all started from ``start``."""
-    cuda, merge = gpu.cuda, _jitable(distance[8])
-    if not merge and not _is_ours(distance[0]):
+    cuda, merge = gpu.cuda, registered(distance[8])
+    if not merge and not is_ours(distance[0]):
         _check_sums(distance, variant)
     fields, moving = _fields(distance, variant), _moving(distance, variant)
     count = len(moving)
@@ -621,11 +618,11 @@ def _gathered(distance: Functions, variant: Variant, gpu: Any) -> Any:
 
     exchanged = _tuple_of(count, exchanging)
     if merge:
-        merged = _device(lambda state, other, start: merge(state, other))
+        merged = jitable()(lambda state, other, start: merge(state, other))
     else:
         merged = _tuple_of(fields, gained)
 
-    @_device
+    @jitable()
     def within_warp(part: Any, start: Any, mask: Any, width: Any) -> Any:
         step = width >> 1
         while step > 0:
@@ -635,7 +632,7 @@ def _gathered(distance: Functions, variant: Variant, gpu: Any) -> Any:
 
     if not variant.wide:
 
-        @_device
+        @jitable()
         def gather(team: Any, part: Any, start: Any) -> Any:
             mask, _ = _of_warp(cuda, team)
             return within_warp(part, start, mask, team[2])
@@ -659,7 +656,7 @@ def _gathered(distance: Functions, variant: Variant, gpu: Any) -> Any:
 
     save, load = _tuple_of(count, saving), _tuple_of(fields, loading)
 
-    @_device
+    @jitable()
     def gather_block(team: Any, part: Any, start: Any) -> Any:
         shared, lane, width = team
         part = within_warp(part, start, _ALL, WARP)
@@ -723,7 +720,7 @@ def _moving(distance: Functions, variant: Variant) -> tuple[int, ...]:
     functions: Any = distance
     init, accumulate, _, _, revisit, reaccumulate = functions[:6]
     everything = tuple(range(_fields(distance, variant)))
-    if distance[8] or (revisit and not _is_ours(revisit)):
+    if distance[8] or (revisit and not is_ours(revisit)):
         return everything
     moved: set[int] = set()
 
@@ -758,7 +755,7 @@ def _moving(distance: Functions, variant: Variant) -> tuple[int, ...]:
 
 
 def _write_nothing(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
-    @_device
+    @jitable()
     def write(
         team: Any, parts: Any, rows: Any, grads: Any, sums: Any, modes: Any, where: Any
     ) -> None:
@@ -793,7 +790,7 @@ def _exact(arity: int, gradient: Any) -> Any:
         return lambda slopes: slopes[k][side] + slopes[k2][side2]
 
     all_operands = _tuple_of(_operands(arity), of_operand)
-    return _device(lambda parts, n: all_operands(all_pairs(parts, n)))
+    return jitable()(lambda parts, n: all_operands(all_pairs(parts, n)))
 
 
 def _write(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
@@ -803,27 +800,27 @@ def _write(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
     load, get = _of_each(count, storage.load), _of_each(count, storage.get)
     idle = _every(arity, lambda k: lambda parts: parts[k][0] == 0)
     aligned = _every(count, lambda m: lambda at: at[m] & 15 == 0)
-    exact, turned, clear = _exact(arity, _jitable(distance[3])), gpu.turned, gpu.clear
+    exact, turned, clear = _exact(arity, registered(distance[3])), gpu.turned, gpu.clear
     nothing = _tuple_of(count, lambda m: lambda: number(0))
 
     if arity == 1 and distance[7] and size <= 4:
-        coefficients, slopes = narrow(_jitable(distance[7]), gpu.fma, lambda: _device)
-        begin = _device(lambda parts: coefficients(*parts[0]))
-        quick = _device(lambda parts, narrow, n: slopes(narrow, n[0], n[1]))
+        coefficients, slopes = narrow(registered(distance[7]), gpu.fma, jitable)
+        begin = jitable()(lambda parts: coefficients(*parts[0]))
+        quick = jitable()(lambda parts, narrow, n: slopes(narrow, n[0], n[1]))
     else:
-        begin = _device(lambda parts: (False,))
-        quick = _device(lambda parts, narrow, n: nothing())
+        begin = jitable()(lambda parts: (False,))
+        quick = jitable()(lambda parts, narrow, n: nothing())
 
     cast = _tuple_of(count, lambda m: lambda slopes: number(slopes[m]))
 
-    @_device
+    @jitable()
     def slopes_of(parts: Any, narrow: Any, n: Any) -> Any:
         return quick(parts, narrow, n) if narrow[0] else cast(exact(parts, n))
 
     all_slopes = _tuple_of(
         vector, lambda k: lambda parts, narrow, n: slopes_of(parts, narrow, n[k])
     )
-    clear_one = _device(lambda address, slopes: clear(address))
+    clear_one = jitable()(lambda address, slopes: clear(address))
 
     def writing(write_one: Any) -> Any:
         def one(m: int) -> Any:
@@ -838,7 +835,7 @@ def _write(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
 
     store, put, zero = writing(storage.store), writing(storage.put), writing(clear_one)
 
-    @_device
+    @jitable()
     def write(
         team: Any, parts: Any, rows: Any, grads: Any, sums: Any, modes: Any, where: Any
     ) -> None:
@@ -873,7 +870,7 @@ def _write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) 
     size, number = storage.size, storage.number
     get_double, put_double = gpu.get_double, gpu.put_double
     get, put = _of_each(count, storage.get), storage.put
-    exact = _exact(arity, _jitable(distance[3]))
+    exact = _exact(arity, registered(distance[3]))
 
     def writing(m: int) -> Any:
         def write_one(
@@ -890,7 +887,7 @@ def _write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) 
 
     write_each = _tuple_of(count, writing)
 
-    @_device
+    @jitable()
     def write(
         team: Any, parts: Any, rows: Any, grads: Any, sums: Any, modes: Any, where: Any
     ) -> None:
