@@ -12,6 +12,7 @@ from numba import float32, int64, void
 
 from fastcos import distances, losses
 from fastcos.kernels import _cubin, _gpu, _narrow, cuda
+from fastcos.kernels._functions import jitable
 
 pytestmark = pytest.mark.compiled
 
@@ -138,10 +139,7 @@ def test_axes_that_cannot_be_merged():
 
 
 def test_gradients_in_float32_have_no_float64():
-    def plain(**_):
-        return cuda._device
-
-    _, slopes = _narrow.narrow(RECORDS["cosine"].linear, _gpu.fma, plain)
+    _, slopes = _narrow.narrow(RECORDS["cosine"].linear, _gpu.fma, jitable)
     load, store = _gpu.STORAGE["float32"].get, _gpu.STORAGE["float32"].put
 
     def kernel(at):
