@@ -17,6 +17,7 @@ from fastcos.kernels import BOOLS, BYTES, DOUBLES, FLOATS, LONGS
 Array = npt.NDArray[Any]
 
 _pointer, _HEADER = ctypes.c_void_p.from_address, object.__basicsize__
+_as_tuple = tuple.__new__
 
 FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
 #: NumPy has no number of threads of its own, and records nothing for later.
@@ -87,7 +88,7 @@ def form(array: Array) -> Form:
     """What a plan needs to know of an array."""
     # As Form(...) does it, in a third of the time: this is part of every call, for every array.
     look = array.shape, array.strides, array.dtype, array.flags.aligned, 1, -1
-    return tuple.__new__(Form, look)
+    return _as_tuple(Form, look)
 
 
 def direct(value: Any) -> Form | None:

@@ -93,7 +93,7 @@ def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
         RuntimeError: tensors on two devices.
     """
     arguments = (*problem.operands, problem.target, problem.weight, grad_output)
-    adapter = _adapter_of(*map(type, arguments))
+    adapter = adapter_of(*map(type, arguments))
     if adapter is not None and not adapter.records:
         return adapter
     names = (*problem.names, "target", problem.weight_name, "grad_output")
@@ -103,7 +103,7 @@ def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _adapter_of(*kinds: type) -> Any:
+def adapter_of(*kinds: type) -> Any:
     """The adapter module that takes arguments of these types, or None."""
     libraries = {_library(kind) for kind in kinds} - {None}
     library = libraries.pop() if libraries else "numpy"
@@ -202,18 +202,13 @@ def solve(
     if elsewhere is not None:
         with elsewhere:
             return solve(problem, wanted, grad_output, out, result, adapter, valued, kept)
-    distance = problem.distance
-    if distance is not None and not isinstance(distance, Distance):
+    if not (problem.distance is None or isinstance(problem.distance, Distance)):
         if wanted:
-            raise _unknown_gradient(distance)
-        problem, distance = _measured(problem), None
-    loss, names, weight_name = problem.loss, problem.names, problem.weight_name
-    reduction = problem.reduction
-    if type(reduction) is not str:
-        reduction = _plan.check_reduction(reduction)
-    axis = _plan.check_axis(problem.axis)
-    functions, own = (distance.functions, distance.parameters) if distance else (None, ())
-    parameters, counts = own + problem.parameters, (len(own), len(problem.parameters))
+            raise _unknown_gradient(problem.distance)
+        problem = _measured(problem)
+    loss, _, names, operands, _, axis, target, weight, weight_name, reduction, validate = problem
+    axis, reduction = _plan.check_axis(axis), _plan.check_reduction(reduction)
+    functions, parameters, counts = _split(problem)
     given, buffers = _NONE_GIVEN, ()
     if out is not None:
         given = _given(adapter, problem, wanted, grad_output, out)
@@ -221,9 +216,7 @@ def solve(
     elif kept is not None:
         # They look like new ones, which they were.
         given = dict(zip(wanted, kept, strict=True))
-    if problem.weight is None:
-        forms = [*map(adapter.direct, problem.operands)]
-        target = adapter.direct(problem.target) if loss.labelled else None
+    if _is_no_weight(weight):
         direct = _direct(
             adapter,
             loss,
@@ -232,18 +225,17 @@ def solve(
             axis,
             reduction,
             wanted,
-            tuple(forms),
-            target,
+            tuple([adapter.direct(x) for x in operands]),
+            adapter.direct(target) if loss.labelled else None,
             buffers,
             counts,
         )
         if direct is not None:
-            unless = kept is not None
-            return _go(
-                adapter, direct, problem, parameters, grad_output, result, given, valued, unless
+            known = Known(direct, parameters, validate)
+            return again(
+                known, (*operands, target), grad_output, result, given, valued, kept is not None
             )
-    _plan.check_reduction(reduction)
-    arrays = [*map(adapter.asarray, names, problem.operands)]
+    arrays = [*map(adapter.asarray, names, operands)]
     dtype = adapter.common_dtype(arrays)
     call = _prepared(
         adapter,
@@ -260,19 +252,19 @@ def solve(
         kind = _float_kind(adapter, adapter.form(grad_output), dtype)
         call = _unless_one(call, adapter.address(grad_output), kind)
     shape = call.shape
-    target = _labels(adapter, problem, call)
-    weight = upstream = 1.0
-    if problem.weight is not None:
-        weight = _per_sample(adapter, weight_name, problem.weight, shape, call.device)
+    labels = _labels(adapter, problem, call)
+    weights = upstream = 1.0
+    if weight is not None:
+        weights = _per_sample(adapter, weight_name, weight, shape, call.device)
     if grad_output is not None:
         samples = shape if reduction == "none" else ()
         upstream = _per_sample(adapter, "grad_output", grad_output, samples, call.device)
-    denominator = _denominator(adapter, reduction, weight, call.samples)
+    denominator = _denominator(adapter, reduction, weights, call.samples)
     grads = _buffers(adapter, given, call, names, arrays)
     slopes = None
     if weight_name in wanted:
         # The losses are wanted without their weights: the weights go into the slopes instead.
-        array = adapter.asarray(weight_name, problem.weight)
+        array = adapter.asarray(weight_name, weight)
         own = _own(adapter, array, dtype)
         if weight_name in given:
             form = adapter.form(given[weight_name])
@@ -280,8 +272,8 @@ def solve(
         slopes = given.get(weight_name, adapter.empty_like(array, -1, own))
 
     scale = _over(adapter, upstream, denominator)
-    in_slopes = weight * scale if weight_name in wanted else None
-    numbers = target, weight, scale, in_slopes
+    in_slopes = weights * scale if weight_name in wanted else None
+    numbers = labels, weights, scale, in_slopes
     like, none = arrays[0], reduction == "none"
     each: Any = (result or dtype) if none else None
     if in_slopes is not None:
@@ -290,7 +282,7 @@ def solve(
     weighted, mean = losses, None
     if in_slopes is not None:
         losses = adapter.wrap(losses)
-        weighted = losses * weight
+        weighted = losses * weights
         mean = _over(adapter, adapter.number(weighted.sum()), denominator)
     if not call.passes:
         mean = math.nan if reduction == "mean" else 0.0
@@ -317,6 +309,15 @@ def solve(
 _NONE_GIVEN: dict[str, Any] = {}
 
 
+def _split(problem: Problem) -> tuple[Functions | None, tuple[float, ...], tuple[int, int]]:
+    """The functions of the distance, all parameters, and how many are its own and the loss's."""
+    distance, of_loss = problem.distance, problem.parameters
+    if not isinstance(distance, Distance):
+        return None, of_loss, (0, len(of_loss))
+    own = distance.parameters
+    return distance.functions, own + of_loss, (len(own), len(of_loss))
+
+
 def _wants(
     names: tuple[str, ...], wanted: tuple[str, ...], buffers: tuple[_plan.Form, ...]
 ) -> tuple[_plan.Form | bool, ...]:
@@ -329,25 +330,33 @@ class _Direct(NamedTuple):
     """A call whose arrays are read and written where they lie, in one pass.
 
     Args:
+        adapter: Of the arrays.
+        names: Of the operands.
+        labelled: Whether labels come after the operands.
         call: The call.
         run: Its pass.
         kernel: What runs.
         dtype: What is computed in.
         each: Whether the loss of each sample is wanted.
         graded: Whether a gradient is.
-        labels: From one label to the next, 0 where there is one for all, and how they are written.
         denominator: What the sum of the losses is divided by.
+        step: From one label to the next: 0 where there is one for all.
+        kind: How labels are written.
         nowhere: In place of the addresses of gradients that are not wanted.
     """
 
+    adapter: Any
+    names: tuple[str, ...]
+    labelled: bool
     call: _Call
     run: _plan.Pass
     kernel: Any
     dtype: Any
     each: bool
     graded: bool
-    labels: tuple[int, int]
     denominator: float
+    step: int
+    kind: int
     nowhere: tuple[int, ...]
 
 
@@ -370,9 +379,8 @@ def _direct(
     Most calls are direct, and look exactly like the last one but for the numbers.
 
     Raises:
-        ValueError: shapes that do not fit, an unknown reduction.
+        ValueError: shapes that do not fit.
     """
-    _plan.check_reduction(reduction)
     if wanted != tuple(name for name in names if name in wanted):
         return None
     forms = [form for form in operands if form and adapter.float_name(form.dtype)]
@@ -393,37 +401,92 @@ def _direct(
         if not target.aligned or not fits or target.device != call.device:
             return None
     return _Direct(
+        adapter,
+        names,
+        loss.labelled,
         call,
         call.passes[0],
         call.kernels[0],
         dtype,
         reduction == "none",
         any(wants),
-        (step, DOUBLES if kind is None else kind),
         _denominator(adapter, reduction, 1.0, call.samples),
+        step,
+        DOUBLES if kind is None else kind,
         (0,) * len(names),
     )
 
 
-def _go(
-    adapter: Any,
-    direct: _Direct,
-    problem: Problem,
-    parameters: tuple[float, ...],
-    grad_output: Any,
-    result: Any,
-    given: dict[str, Any],
-    valued: bool,
-    unless: bool,
+class Known(NamedTuple):
+    """All there is to know of a call but its arrays.
+
+    Args:
+        direct: What follows from their layout.
+        parameters: Of the distance, then of the loss.
+        validate: As in :class:`Problem`.
+    """
+
+    direct: _Direct
+    parameters: tuple[float, ...]
+    validate: bool | None
+
+
+def learn(problem: Problem, wanted: tuple[str, ...], adapter: Any) -> Known | None:
+    """What is to be kept of a call whose operands and labels are the forms of arrays.
+
+    None where :func:`solve` has more to do.
+
+    Raises:
+        ValueError, TypeError: as :func:`solve`, which names the arrays.
+    """
+    if callable(problem.distance) or not _is_no_weight(problem.weight):
+        return None
+    axis, reduction = _plan.check_axis(problem.axis), _plan.check_reduction(problem.reduction)
+    functions, parameters, counts = _split(problem)
+    direct = _direct(
+        adapter,
+        problem.loss,
+        functions,
+        problem.names,
+        axis,
+        reduction,
+        wanted,
+        problem.operands,
+        problem.target,
+        (),
+        counts,
+    )
+    return direct and Known(direct, parameters, problem.validate)
+
+
+def _is_no_weight(weight: Any) -> bool:
+    """Whether all samples weigh the same, as they do without a weight."""
+    return weight is None or (type(weight) is float and weight == 1)
+
+
+def again(
+    known: Known,
+    arrays: Sequence[Any],
+    grad_output: Any = None,
+    result: Any = None,
+    given: dict[str, Any] = _NONE_GIVEN,
+    valued: bool = True,
+    unless: bool = False,
 ) -> tuple[Any, tuple[Any, ...]]:
-    """What :func:`solve` gives, for a direct call, ``unless`` the upstream gradient is 1."""
-    call, run, kernel, dtype, each, graded, (step, kind), denominator, nowhere = direct
-    operands, target = problem.operands, problem.target
-    address, device = adapter.address, call.device
+    """What :func:`solve` gives, for arrays that look like those of a call that is known.
+
+    They are the operands, then the labels. ``unless`` leaves all as it is for an upstream gradient
+    of 1.
+    """
+    direct, parameters, validate = known
+    adapter, names, labelled, call, run, kernel, dtype, each, graded = direct[:9]
+    denominator, step, kind, nowhere = direct[9:]
+    operands, device, address = arrays[: len(names)], call.device, adapter.address
     labels, checked = _NO_LABELS, True
-    if problem.loss.labelled:
+    if labelled:
+        target = arrays[-1]
         labels = address(target), step, kind, 1.0
-        checked = not _to_be_checked(problem.validate, kind, device)
+        checked = not _to_be_checked(validate, kind, device)
         if not checked and (given or device >= 0):
             # What the caller gave is left as it was by a call that fails.
             _check_labels(adapter, target, target, kind)
@@ -436,7 +499,7 @@ def _go(
             kernel = kernel._replace(unless=(scale[0], scale[2]))
     grads: list[Any] = []
     if graded:
-        grads = _buffers(adapter, given, call, problem.names, operands)
+        grads = _buffers(adapter, given, call, names, operands)
     result = result or dtype
     total, losses = call.where.total(
         adapter,
@@ -446,7 +509,7 @@ def _go(
         result if each else None,
         call.shape,
         call.samples,
-        [*map(address, operands)],
+        [address(x) for x in operands],
         [0 if g is None else address(g) for g in grads] or nowhere,
         nowhere,
         labels,

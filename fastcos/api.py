@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from fastcos import _dispatch, _plan, distances, losses
 from fastcos._dispatch import Problem
@@ -27,11 +27,67 @@ def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
 
     @functools.wraps(problem)
     def function(*args: P.args, **kwargs: P.kwargs) -> Any:
+        known = _known(problem, _NO_GRADIENT, args, kwargs)
+        if known is not None:
+            return _dispatch.again(known, args)[0]
         return _dispatch.evaluate(problem(*args, **kwargs))
 
     function.__annotations__ = {**problem.__annotations__, "return": "Any"}
     _PUBLIC.add(function)
     return function
+
+
+# --------------------------------------------------------------------------------------------------
+# Most calls look like an earlier one but for the numbers in their arrays. What they come to is kept
+# by the function, the layout of the arrays and the options: for a few rows a call takes longer than
+# its kernel, and half of that is to find out what to do.
+# --------------------------------------------------------------------------------------------------
+
+# Options of these types make the same call where they are equal. Others may be arrays.
+_PLAIN = {str, int, float, bool, type(None), Distance}
+
+
+class _Asked(NamedTuple):
+    """With respect to what gradients are asked for, and the types of that: True is no position."""
+
+    argnums: int | str | Sequence[int | str] | None
+    kinds: tuple[type, ...]
+
+
+_NO_GRADIENT = _Asked((), ())
+
+
+def _known(
+    loss: Callable[..., Problem], asked: _Asked, args: tuple[Any, ...], options: dict[str, Any]
+) -> _dispatch.Known | None:
+    """What is known of a call; None where there is more to it than arrays as kernels read them."""
+    adapter = _dispatch.adapter_of(type(args[0])) if args else None  # type: ignore[arg-type]
+    if adapter is None or adapter.records or adapter.elsewhere(args) is not None:
+        return None
+    forms = tuple([adapter.direct(array) for array in args])
+    kinds = tuple([type(value) for value in options.values()])
+    if None in forms or not _PLAIN.issuperset(kinds):
+        return None
+    try:
+        return _kept(loss, asked, adapter, forms, tuple(options.items()), kinds)
+    except TypeError:
+        return None  # lists, as argnums or parameters of a distance: they may change
+
+
+@functools.lru_cache(maxsize=1024)
+def _kept(
+    loss: Callable[..., Problem],
+    asked: _Asked,
+    adapter: Any,
+    forms: tuple[Any, ...],
+    options: tuple[tuple[str, Any], ...],
+    kinds: tuple[type, ...],
+) -> _dispatch.Known | None:
+    try:
+        problem = loss(*forms, **dict(options))
+        return _dispatch.learn(problem, _wanted(problem, asked.argnums), adapter)
+    except (TypeError, ValueError):
+        return None  # to be raised where the arrays are at hand, and not their forms
 
 
 @_public
@@ -508,14 +564,22 @@ def value_and_grad(
     """
     if loss not in _PUBLIC:
         raise TypeError(f"loss must be a function of fastcos, got {loss!r}")
+    state = loss.__wrapped__  # type: ignore[attr-defined]
+    alone = isinstance(argnums, (int, str))
+    several = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
+    asked = _Asked(argnums, tuple(map(type, several)))
 
     @functools.wraps(loss)
     def function(
         *args: Any, grad_output: Any = None, out: Any = None, **kwargs: Any
     ) -> tuple[Any, Any]:
-        problem = loss.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined]
+        if grad_output is None and out is None:
+            known = _known(state, asked, args, kwargs)
+            if known is not None:
+                value, grads = _dispatch.again(known, args)
+                return value, grads[0] if alone else grads
+        problem = state(*args, **kwargs)
         wanted = _wanted(problem, argnums)
-        alone = isinstance(argnums, (int, str))
         buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
         if out is not None and (
             not isinstance(buffers, (tuple, list)) or len(buffers) != len(wanted)

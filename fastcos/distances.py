@@ -11,7 +11,8 @@ accumulator type; ``zero`` is the accumulator's 0. They run compiled and as plai
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 State = tuple[Any, ...]
@@ -785,7 +786,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def _eps(value: Any) -> float:
-    eps = _number("eps", value)
+    eps = value if type(value) is float else _number("eps", value)
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps must be finite and >= 0, got {value!r}")
     return eps
@@ -1059,15 +1060,17 @@ def poincare() -> Distance:
 
 
 #: What a ``distance`` argument may be called by name; each with its default parameters.
-DISTANCES: dict[str, Callable[[], Distance]] = {
-    "cosine": cosine,
-    "dot": dot,
-    "angular": angular,
-    "euclidean": euclidean,
-    "sqeuclidean": sqeuclidean,
-    "manhattan": manhattan,
-    "chebyshev": chebyshev,
-    "canberra": canberra,
-    "braycurtis": braycurtis,
-    "poincare": poincare,
-}
+DISTANCES: Mapping[str, Callable[[], Distance]] = types.MappingProxyType(
+    {
+        "cosine": cosine,
+        "dot": dot,
+        "angular": angular,
+        "euclidean": euclidean,
+        "sqeuclidean": sqeuclidean,
+        "manhattan": manhattan,
+        "chebyshev": chebyshev,
+        "canberra": canberra,
+        "braycurtis": braycurtis,
+        "poincare": poincare,
+    }
+)

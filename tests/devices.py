@@ -17,7 +17,7 @@ import pytest
 import simulator
 
 import fastcos
-from fastcos import _dispatch, _on_device
+from fastcos import _dispatch, _on_device, api
 from fastcos.kernels import _cubin, _narrow, cuda
 
 #: What a test may be run on; the markers are tiers of their own.
@@ -160,7 +160,7 @@ def on(name, monkeypatch):
 
 def forget():
     """Kernels are made anew, for they are kept by the number of their device, whatever it is."""
-    for kept in (_dispatch._direct, _dispatch._prepared, _on_device._finish):
+    for kept in (api._kept, _dispatch._direct, _dispatch._prepared, _on_device._finish):
         kept.cache_clear()
 
 

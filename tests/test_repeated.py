@@ -1,0 +1,166 @@
+"""Calls that look like earlier ones: what is kept of those may not show."""
+
+import numpy as np
+import oracle
+import pytest
+
+import fastcos
+from fastcos import _dispatch, api
+from fastcos.adapters import numpy as adapter
+
+LOSS = fastcos.cosine_embedding_loss
+
+
+def drawn(rng, dtype=np.float32, n=5, d=7):
+    x, y = rng.standard_normal((2, n, d)).astype(dtype)
+    return x, y, np.where(rng.random(n) < 0.5, 1, -1)
+
+
+@pytest.fixture
+def no_solver(monkeypatch):
+    """After it is called only calls that are known come to an end."""
+
+    def solve(*_, **__):
+        raise AssertionError("this call should have been known")
+
+    return lambda: monkeypatch.setattr(_dispatch, "solve", solve)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64], ids=lambda d: d.__name__)
+def test_the_numbers_are_those_of_the_call(rng, dtype, reduction, no_solver):
+    f = fastcos.value_and_grad(LOSS)
+    given = {"margin": 0.1, "reduction": reduction}
+    for call in (LOSS, f):
+        call(*drawn(rng, dtype), **given)
+    no_solver()
+    for _ in range(3):
+        x, y, target = drawn(rng, dtype)
+        right = oracle.loss("cosine_embedding_loss", (x, y), target, **given)
+        tolerance = {"rtol": 4 * np.finfo(dtype).eps, "atol": 4 * np.finfo(dtype).eps}
+        np.testing.assert_allclose(LOSS(x, y, target, **given), right.value, **tolerance)
+        value, grads = f(x, y, target, **given)
+        np.testing.assert_allclose(value, right.value, **tolerance)
+        for grad, expected in zip(grads, right.grads, strict=True):
+            np.testing.assert_allclose(grad, expected, **tolerance)
+        assert not np.shares_memory(*grads)
+
+
+def test_every_loss_is_known_the_second_time(rng, no_solver):
+    x, y, target = drawn(rng)
+    z = x[::-1].copy()
+    calls = [
+        lambda: fastcos.cosine_similarity(x, y),
+        lambda: fastcos.paired_distance(x, y, distance="manhattan"),
+        lambda: fastcos.paired_distance(x, y, distance=fastcos.distances.lp(3)),
+        lambda: LOSS(x, y, target, margin=0.5),
+        lambda: fastcos.cosine_distance_loss(x, y),
+        lambda: fastcos.triplet_margin_loss(x, y, z, swap=True),
+        lambda: fastcos.triplet_margin_with_distance_loss(x, y, z, distance_function="cosine"),
+        lambda: fastcos.hinge_embedding_loss(x[:, 0].copy(), target),
+        lambda: fastcos.value_and_grad(LOSS)(x, y, target),
+        lambda: fastcos.value_and_grad(fastcos.cosine_distance_loss, "labels")(x, y),
+        lambda: fastcos.grad(fastcos.triplet_margin_loss, (0, "negative"))(x, y, z),
+    ]
+    first = [call() for call in calls]
+    no_solver()
+    for call, before in zip(calls, first, strict=True):
+        np.testing.assert_equal(call(), before)
+
+
+def test_options_that_are_equal_and_not_the_same(rng):
+    x, y, target = drawn(rng)
+    LOSS(x, y, target, axis=-1, validate=False)
+    with pytest.raises(TypeError, match="axis must be an integer"):
+        LOSS(x, y, target, axis=-1.0, validate=False)
+    # 0 == False, and False is no position.
+    g = fastcos.value_and_grad(LOSS, 0)(x, y, target)[1]
+    assert g.shape == x.shape
+    for argnums in (False, (False,), [False]):
+        with pytest.raises(TypeError, match="argnums must be among"):
+            fastcos.value_and_grad(LOSS, argnums)(x, y, target)
+    assert len(fastcos.value_and_grad(LOSS, [0])(x, y, target)[1]) == 1
+
+
+def test_argnums_that_change_between_calls(rng):
+    x, y, target = drawn(rng)
+    asked = [0]
+    f = fastcos.value_and_grad(LOSS, asked)
+    assert len(f(x, y, target)[1]) == 1
+    asked.append(1)
+    assert len(f(x, y, target)[1]) == 2
+
+
+def test_labels_are_looked_at_every_time(rng):
+    x, y, target = drawn(rng)
+    for call in (LOSS, fastcos.value_and_grad(LOSS)):
+        call(x, y, target)
+        wrong = target.copy()
+        wrong[3] = 0
+        with pytest.raises(ValueError, match=r"target must be \+1 or -1 .* got 0 at index \(3,\)"):
+            call(x, y, wrong)
+        assert np.isnan(np.asarray(LOSS(x, y, wrong, validate=False)))
+
+
+def test_arrays_that_differ_in_what_the_shape_does_not_show(rng):
+    x, y, target = drawn(rng, np.float64)
+    right = LOSS(x, y, target)
+    words = np.zeros(x.nbytes + 1, np.int8)
+    odd = words[1:].view(np.float64).reshape(x.shape)
+    odd[...] = x
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    swapped = x.astype(x.dtype.newbyteorder())
+    for same in (odd, read_only, swapped, np.asfortranarray(x), x.astype(np.longdouble)[...]):
+        if same.dtype == np.longdouble and same.itemsize > 8:
+            with pytest.raises(TypeError, match="input1 has dtype"):
+                LOSS(same, y, target)
+        else:
+            assert LOSS(same, y, target) == right
+    assert LOSS(x, y, target) == right
+    assert LOSS(x, y, target.astype(np.float32)) == right
+    assert LOSS(x, y, target > 0) == right
+
+
+def test_errors_are_those_of_the_arrays(rng):
+    x, y, target = drawn(rng)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"input1 of shape \(5, 7\)"):
+            LOSS(x, y[:, :6].copy(), target)
+        with pytest.raises(ValueError, match="reduction must be one of"):
+            LOSS(x, y, target, reduction="median")
+        with pytest.raises(TypeError, match="margin must be a real number, got 'wide'"):
+            LOSS(x, y, target, margin="wide")
+        with pytest.raises(TypeError, match=r"distance must be the name .* got ndarray"):
+            fastcos.paired_distance(x, y, x)
+
+
+def test_what_is_kept_holds_no_arrays(rng):
+    x, y, target = drawn(rng)
+    torch = pytest.importorskip("torch")
+    before = api._kept.cache_info().currsize
+    LOSS(x, y, target, weight=np.ones(5))
+    with pytest.raises(TypeError, match="arrays of one library only"):
+        LOSS(x, y, torch.ones(5))
+    with pytest.raises(TypeError, match="arrays of one library only"):
+        LOSS(x, y, target, weight=torch.ones(5))
+    assert api._kept.cache_info().currsize == before
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: np.zeros((3, 4)),
+        lambda: np.zeros((3, 4))[1:, ::2],
+        lambda: np.zeros((3, 4))[::-1],
+        lambda: np.broadcast_to(np.float32(1), (3, 4)),
+        lambda: np.zeros(()),
+        lambda: np.zeros((0, 4)),
+        lambda: np.zeros(9, np.int8)[1:].view(np.float64),
+        lambda: np.ma.zeros(4),
+        lambda: np.frombuffer(b"12345678", np.float64),
+    ],
+)
+def test_addresses(make):
+    array = make()
+    assert adapter.address(array) == array.ctypes.data
