@@ -117,6 +117,7 @@ def test_arrays_that_differ_in_what_the_shape_does_not_show(rng):
                 LOSS(same, y, target)
         else:
             assert LOSS(same, y, target) == right
+            assert LOSS(same, y.astype(same.dtype), target) == right
     assert LOSS(x, y, target) == right
     assert LOSS(x, y, target.astype(np.float32)) == right
     assert LOSS(x, y, target > 0) == right
