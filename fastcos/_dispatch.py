@@ -206,9 +206,7 @@ def solve(
         if wanted:
             raise _unknown_gradient(problem.distance)
         problem = _measured(problem)
-    loss, _, names, operands, _, axis, target, weight, weight_name, reduction, validate = problem
-    axis, reduction = _plan.check_axis(axis), _plan.check_reduction(reduction)
-    functions, parameters, counts = _split(problem)
+    loss, _, names, operands, _, axis, target, weight, weight_name, reduction, _ = problem
     given, buffers = _NONE_GIVEN, ()
     if out is not None:
         given = _given(adapter, problem, wanted, grad_output, out)
@@ -216,25 +214,14 @@ def solve(
     elif kept is not None:
         # They look like new ones, which they were.
         given = dict(zip(wanted, kept, strict=True))
-    if _is_no_weight(weight):
-        direct = _direct(
-            adapter,
-            loss,
-            functions,
-            names,
-            axis,
-            reduction,
-            wanted,
-            tuple([adapter.direct(x) for x in operands]),
-            adapter.direct(target) if loss.labelled else None,
-            buffers,
-            counts,
-        )
-        if direct is not None:
-            known = Known(direct, parameters, validate)
-            return again(
-                known, (*operands, target), grad_output, result, given, valued, kept is not None
-            )
+    forms = tuple([adapter.direct(array) for array in operands])
+    of_labels = adapter.direct(target) if loss.labelled else None
+    known = learn(adapter, problem, wanted, forms, of_labels, buffers)
+    if known is not None:
+        unless = kept is not None
+        return again(known, (*operands, target), grad_output, result, given, valued, unless)
+    axis, reduction = _plan.check_axis(axis), _plan.check_reduction(reduction)
+    functions, parameters, counts = _split(problem)
     arrays = [*map(adapter.asarray, names, operands)]
     dtype = adapter.common_dtype(arrays)
     call = _prepared(
@@ -431,13 +418,21 @@ class Known(NamedTuple):
     validate: bool | None
 
 
-def learn(problem: Problem, wanted: tuple[str, ...], adapter: Any) -> Known | None:
-    """What is to be kept of a call whose operands and labels are the forms of arrays.
+def learn(
+    adapter: Any,
+    problem: Problem,
+    wanted: tuple[str, ...],
+    operands: tuple[_plan.Form | None, ...],
+    target: _plan.Form | None,
+    buffers: tuple[_plan.Form, ...] = (),
+) -> Known | None:
+    """What is to be kept of a call, for :func:`again`; None where :func:`solve` has more to do.
 
-    None where :func:`solve` has more to do.
+    The forms are those of the operands, of the labels where there are any, and of the caller's
+    buffers for gradients, and stand for the arrays: what is in the problem is not looked at.
 
     Raises:
-        ValueError, TypeError: as :func:`solve`, which names the arrays.
+        ValueError, TypeError: as :func:`solve`.
     """
     if callable(problem.distance) or not _is_no_weight(problem.weight):
         return None
@@ -451,9 +446,9 @@ def learn(problem: Problem, wanted: tuple[str, ...], adapter: Any) -> Known | No
         axis,
         reduction,
         wanted,
-        problem.operands,
-        problem.target,
-        (),
+        operands,
+        target,
+        buffers,
         counts,
     )
     return direct and Known(direct, parameters, problem.validate)

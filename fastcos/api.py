@@ -85,7 +85,8 @@ def _kept(
 ) -> _dispatch.Known | None:
     try:
         problem = loss(*forms, **dict(options))
-        return _dispatch.learn(problem, _wanted(problem, asked.argnums), adapter)
+        wanted = _wanted(problem, asked.argnums)
+        return _dispatch.learn(adapter, problem, wanted, problem.operands, problem.target)
     except (TypeError, ValueError):
         return None  # to be raised where the arrays are at hand, and not their forms
 
