@@ -21,7 +21,9 @@ adapter for an array library provides
 - ``elsewhere(operands)``: what to enter where they are on another device than the current one;
 - for arrays on a GPU ``stream()``, the address of the current stream; ``new(shape, dtype, like)``,
   memory for what is returned; ``quotient(numerator, denominator)``, 0 over 0 being 0;
-- ``check_out(...)``: whether a buffer of the caller's may be written to;
+- ``check_out(...)``: whether a buffer of the caller's may be written to; ``apart(buffers,
+  others)``: the same for several, quickly, where False may be wrong and gives no reason (not for
+  libraries that record);
 - ``THREADS``: how to ask for and set the library's number of threads, or None;
 - ``records``: whether the library records operations for later; then ``evaluate(problem,
   adapter)`` gives the value and sees to its gradient, and ``placed(names, arguments)`` is the

@@ -181,5 +181,15 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
             raise ValueError(f"{name} shares memory with {other}")
 
 
+def apart(buffers: Sequence[Array], others: Sequence[Array]) -> bool:
+    """Whether buffers share no memory with others, nor with each other."""
+    taken = [*map(_extent, others)]
+    for buffer in map(_extent, buffers):
+        if any([overlap(buffer, other) for other in taken]):
+            return False
+        taken.append(buffer)
+    return True
+
+
 def _extent(array: Array) -> Any:
     return extent(address(array), array.shape, array.strides, array.dtype.itemsize)

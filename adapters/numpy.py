@@ -209,6 +209,16 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
             raise ValueError(f"{name} shares memory with {other}")
 
 
+def apart(buffers: Sequence[Array], others: Sequence[Array]) -> bool:
+    """Whether buffers may be written to and lie, from first byte to last, apart from all others."""
+    taken = [*others]
+    for buffer in buffers:
+        if not buffer.flags.writeable or any([np.may_share_memory(buffer, x) for x in taken]):
+            return False
+        taken.append(buffer)
+    return True
+
+
 def extent(address: int, shape: Sequence[int], strides: Sequence[int], size: int) -> Array:
     """An array of elements of that size at addresses anywhere, not to be looked into."""
     where = {"data": (address, False), "shape": tuple(shape), "strides": tuple(strides)}

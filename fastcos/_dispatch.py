@@ -370,6 +370,8 @@ def _direct(
     """
     if wanted != tuple(name for name in names if name in wanted):
         return None
+    if any(_plan.repeats(buffer) for buffer in buffers):
+        return None
     forms = [form for form in operands if form and adapter.float_name(form.dtype)]
     kind = adapter.label_kind(target.dtype) if target else None
     if len(forms) < len(operands) or (loss.labelled and kind is None):
@@ -409,11 +411,13 @@ class Known(NamedTuple):
 
     Args:
         direct: What follows from their layout.
+        wanted: Of what the gradients are.
         parameters: Of the distance, then of the loss.
         validate: As in :class:`Problem`.
     """
 
     direct: _Direct
+    wanted: tuple[str, ...]
     parameters: tuple[float, ...]
     validate: bool | None
 
@@ -451,7 +455,7 @@ def learn(
         buffers,
         counts,
     )
-    return direct and Known(direct, parameters, problem.validate)
+    return direct and Known(direct, wanted, parameters, problem.validate)
 
 
 def _is_no_weight(weight: Any) -> bool:
@@ -473,7 +477,7 @@ def again(
     They are the operands, then the labels. ``unless`` leaves all as it is for an upstream gradient
     of 1.
     """
-    direct, parameters, validate = known
+    direct, _, parameters, validate = known
     adapter, names, labelled, call, run, kernel, dtype, each, graded = direct[:9]
     denominator, step, kind, nowhere = direct[9:]
     operands, device, address = arrays[: len(names)], call.device, adapter.address
@@ -484,7 +488,7 @@ def again(
         checked = not _to_be_checked(validate, kind, device)
         if not checked and (given or device >= 0):
             # What the caller gave is left as it was by a call that fails.
-            _check_labels(adapter, target, target, kind)
+            _check_labels(adapter, target, target, kind, device)
             checked = True
     scale, kept = (0, 0, DOUBLES, 1 / denominator), None
     if grad_output is not None:
@@ -516,7 +520,7 @@ def again(
     del kept
     # A label that is neither 1 nor -1 gives a loss of NaN.
     if not checked and math.isnan(total):
-        _check_labels(adapter, target, target, kind)
+        _check_labels(adapter, target, target, kind, device)
     value = None
     if valued and each:
         value = adapter.values(losses, result)
@@ -716,7 +720,7 @@ def _labels(adapter: Any, problem: Problem, call: _Call) -> tuple[Any, int]:
     _check_place(adapter, "target", given, call.device)
     labels, kind = adapter.labels(given)
     if _to_be_checked(problem.validate, kind, call.device):
-        _check_labels(adapter, given, labels, kind)
+        _check_labels(adapter, given, labels, kind, call.device)
     return labels, kind
 
 
@@ -725,10 +729,14 @@ def _to_be_checked(validate: bool | None, kind: int, device: int) -> bool:
     return kind != BOOLS and (device < 0 if validate is None else validate)
 
 
-def _check_labels(adapter: Any, given: Any, labels: Any, kind: int) -> None:
+def _check_labels(adapter: Any, given: Any, labels: Any, kind: int, device: int) -> None:
     """Raises unless all labels are 1 or -1."""
-    labels = adapter.host(labels)
-    if not _all_signs()(labels.ctypes.data, labels.size, kind):
+    if device < 0:
+        address = adapter.address(labels)
+    else:
+        labels = adapter.host(labels)
+        address = labels.ctypes.data
+    if not _all_signs()(address, math.prod(labels.shape), kind):
         raise _wrong_label(adapter.host(given))
 
 

@@ -107,6 +107,11 @@ def new(form: Form, axis: int, dtype: Any) -> Form:
     return Form(form.shape, (*outer[:at], dtype.itemsize, *outer[at:]), dtype, True)
 
 
+def repeats(form: Form) -> bool:
+    """Whether it is a broadcast view, whose elements share memory."""
+    return any(n > 1 and step == 0 for n, step in zip(form.shape, form.strides, strict=True))
+
+
 def is_packed(form: Form) -> bool:
     """Whether the elements lie one after another, in C order."""
     one = form.dtype.itemsize // form.unit

@@ -58,18 +58,27 @@ _NO_GRADIENT = _Asked((), ())
 
 
 def _known(
-    loss: Callable[..., Problem], asked: _Asked, args: tuple[Any, ...], options: dict[str, Any]
+    loss: Callable[..., Problem],
+    asked: _Asked,
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+    buffers: Sequence[Any] = (),
 ) -> _dispatch.Known | None:
-    """What is known of a call; None where there is more to it than arrays as kernels read them."""
+    """What is known of a call; None where there is more to it than arrays as kernels read them.
+
+    The buffers are those of the caller for the gradients.
+    """
     adapter = _dispatch.adapter_of(type(args[0])) if args else None  # type: ignore[arg-type]
     if adapter is None or adapter.records or adapter.elsewhere(args) is not None:
         return None
-    forms = tuple([adapter.direct(array) for array in args])
+    forms = tuple([adapter.direct(array) for array in (*args, *buffers)])
     kinds = tuple([type(value) for value in options.values()])
     if None in forms or not _PLAIN.issuperset(kinds):
         return None
+    if buffers and not adapter.apart(buffers, args):
+        return None
     try:
-        return _kept(loss, asked, adapter, forms, tuple(options.items()), kinds)
+        return _kept(loss, asked, adapter, forms, len(args), tuple(options.items()), kinds)
     except TypeError:
         return None  # lists, as argnums or parameters of a distance: they may change
 
@@ -80,13 +89,14 @@ def _kept(
     asked: _Asked,
     adapter: Any,
     forms: tuple[Any, ...],
+    arguments: int,
     options: tuple[tuple[str, Any], ...],
     kinds: tuple[type, ...],
 ) -> _dispatch.Known | None:
     try:
-        problem = loss(*forms, **dict(options))
+        problem, buffers = loss(*forms[:arguments], **dict(options)), forms[arguments:]
         wanted = _wanted(problem, asked.argnums)
-        return _dispatch.learn(adapter, problem, wanted, problem.operands, problem.target)
+        return _dispatch.learn(adapter, problem, wanted, problem.operands, problem.target, buffers)
     except (TypeError, ValueError):
         return None  # to be raised where the arrays are at hand, and not their forms
 
@@ -574,17 +584,17 @@ def value_and_grad(
     def function(
         *args: Any, grad_output: Any = None, out: Any = None, **kwargs: Any
     ) -> tuple[Any, Any]:
-        if grad_output is None and out is None:
-            known = _known(state, asked, args, kwargs)
+        buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
+        given = out is not None and isinstance(buffers, (tuple, list))
+        if grad_output is None and (given or out is None):
+            known = _known(state, asked, args, kwargs, buffers if given else ())
             if known is not None:
-                value, grads = _dispatch.again(known, args)
+                into = dict(zip(known.wanted, buffers, strict=True)) if given else {}
+                value, grads = _dispatch.again(known, args, given=into)
                 return value, grads[0] if alone else grads
         problem = state(*args, **kwargs)
         wanted = _wanted(problem, argnums)
-        buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
-        if out is not None and (
-            not isinstance(buffers, (tuple, list)) or len(buffers) != len(wanted)
-        ):
+        if out is not None and (not given or len(buffers) != len(wanted)):
             length = f" of length {len(out)}" if isinstance(out, (tuple, list)) else ""
             raise TypeError(
                 f"out must hold one buffer for each of {', '.join(wanted)}, got a"

@@ -1,5 +1,6 @@
 """Fixtures: random numbers that are the same every time, and losses called by their name."""
 
+import os
 import sys
 
 import devices
@@ -8,6 +9,10 @@ import oracle
 import pytest
 
 import fastcos
+
+# torch.compile's pool of compilers may take five minutes to end (pytorch/pytorch#162199), and the
+# tests with it. Each worker compiles for itself, as do the processes that tests start.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 #: Tests that are about what arrays hold, wherever they are: run on NumPy's and on a GPU's, unless
 #: marked ``host``.

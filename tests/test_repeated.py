@@ -165,3 +165,49 @@ def test_what_is_kept_holds_no_arrays(rng):
 def test_addresses(make):
     array = make()
     assert adapter.address(array) == array.ctypes.data
+
+
+def test_buffers_are_looked_at_every_time(rng, no_solver):
+    x, y, target = drawn(rng)
+    f = fastcos.value_and_grad(LOSS)
+    right, expected = f(x, y, target)
+    one = fastcos.value_and_grad(LOSS, "input2")
+    out = tuple(np.empty_like(x) for _ in range(2))
+    for _ in range(2):
+        value, grads = f(x, y, target, out=out)
+        assert value == right
+        assert all(g is o for g, o in zip(grads, out, strict=True))
+        np.testing.assert_array_equal(grads, expected)
+        assert one(x, y, target, out=out[0])[1] is out[0]
+        np.testing.assert_array_equal(out[0], expected[1])
+    read_only = np.empty_like(x)
+    read_only.flags.writeable = False
+    halves = np.empty((2 * len(x), x.shape[1]), x.dtype)
+    broadcast = np.lib.stride_tricks.as_strided(np.empty_like(x), x.shape, (0, x.itemsize))
+    for wrong, fault in (
+        ((out[0], read_only), "out for input2 is read-only"),
+        ((out[0], x), "out for input2 shares memory with input1"),
+        ((out[0], out[0]), "out for input2 shares memory with out for input1"),
+        ((halves[:5], halves[4:9]), "out for input2 shares memory with out for input1"),
+        ((broadcast, out[0]), "out for input1 is a broadcast view"),
+    ):
+        before = [array.copy() for array in (*wrong, x)]
+        with pytest.raises(ValueError, match=fault):
+            f(x, y, target, out=wrong)
+        np.testing.assert_equal([*wrong, x], before)
+    with pytest.raises(TypeError, match=r"out must hold one buffer for each .* of length 1"):
+        f(x, y, target, out=out[:1])
+    with pytest.raises(ValueError, match="out for input2 must have shape"):
+        f(x, y, target, out=(out[0], np.empty((5, 8), x.dtype)))
+    wrong = np.where(np.arange(5) == 3, 0, target)
+    out[0][...] = 7
+    with pytest.raises(ValueError, match=r"target must be \+1 or -1"):
+        f(x, y, wrong, out=out)
+    assert (out[0] == 7).all()
+    # Rows in turns lie within each other's bounds and share nothing.
+    interleaved = halves[::2], halves[1::2]
+    assert f(x, y, target, out=interleaved)[0] == right
+    np.testing.assert_array_equal(interleaved, expected)
+    no_solver()
+    f(x, y, target, out=(halves[:5], halves[5:]))
+    np.testing.assert_array_equal(halves, np.concatenate(expected))
