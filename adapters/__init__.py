@@ -6,8 +6,9 @@ adapter for an array library provides
 - ``asarray(name, value)``: the argument as an array of that library, or an error that names it;
   ``float64(name, value)``: the same for weights and upstream gradients;
 - ``float_name(dtype)`` and ``common_dtype(arrays)``: the dtypes that kernels compute in;
-- ``form(array)``: what a plan needs to know of it; ``direct(value)``: the same, or None for what
-  ``asarray`` would convert or refuse; ``rows(array, axis, dtype)``: a contiguous copy
+- ``form(array)``: what a plan needs to know of it; ``direct(value)``: the same of an argument, or
+  None for what is no array of that library (whether kernels read its dtype ``float_name`` and
+  ``label_kind`` say); ``rows(array, axis, dtype)``: a contiguous copy
   with ``axis`` last, for where a kernel cannot read the array itself;
   ``features_last(array, axis)``: the view with ``axis`` last;
 - ``labels(array)``: labels in a dtype that kernels read, and which; ``label_kind(dtype)``;

@@ -60,10 +60,11 @@ def asarray(name: str, value: Any) -> Array:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from None
-    native = array.dtype.newbyteorder("=")
-    if not _is_plain(native):
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not _is_plain(array.dtype):
         raise TypeError(f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}")
-    return array if array.dtype.isnative else array.astype(native)
+    return array
 
 
 def float64(name: str, value: Any) -> Array:
@@ -92,7 +93,7 @@ def form(array: Array) -> Form:
 
 
 def direct(value: Any) -> Form | None:
-    """The form of an array that kernels could take as it is; None for what is to be converted."""
+    """The form of what is an array, of a dtype that kernels may not read; None for all else."""
     return form(value) if type(value) is np.ndarray else None
 
 
@@ -182,7 +183,7 @@ def scalar(number: float, dtype: np.dtype[Any], like: Array) -> Any:
 
 
 def address(array: Array) -> int:
-    """Where the data begin."""
+    """Where the data of an array begin; not for NumPy's scalars, which are none."""
     # The first field after the header of the object, as NumPy promises to those who compile against
     # it (PyArray_DATA of its C API): an eighth of what array.ctypes.data takes.
     return _pointer(id(array) + _HEADER).value  # type: ignore[return-value]

@@ -95,6 +95,10 @@ def _kept(
 ) -> _dispatch.Known | None:
     try:
         problem, buffers = loss(*forms[:arguments], **dict(options)), forms[arguments:]
+        # A label for all may be an option. And 0.0 is -0.0 for a key, but not for every distance.
+        zeros = [value for _, value in options if type(value) is Distance and 0 in value.parameters]
+        if arguments != len(problem.operands) + problem.loss.labelled or zeros:
+            return None
         wanted = _wanted(problem, asked.argnums)
         return _dispatch.learn(adapter, problem, wanted, problem.operands, problem.target, buffers)
     except (TypeError, ValueError):
@@ -588,7 +592,7 @@ def value_and_grad(
         given = out is not None and isinstance(buffers, (tuple, list))
         if grad_output is None and (given or out is None):
             known = _known(state, asked, args, kwargs, buffers if given else ())
-            if known is not None:
+            if known is not None and (not given or len(buffers) == len(known.wanted)):
                 into = dict(zip(known.wanted, buffers, strict=True)) if given else {}
                 value, grads = _dispatch.again(known, args, given=into)
                 return value, grads[0] if alone else grads

@@ -1059,7 +1059,8 @@ def poincare() -> Distance:
     return _POINCARE
 
 
-#: What a ``distance`` argument may be called by name; each with its default parameters.
+#: What a ``distance`` argument may be called by name; each with its default parameters. Not to be
+#: changed, for calls are remembered by the name: a Distance of your own is passed as it is.
 DISTANCES: Mapping[str, Callable[[], Distance]] = types.MappingProxyType(
     {
         "cosine": cosine,

@@ -99,6 +99,11 @@ CASES = {
     "complex": (lambda: cosine(X + 1j, Y, T), TypeError, "input1 has dtype complex128"),
     "object": (lambda: cosine(X, Y.astype(object), T), TypeError, "input2 has dtype object"),
     "strings": (lambda: cosine(X, Y.astype(str), T), TypeError, "input2 has dtype <U"),
+    "strings of any length": (
+        lambda: cosine(X, np.array([["a"]], np.dtypes.StringDType()), T),
+        TypeError,
+        "input2 has dtype StringDType",
+    ),
     "dates": (lambda: cosine(X, Y.astype("M8[s]"), T), TypeError, "input2 has dtype datetime"),
     "longdouble": (lambda: cosine(X.astype("g"), Y, T), TypeError, "accepted are float16"),
     "complex weight": (lambda: cosine(X, Y, T, weight=1j), TypeError, "weight has dtype complex"),

@@ -1,5 +1,7 @@
 """Calls that look like earlier ones: what is kept of those may not show."""
 
+import math
+
 import numpy as np
 import oracle
 import pytest
@@ -65,7 +67,9 @@ def test_every_loss_is_known_the_second_time(rng, no_solver):
     first = [call() for call in calls]
     no_solver()
     for call, before in zip(calls, first, strict=True):
+        seen = api._kept.cache_info()
         np.testing.assert_equal(call(), before)
+        assert api._kept.cache_info()[:2] == (seen.hits + 1, seen.misses)
 
 
 def test_options_that_are_equal_and_not_the_same(rng):
@@ -80,6 +84,49 @@ def test_options_that_are_equal_and_not_the_same(rng):
         with pytest.raises(TypeError, match="argnums must be among"):
             fastcos.value_and_grad(LOSS, argnums)(x, y, target)
     assert len(fastcos.value_and_grad(LOSS, [0])(x, y, target)[1]) == 1
+
+
+@pytest.mark.parametrize("label", [1, -1, 1.0, True, False])
+def test_a_label_for_all_by_its_name(rng, label):
+    x, y, _ = drawn(rng)
+    right = LOSS(x, y, np.full(5, label))
+    assert LOSS(x, y, target=label) == right
+    value, grads = fastcos.value_and_grad(LOSS)(x, y, target=label)
+    assert value == right
+    np.testing.assert_array_equal(grads, fastcos.grad(LOSS)(x, y, np.full(5, label)))
+    d = np.abs(x[:, 0])
+    right = fastcos.hinge_embedding_loss(d, np.full(5, label))
+    assert fastcos.hinge_embedding_loss(d, target=label) == right
+
+
+def test_arguments_by_name_that_are_none(rng):
+    x, y, _ = drawn(rng)
+    for wrong, error in (("1", TypeError), (0, ValueError), (None, TypeError)):
+        with pytest.raises(error, match="target"):
+            LOSS(x, y, target=wrong)
+    with pytest.raises(ValueError, match="every operand needs a feature axis"):
+        fastcos.cosine_similarity(x, x2=2.0)
+    with pytest.raises(TypeError, match="x2 has dtype"):
+        fastcos.cosine_similarity(x, x2="abc")
+
+
+def test_a_zero_and_its_negative_are_two_parameters(rng):
+    def signed(zero):
+        return fastcos.Distance(
+            "signed",
+            init=lambda zero, sign: (zero, sign),
+            accumulate=lambda state, x, y: (state[0] + x * y, state[1]),
+            finalize=lambda state: math.copysign(state[0], state[1]),
+            gradient=lambda state, d, x, y: (y, x),
+            parameters=(zero,),
+        )
+
+    x, y, _ = drawn(rng, np.float64)
+    positive = signed(0.0)
+    negative = positive._replace(parameters=(-0.0,))
+    for _ in range(2):
+        assert (fastcos.paired_distance(x, y, distance=positive) > 0).all()
+        assert (fastcos.paired_distance(x, y, distance=negative) < 0).all()
 
 
 def test_argnums_that_change_between_calls(rng):
@@ -139,13 +186,12 @@ def test_errors_are_those_of_the_arrays(rng):
 def test_what_is_kept_holds_no_arrays(rng):
     x, y, target = drawn(rng)
     torch = pytest.importorskip("torch")
-    before = api._kept.cache_info().currsize
-    LOSS(x, y, target, weight=np.ones(5))
+    api._kept.cache_clear()
     with pytest.raises(TypeError, match="arrays of one library only"):
         LOSS(x, y, torch.ones(5))
     with pytest.raises(TypeError, match="arrays of one library only"):
         LOSS(x, y, target, weight=torch.ones(5))
-    assert api._kept.cache_info().currsize == before
+    assert api._kept.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(
@@ -195,8 +241,12 @@ def test_buffers_are_looked_at_every_time(rng, no_solver):
         with pytest.raises(ValueError, match=fault):
             f(x, y, target, out=wrong)
         np.testing.assert_equal([*wrong, x], before)
-    with pytest.raises(TypeError, match=r"out must hold one buffer for each .* of length 1"):
-        f(x, y, target, out=out[:1])
+    for few in (out[:1], (), []):
+        length = rf"out must hold one buffer for each .* of length {len(few)}"
+        with pytest.raises(TypeError, match=length):
+            f(x, y, target, out=few)
+    with pytest.raises(TypeError, match="out must hold one buffer for each of input2"):
+        one(x, y, target, out=())
     with pytest.raises(ValueError, match="out for input2 must have shape"):
         f(x, y, target, out=(out[0], np.empty((5, 8), x.dtype)))
     wrong = np.where(np.arange(5) == 3, 0, target)

@@ -23,7 +23,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
 from fastcos.kernels._cache import compiled, digest, exported, source_digest
-from fastcos.kernels._functions import as_it_is, is_ours, jitable, name_of, registered
+from fastcos.kernels._functions import as_it_is, is_ours, jitable, name_of, registered, times
 from fastcos.kernels._memory import (
     LANES,
     STORAGE,
@@ -227,11 +227,12 @@ def _kernel(
 def _loop(parallel: bool) -> Any:
     def loop(kernel: int, block: Any, tasks: int, samples: int) -> float:
         address, done = block.ctypes.data, 0
+        # Filled in here, as to ask for the address of the block takes Python 0.2 us.
         losses = address + 8 * (block.size - samples)
         longs(address, 1)[0] = losses
         for t in prange(tasks):
             done += call(kernel, t, address)
-        if done < tasks:
+        if done < tasks:  # a kernel returns 1, and 0 where a function raised
             raise RuntimeError("a function of the distance raised the exception shown on stderr")
         return _total(doubles(losses, samples))
 
@@ -330,12 +331,6 @@ def _one_of(values: Any, i: int) -> float:
 @jitable()
 def _mostly_one(values: Any, i: int) -> float:
     return values[2] if values[0] == 0 else _one_of(values, i)
-
-
-@jitable()
-def _times(c: float, slope: float) -> float:
-    """``c * slope``; a slope of 0 lets nothing through, not even an infinity."""
-    return 0.0 if slope == 0 else c * slope
 
 
 @jitable()
@@ -685,7 +680,7 @@ def _pair(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any)
             doubles(out + 8 * i, 1)[0] = w * value
             if not wanted:
                 continue
-            c = _times(w * _mostly_one(scale, i), slopes[0])
+            c = times(w * _mostly_one(scale, i), slopes[0])
             gx = grads[0] + _offset(position, geometry, 3)
             gy = grads[1] + _offset(position, geometry, 4)
             state = prepare(state, d)
@@ -772,7 +767,7 @@ def _triplet_kernel(
             if not wanted:
                 continue
             c = w * _mostly_one(scale, i)
-            c1, c2, c3 = _times(c, slopes[0]), _times(c, slopes[1]), _times(c, slopes[2])
+            c1, c2, c3 = times(c, slopes[0]), times(c, slopes[1]), times(c, slopes[2])
             s1, s2, s3 = prepare(s1, d1), prepare(s2, d2), prepare(s3, d3)
             at_ga = grads[0] + _offset(position, geometry, 4)
             at_gp = grads[1] + _offset(position, geometry, 5)
@@ -836,7 +831,7 @@ def _pointwise_1(function: Any, distance: Any, storage: Any, unpack: Any, jitabl
     def scatter(
         grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
     ) -> None:
-        put(modes[0], grads[0] + _offset(position, geometry, 2), _times(c, slopes[0]))
+        put(modes[0], grads[0] + _offset(position, geometry, 2), times(c, slopes[0]))
 
     return _pointwise_kernel(function, unpack, gather, scatter)
 
@@ -853,8 +848,8 @@ def _pointwise_2(function: Any, distance: Any, storage: Any, unpack: Any, jitabl
     def scatter(
         grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
     ) -> None:
-        put(modes[0], grads[0] + _offset(position, geometry, 3), _times(c, slopes[0]))
-        put(modes[1], grads[1] + _offset(position, geometry, 4), _times(c, slopes[1]))
+        put(modes[0], grads[0] + _offset(position, geometry, 3), times(c, slopes[0]))
+        put(modes[1], grads[1] + _offset(position, geometry, 4), times(c, slopes[1]))
 
     return _pointwise_kernel(function, unpack, gather, scatter)
 
@@ -872,9 +867,9 @@ def _pointwise_3(function: Any, distance: Any, storage: Any, unpack: Any, jitabl
     def scatter(
         grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
     ) -> None:
-        put(modes[0], grads[0] + _offset(position, geometry, 4), _times(c, slopes[0]))
-        put(modes[1], grads[1] + _offset(position, geometry, 5), _times(c, slopes[1]))
-        put(modes[2], grads[2] + _offset(position, geometry, 6), _times(c, slopes[2]))
+        put(modes[0], grads[0] + _offset(position, geometry, 4), times(c, slopes[0]))
+        put(modes[1], grads[1] + _offset(position, geometry, 5), times(c, slopes[1]))
+        put(modes[2], grads[2] + _offset(position, geometry, 6), times(c, slopes[2]))
 
     return _pointwise_kernel(function, unpack, gather, scatter)
 

@@ -34,7 +34,7 @@ from numba import float64
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, OWN, WRITE
-from fastcos.kernels._functions import as_it_is, is_ours, jitable, registered
+from fastcos.kernels._functions import as_it_is, is_ours, jitable, registered, times
 from fastcos.kernels._narrow import narrow
 from fastcos.losses import Loss
 
@@ -353,12 +353,6 @@ def _places(count: int, variant: Variant, row: int) -> Any:
     return _tuple_of(count, place)
 
 
-@jitable()
-def _times(c: Any, slope: Any) -> Any:
-    """``c * slope``; a slope of 0 lets nothing through, not even an infinity."""
-    return 0.0 if slope == 0 else c * slope
-
-
 # --------------------------------------------------------------------------------------------------
 # Samples: the value of one, its gradients written on the way
 # --------------------------------------------------------------------------------------------------
@@ -382,7 +376,7 @@ def _points(loss: Loss, variant: Variant, gpu: Any) -> Any:
     def write(k: int) -> Any:
         def one(modes: Any, grads: Any, c: Any, slopes: Any) -> bool:
             if modes[k] == WRITE:
-                put(grads[k], number(_times(c, slopes[k])))
+                put(grads[k], number(times(c, slopes[k])))
             return True
 
         return one
@@ -420,7 +414,7 @@ def _rows(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Any:
 
     def part(k: int) -> Any:
         def one(c: Any, slopes: Any, states: Any, d: Any) -> Any:
-            return _times(c, slopes[k]), prepare(states[k], d[k]), d[k]
+            return times(c, slopes[k]), prepare(states[k], d[k]), d[k]
 
         return one
 
