@@ -72,12 +72,16 @@ def _known(
     if adapter is None or adapter.records or adapter.elsewhere(args) is not None:
         return None
     forms = tuple([adapter.direct(array) for array in (*args, *buffers)])
-    kinds = tuple([type(value) for value in options.values()])
+    kinds: tuple[Any, ...] = tuple([type(value) for value in options.values()])
     if None in forms or not _PLAIN.issuperset(kinds):
         return None
     if buffers and not adapter.apart(buffers, args):
         return None
     try:
+        if Distance in kinds:
+            # 0.0 is -0.0 for a key, but not for every distance.
+            records = [value for value in options.values() if type(value) is Distance]
+            kinds += tuple([math.copysign(1, p) for record in records for p in record.parameters])
         return _kept(loss, asked, adapter, forms, len(args), tuple(options.items()), kinds)
     except TypeError:
         return None  # lists, as argnums or parameters of a distance: they may change
@@ -91,14 +95,12 @@ def _kept(
     forms: tuple[Any, ...],
     arguments: int,
     options: tuple[tuple[str, Any], ...],
-    kinds: tuple[type, ...],
+    kinds: tuple[Any, ...],
 ) -> _dispatch.Known | None:
     try:
         problem, buffers = loss(*forms[:arguments], **dict(options)), forms[arguments:]
-        # A label for all may be an option. And 0.0 is -0.0 for a key, but not for every distance.
-        zeros = [value for _, value in options if type(value) is Distance and 0 in value.parameters]
-        if arguments != len(problem.operands) + problem.loss.labelled or zeros:
-            return None
+        if arguments != len(problem.operands) + problem.loss.labelled:
+            return None  # a label for all, among the options
         wanted = _wanted(problem, asked.argnums)
         return _dispatch.learn(adapter, problem, wanted, problem.operands, problem.target, buffers)
     except (TypeError, ValueError):

@@ -55,6 +55,7 @@ def test_every_loss_is_known_the_second_time(rng, no_solver):
         lambda: fastcos.cosine_similarity(x, y),
         lambda: fastcos.paired_distance(x, y, distance="manhattan"),
         lambda: fastcos.paired_distance(x, y, distance=fastcos.distances.lp(3)),
+        lambda: fastcos.paired_distance(x, y, distance=fastcos.distances.euclidean(eps=0)),
         lambda: LOSS(x, y, target, margin=0.5),
         lambda: fastcos.cosine_distance_loss(x, y),
         lambda: fastcos.triplet_margin_loss(x, y, z, swap=True),
