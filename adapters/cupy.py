@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcos._plan import Form
+from fastcos._plan import Form, repeats
 from fastcos.kernels import DOUBLES
 
 from .numpy import (
@@ -24,6 +24,7 @@ from .numpy import (
     overlap,
     sum_to,
 )
+from .numpy import apart as extents_apart
 from .numpy import asarray as of_host
 
 try:
@@ -174,7 +175,7 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     """
     if not isinstance(out, cp.ndarray):
         raise TypeError(f"{name} must be a CuPy array, got {type(out).__name__}")
-    if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
+    if repeats(form(out)):
         raise ValueError(f"{name} is a broadcast view: its elements share memory")
     for other, value in others.items():
         if isinstance(value, cp.ndarray) and overlap(_extent(out), _extent(value)):
@@ -182,13 +183,8 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
 
 
 def apart(buffers: Sequence[Array], others: Sequence[Array]) -> bool:
-    """Whether buffers share no memory with others, nor with each other."""
-    taken = [*map(_extent, others)]
-    for buffer in map(_extent, buffers):
-        if any([overlap(buffer, other) for other in taken]):
-            return False
-        taken.append(buffer)
-    return True
+    """Whether buffers lie, from first byte to last, apart from all others."""
+    return extents_apart([*map(_extent, buffers)], [*map(_extent, others)])
 
 
 def _extent(array: Array) -> Any:

@@ -202,7 +202,7 @@ def solve(
     if elsewhere is not None:
         with elsewhere:
             return solve(problem, wanted, grad_output, out, result, adapter, valued, kept)
-    if not (problem.distance is None or isinstance(problem.distance, Distance)):
+    if problem.distance is not None and not isinstance(problem.distance, Distance):
         if wanted:
             raise _unknown_gradient(problem.distance)
         problem = _measured(problem)
@@ -214,12 +214,13 @@ def solve(
     elif kept is not None:
         # They look like new ones, which they were.
         given = dict(zip(wanted, kept, strict=True))
-    forms = tuple([adapter.direct(array) for array in operands])
-    of_labels = adapter.direct(target) if loss.labelled else None
-    known = learn(adapter, problem, wanted, forms, of_labels, buffers)
-    if known is not None:
-        unless = kept is not None
-        return again(known, (*operands, target), grad_output, result, given, valued, unless)
+    if is_no_weight(weight):
+        forms = tuple([adapter.direct(array) for array in operands])
+        of_labels = adapter.direct(target) if loss.labelled else None
+        known = learn(adapter, problem, wanted, forms, of_labels, buffers)
+        if known is not None:
+            unless = kept is not None
+            return again(known, (*operands, target), grad_output, result, given, valued, unless)
     axis, reduction = _plan.check_axis(axis), _plan.check_reduction(reduction)
     functions, parameters, counts = _split(problem)
     arrays = [*map(adapter.asarray, names, operands)]
@@ -329,7 +330,6 @@ class _Direct(NamedTuple):
         denominator: What the sum of the losses is divided by.
         step: From one label to the next: 0 where there is one for all.
         kind: How labels are written.
-        nowhere: In place of the addresses of gradients that are not wanted.
     """
 
     adapter: Any
@@ -344,7 +344,6 @@ class _Direct(NamedTuple):
     denominator: float
     step: int
     kind: int
-    nowhere: tuple[int, ...]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -402,7 +401,6 @@ def _direct(
         _denominator(adapter, reduction, 1.0, call.samples),
         step,
         DOUBLES if kind is None else kind,
-        (0,) * len(names),
     )
 
 
@@ -432,14 +430,13 @@ def learn(
 ) -> Known | None:
     """What is to be kept of a call, for :func:`again`; None where :func:`solve` has more to do.
 
-    The forms are those of the operands, of the labels where there are any, and of the caller's
-    buffers for gradients, and stand for the arrays: what is in the problem is not looked at.
+    It is a call without weights, whose distance is no callable. The forms are those of the
+    operands, of the labels where there are any, and of the caller's buffers for gradients, and
+    stand for the arrays: what is in the problem is not looked at.
 
     Raises:
         ValueError, TypeError: as :func:`solve`.
     """
-    if callable(problem.distance) or not _is_no_weight(problem.weight):
-        return None
     axis, reduction = _plan.check_axis(problem.axis), _plan.check_reduction(problem.reduction)
     functions, parameters, counts = _split(problem)
     direct = _direct(
@@ -458,7 +455,7 @@ def learn(
     return direct and Known(direct, wanted, parameters, problem.validate)
 
 
-def _is_no_weight(weight: Any) -> bool:
+def is_no_weight(weight: Any) -> bool:
     """Whether all samples weigh the same, as they do without a weight."""
     return weight is None or (type(weight) is float and weight == 1)
 
@@ -479,8 +476,9 @@ def again(
     """
     direct, _, parameters, validate = known
     adapter, names, labelled, call, run, kernel, dtype, each, graded = direct[:9]
-    denominator, step, kind, nowhere = direct[9:]
-    operands, device, address = arrays[: len(names)], call.device, adapter.address
+    denominator, step, kind = direct[9:]
+    operands, nowhere = arrays[: len(names)], _NOWHERE[: len(names)]
+    device, address = call.device, adapter.address
     labels, checked = _NO_LABELS, True
     if labelled:
         target = arrays[-1]
@@ -857,7 +855,7 @@ def _run(
     grad_addresses = tuple([0 if g is None else address(g) for g in grads])
     found: tuple[Any, Any] | None = None
     for run, kernel in zip(call.passes, call.kernels, strict=True):
-        added, sums = [], _NO_SUMS[: len(arrays)]
+        added, sums = [], _NOWHERE[: len(arrays)]
         if ADD in run.modes:
             added = [
                 adapter.scratch((run.tasks, call.features), arrays[0]) if mode == ADD else None
@@ -896,7 +894,8 @@ def _run(
 
 _ONE = (0, 0, DOUBLES, 1.0)
 _NO_LABELS = (0, 0, DOUBLES, 0.0)
-_NO_SUMS = (0, 0, 0)
+# In place of the addresses of gradients, or sums of them, that are not wanted.
+_NOWHERE = (0, 0, 0)
 
 
 def _numbers(

@@ -99,8 +99,10 @@ def _kept(
 ) -> _dispatch.Known | None:
     try:
         problem, buffers = loss(*forms[:arguments], **dict(options)), forms[arguments:]
-        if arguments != len(problem.operands) + problem.loss.labelled:
-            return None  # a label for all, among the options
+        # A label or a weight for all may be among the options.
+        labelled = arguments == len(problem.operands) + problem.loss.labelled
+        if not (labelled and _dispatch.is_no_weight(problem.weight)):
+            return None
         wanted = _wanted(problem, asked.argnums)
         return _dispatch.learn(adapter, problem, wanted, problem.operands, problem.target, buffers)
     except (TypeError, ValueError):

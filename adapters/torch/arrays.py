@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fastcos import kernels
-from fastcos._plan import Form
+from fastcos._plan import Form, repeats
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
 from ..numpy import extent, overlap
@@ -298,7 +298,7 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
         raise TypeError(f"{name} {fault}")
     if out.requires_grad:
         raise ValueError(f"{name} requires a gradient: pass a detached tensor")
-    if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.stride(), strict=True)):
+    if repeats(form(out)):
         raise ValueError(f"{name} is an expanded view: its elements share memory")
     for other, value in others.items():
         if not isinstance(value, Tensor):
