@@ -86,7 +86,7 @@ def pointwise(loss: Loss, parameters: tuple[int, int], dtype: str) -> Any:
 
     As :func:`pair`, with rows of length 1, the distances, as operands.
     """
-    return _compiled(_POINTWISE[loss.arity], loss.function, (), parameters, loss.arity, dtype)
+    return _compiled(_pointwise, loss.function, (), parameters, loss.arity, dtype)
 
 
 def serial() -> Callable[..., float]:
@@ -800,99 +800,101 @@ def _triplet_swap(function: Any, distance: Any, storage: Any, unpack: Any, jitab
     return _triplet_kernel(function, distance, storage, unpack, jitable, swap=True)
 
 
-def _pointwise_kernel(function: Any, unpack: Any, gather: Any, scatter: Any) -> Any:
+def _pointwise(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
+    gather, scatter = _columns(storage, jitable)
+    _, scatter_doubles = _columns(STORAGE["float64"], jitable)
+    several = _several(jitable)
+
     def kernel(t: int, block: int) -> int:
         out, operands, order, numbers, _, of_loss = unpack(block)
         rows, grads, _, modes = operands
         geometry, inner, segments, _ = order
         target, weight, scale = numbers
+        arity, last = len(rows), geometry.shape[1] - 1
+        samples = geometry.shape[0] - 1
+        # A column for each distance, where its slope comes after it.
+        table = lanes(rows)
+        labels, weights = doubles(lanes((0.0,)), LANES), doubles(lanes((0.0,)), LANES)
+        scales = doubles(lanes((0.0,)), LANES)
         o, segment = t // segments, t % segments
-        for inside in range(segment * inner // segments, (segment + 1) * inner // segments):
-            position = o * inner + inside
-            i = _offset(position, geometry, geometry.shape[0] - 1)
-            d = gather(rows, position, geometry)
-            value, slopes = function(d, _at(target, i), *of_loss)
-            w = _mostly_one(weight, i)
-            doubles(out + 8 * i, 1)[0] = w * value
-            scatter(grads, modes, position, geometry, w * _mostly_one(scale, i), slopes)
+        position = o * inner + segment * inner // segments
+        end = o * inner + (segment + 1) * inner // segments
+        while position < end:
+            # None beyond the end of the innermost axis: up to there the strides are the same.
+            length = geometry[0, last]
+            count = min(LANES, end - position, length - position % length)
+            for operand in range(arity):
+                at = rows[operand] + _offset(position, geometry, 1 + operand)
+                column = doubles(table + 8 * LANES * operand, LANES)
+                gather(column, 1.0, at, geometry[1 + operand, last], count)
+            i, step = _offset(position, geometry, samples), geometry[samples, last]
+            several(labels, target, i, step, count)
+            several(weights, weight, i, step, count)
+            several(scales, scale, i, step, count)
+            for k in range(count):
+                value, slopes = function(take_lane(table, k, rows), labels[k], *of_loss)
+                put_lane(table, k, slopes)
+                labels[k] = weights[k] * value
+                scales[k] *= weights[k]
+            scatter_doubles(labels, out + 8 * i, 8 * step, count)
+            for operand in range(arity):
+                if modes[operand] == WRITE:
+                    column = doubles(table + 8 * LANES * operand, LANES)
+                    for k in range(count):
+                        column[k] = times(scales[k], column[k])
+                    at = grads[operand] + _offset(position, geometry, 1 + arity + operand)
+                    scatter(column, at, geometry[1 + arity + operand, last], count)
+            position += count
         return 1
 
     return kernel
 
 
-def _pointwise_1(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
-    number, put = _number_at(storage, jitable), _put_at(storage, jitable)
+def _columns(storage: Any, jitable: Any) -> tuple[Any, Any]:
+    """Takes numbers at equal distances, times a factor, into a column of float64, and back."""
+    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
 
     @jitable()
-    def gather(rows: Any, position: int, geometry: Any) -> Any:
-        return (number(rows[0] + _offset(position, geometry, 1)),)
+    def gather(column: Any, factor: float, address: int, stride: int, count: int) -> None:
+        if stride == size:
+            numbers = row(address, count)
+            for k in range(count):
+                column[k] = factor * float64(decode(numbers[k]))
+        else:
+            for k in range(count):
+                column[k] = factor * float64(decode(row(address + k * stride, 1)[0]))
 
     @jitable()
-    def scatter(
-        grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
-    ) -> None:
-        put(modes[0], grads[0] + _offset(position, geometry, 2), times(c, slopes[0]))
+    def scatter(column: Any, address: int, stride: int, count: int) -> None:
+        if stride == size:
+            numbers = row(address, count)
+            for k in range(count):
+                numbers[k] = encode(column[k])
+        else:
+            for k in range(count):
+                row(address + k * stride, 1)[0] = encode(column[k])
 
-    return _pointwise_kernel(function, unpack, gather, scatter)
-
-
-def _pointwise_2(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
-    number, put = _number_at(storage, jitable), _put_at(storage, jitable)
-
-    @jitable()
-    def gather(rows: Any, position: int, geometry: Any) -> Any:
-        d1 = number(rows[0] + _offset(position, geometry, 1))
-        return d1, number(rows[1] + _offset(position, geometry, 2))
-
-    @jitable()
-    def scatter(
-        grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
-    ) -> None:
-        put(modes[0], grads[0] + _offset(position, geometry, 3), times(c, slopes[0]))
-        put(modes[1], grads[1] + _offset(position, geometry, 4), times(c, slopes[1]))
-
-    return _pointwise_kernel(function, unpack, gather, scatter)
+    return gather, scatter
 
 
-def _pointwise_3(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
-    number, put = _number_at(storage, jitable), _put_at(storage, jitable)
+def _several(jitable: Any) -> Any:
+    """:func:`_at` for a column of samples."""
+    of_doubles, _ = _columns(STORAGE["float64"], jitable)
+    of_floats, _ = _columns(STORAGE["float32"], jitable)
 
     @jitable()
-    def gather(rows: Any, position: int, geometry: Any) -> Any:
-        d1 = number(rows[0] + _offset(position, geometry, 1))
-        d2 = number(rows[1] + _offset(position, geometry, 2))
-        return d1, d2, number(rows[2] + _offset(position, geometry, 3))
+    def several(column: Any, values: Any, i: int, step: int, count: int) -> None:
+        address, each, constant, kind = values
+        first, stride = i * each, step * each
+        if address == 0:
+            for k in range(count):
+                column[k] = constant
+        elif kind == DOUBLES:
+            of_doubles(column, constant, address + 8 * first, 8 * stride, count)
+        elif kind == FLOATS:
+            of_floats(column, constant, address + 4 * first, 4 * stride, count)
+        else:
+            for k in range(count):
+                column[k] = _at(values, i + k * step)
 
-    @jitable()
-    def scatter(
-        grads: Any, modes: Any, position: int, geometry: Any, c: float, slopes: Any
-    ) -> None:
-        put(modes[0], grads[0] + _offset(position, geometry, 4), times(c, slopes[0]))
-        put(modes[1], grads[1] + _offset(position, geometry, 5), times(c, slopes[1]))
-        put(modes[2], grads[2] + _offset(position, geometry, 6), times(c, slopes[2]))
-
-    return _pointwise_kernel(function, unpack, gather, scatter)
-
-
-def _number_at(storage: Any, jitable: Any) -> Any:
-    row, decode = storage.row, storage.decode
-
-    @jitable()
-    def number(address: int) -> float:
-        return float64(decode(row(address, 1)[0]))
-
-    return number
-
-
-def _put_at(storage: Any, jitable: Any) -> Any:
-    row, encode = storage.row, storage.encode
-
-    @jitable()
-    def put(mode: int, address: int, number: float) -> None:
-        if mode == WRITE:
-            row(address, 1)[0] = encode(number)
-
-    return put
-
-
-_POINTWISE = {1: _pointwise_1, 2: _pointwise_2, 3: _pointwise_3}
+    return several
