@@ -293,6 +293,32 @@ def test_strided_operands_of_three_axes(rng, evaluate):
     agree(evaluate, "cosine_embedding_loss", (x[..., :3], y), rng.choice([-1, 1], (2, 2)))
 
 
+@pytest.mark.parametrize("shape", [(97,), (33, 3), (3, 33), (2, 1, 65), (5, 32, 2)], ids=str)
+@pytest.mark.parametrize("layout", ["packed", "every other", "reversed", "transposed"])
+def test_numbers_from_every_layout(rng, evaluate, layout, shape):
+    big = rng.uniform(0, 2, tuple(2 * n for n in shape))
+    some = big[tuple(slice(0, n) for n in shape)]
+    x = {
+        "packed": np.ascontiguousarray(some),
+        "every other": big[tuple(slice(0, 2 * n, 2) for n in shape)],
+        "reversed": some[..., ::-1],
+        "transposed": np.asfortranarray(some),
+    }[layout]
+    upstream = rng.standard_normal(shape)
+    for labels in (np.int8, np.int64, np.float32, np.float64):
+        target = rng.choice([-1, 1], shape).astype(labels)
+        for weight in (rng.uniform(0.5, 2, shape), rng.uniform(0.5, 2, (*shape[:-1], 1))):
+            kwargs = {"weight": weight, "reduction": "none", "grad_output": upstream}
+            agree(evaluate, "hinge_embedding_loss", (x,), target, **kwargs)
+            single = {"weight": weight.astype(np.float32), "reduction": "mean"}
+            agree(evaluate, "hinge_embedding_loss", (x.astype(np.float32),), target, **single)
+        out = np.empty_like(big)[tuple(slice(0, 2 * n, 2) for n in shape)]
+        f = value_and_grad(fastcos.hinge_embedding_loss)
+        _, (kept,) = f(x, target, out=(out,))
+        assert kept is out
+        oracle.assert_same_bits(out, f(x, target)[1][0])
+
+
 def test_rows_that_overlap_each_other(rng, evaluate):
     # A window sliding over a signal: all rows share memory.
     signal = rng.standard_normal(N + D - 1)
