@@ -214,13 +214,15 @@ def solve(
     elif kept is not None:
         # They look like new ones, which they were.
         given = dict(zip(wanted, kept, strict=True))
-    if is_no_weight(weight):
-        forms = tuple([adapter.direct(array) for array in operands])
-        of_labels = adapter.direct(target) if loss.labelled else None
-        known = learn(adapter, problem, wanted, forms, of_labels, buffers)
+    forms = tuple([adapter.direct(array) for array in operands])
+    of_labels = adapter.direct(target) if loss.labelled else None
+    of_weight = None if is_no_weight(weight) else adapter.direct(weight)
+    of_upstream = adapter.direct(grad_output)
+    if (of_weight or is_no_weight(weight)) and (of_upstream or _is_number(grad_output)):
+        known = learn(adapter, problem, wanted, forms, of_labels, of_weight, of_upstream, buffers)
         if known is not None:
-            unless = kept is not None
-            return again(known, (*operands, target), grad_output, result, given, valued, unless)
+            taken = *operands, target, weight, grad_output
+            return again(known, taken, result, given, valued, kept is not None)
     axis, reduction = _plan.check_axis(axis), _plan.check_reduction(reduction)
     functions, parameters, counts = _split(problem)
     arrays = [*map(adapter.asarray, names, operands)]
@@ -320,30 +322,31 @@ class _Direct(NamedTuple):
     Args:
         adapter: Of the arrays.
         names: Of the operands.
-        labelled: Whether labels come after the operands.
         call: The call.
         run: Its pass.
         kernel: What runs.
         dtype: What is computed in.
-        each: Whether the loss of each sample is wanted.
-        graded: Whether a gradient is.
-        denominator: What the sum of the losses is divided by.
-        step: From one label to the next: 0 where there is one for all.
-        kind: How labels are written.
+        reduction: What becomes of the losses.
+        graded: Whether a gradient is wanted.
+        denominator: What the sum of the losses is divided by; None where the weights say.
+        labels: Of the labels the step from one to the next, 0 where there is one for all, and how
+            they are written; None where there are none.
+        weights: The same of the weights.
+        upstream: The same of the upstream gradients.
     """
 
     adapter: Any
     names: tuple[str, ...]
-    labelled: bool
     call: _Call
     run: _plan.Pass
     kernel: Any
     dtype: Any
-    each: bool
+    reduction: str
     graded: bool
-    denominator: float
-    step: int
-    kind: int
+    denominator: float | None
+    labels: tuple[int, int] | None
+    weights: tuple[int, int] | None
+    upstream: tuple[int, int] | None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -357,6 +360,8 @@ def _direct(
     wanted: tuple[str, ...],
     operands: tuple[_plan.Form | None, ...],
     target: _plan.Form | None,
+    weight: _plan.Form | None,
+    upstream: _plan.Form | None,
     buffers: tuple[_plan.Form, ...],
     counts: tuple[int, int],
 ) -> _Direct | None:
@@ -372,8 +377,7 @@ def _direct(
     if any(_plan.repeats(buffer) for buffer in buffers):
         return None
     forms = [form for form in operands if form and adapter.float_name(form.dtype)]
-    kind = adapter.label_kind(target.dtype) if target else None
-    if len(forms) < len(operands) or (loss.labelled and kind is None):
+    if len(forms) < len(operands) or (loss.labelled and not target):
         return None
     dtype = adapter.common_dtype(forms)
     wants = _wants(names, wanted, buffers)
@@ -382,26 +386,45 @@ def _direct(
         return None
     if not all(call.in_place) or not all(call.grads_in_place):
         return None
-    step = 0
+    device, samples = call.device, call.shape
+    labels = weights = upstreams = None
     if target:
-        step = int(math.prod(target.shape) > 1)
-        fits = target.shape in ((), call.shape) and _plan.is_packed(target)
-        if not target.aligned or not fits or target.device != call.device:
+        labels = _as_given(target, adapter.label_kind(target.dtype), samples, device)
+    if weight and device < 0:
+        weights = _as_given(weight, _float_kind(adapter, weight, dtype), samples, device)
+    if upstream:
+        each = samples if reduction == "none" else ()
+        upstreams = _as_given(upstream, _float_kind(adapter, upstream, dtype), each, device)
+    for form, numbers in ((target, labels), (weight, weights), (upstream, upstreams)):
+        if form and not numbers:
             return None
+    by_weight = weights and reduction in ("mean", "sum_by_nonzero_weights")
     return _Direct(
         adapter,
         names,
-        loss.labelled,
         call,
         call.passes[0],
         call.kernels[0],
         dtype,
-        reduction == "none",
+        reduction,
         any(wants),
-        _denominator(adapter, reduction, 1.0, call.samples),
-        step,
-        DOUBLES if kind is None else kind,
+        None if by_weight else _denominator(adapter, reduction, 1.0, call.samples),
+        labels,
+        weights,
+        upstreams,
     )
+
+
+def _as_given(
+    form: _plan.Form, kind: int | None, samples: tuple[int, ...], device: int
+) -> tuple[int, int] | None:
+    """How kernels read numbers of the samples where they lie; None where they cannot."""
+    fits = form.shape in ((), samples) and form.aligned and form.device == device
+    if kind is None or not fits:
+        return None
+    if not any(form.strides):
+        return 0, kind  # one number, perhaps expanded, as the gradient of a sum is
+    return (1, kind) if _plan.is_packed(form) else None
 
 
 class Known(NamedTuple):
@@ -426,13 +449,15 @@ def learn(
     wanted: tuple[str, ...],
     operands: tuple[_plan.Form | None, ...],
     target: _plan.Form | None,
+    weight: _plan.Form | None,
+    upstream: _plan.Form | None,
     buffers: tuple[_plan.Form, ...] = (),
 ) -> Known | None:
     """What is to be kept of a call, for :func:`again`; None where :func:`solve` has more to do.
 
-    It is a call without weights, whose distance is no callable. The forms are those of the
-    operands, of the labels where there are any, and of the caller's buffers for gradients, and
-    stand for the arrays: what is in the problem is not looked at.
+    It is a call whose distance is no callable. The forms are those of the operands, of the labels,
+    weights and upstream gradients where there are arrays of these, and of the caller's buffers for
+    gradients, and stand for the arrays: what is in the problem is not looked at.
 
     Raises:
         ValueError, TypeError: as :func:`solve`.
@@ -449,6 +474,8 @@ def learn(
         wanted,
         operands,
         target,
+        weight,
+        upstream,
         buffers,
         counts,
     )
@@ -460,10 +487,14 @@ def is_no_weight(weight: Any) -> bool:
     return weight is None or (type(weight) is float and weight == 1)
 
 
+def _is_number(upstream: Any) -> bool:
+    """Whether an upstream gradient is one number, or none is given."""
+    return upstream is None or isinstance(upstream, (int, float))
+
+
 def again(
     known: Known,
     arrays: Sequence[Any],
-    grad_output: Any = None,
     result: Any = None,
     given: dict[str, Any] = _NONE_GIVEN,
     valued: bool = True,
@@ -471,33 +502,56 @@ def again(
 ) -> tuple[Any, tuple[Any, ...]]:
     """What :func:`solve` gives, for arrays that look like those of a call that is known.
 
-    They are the operands, then the labels. ``unless`` leaves all as it is for an upstream gradient
-    of 1.
+    They are the operands, the labels, the weights and the upstream gradients, which may be a number
+    too; those that there are none of are not looked at. ``unless`` leaves all as it is for an
+    upstream gradient of 1.
     """
     direct, _, parameters, validate = known
-    adapter, names, labelled, call, run, kernel, dtype, each, graded = direct[:9]
-    denominator, step, kind = direct[9:]
-    operands, nowhere = arrays[: len(names)], _NOWHERE[: len(names)]
-    device, address = call.device, adapter.address
-    labels, checked = _NO_LABELS, True
-    if labelled:
-        target = arrays[-1]
+    (
+        adapter,
+        names,
+        call,
+        run,
+        kernel,
+        dtype,
+        reduction,
+        graded,
+        denominator,
+        of_labels,
+        of_weights,
+        of_upstream,
+    ) = direct
+    operands, (target, weight, upstream) = arrays[:-3], arrays[-3:]
+    device, address, each = call.device, adapter.address, reduction == "none"
+    labels, weights, checked = _NO_LABELS, _ONE, True
+    if of_labels:
+        step, kind = of_labels
         labels = address(target), step, kind, 1.0
         checked = not _to_be_checked(validate, kind, device)
         if not checked and (given or device >= 0):
             # What the caller gave is left as it was by a call that fails.
             _check_labels(adapter, target, target, kind, device)
             checked = True
-    scale, kept = (0, 0, DOUBLES, 1 / denominator), None
-    if grad_output is not None:
-        samples = call.shape if each else ()
-        scale, kept = _upstream(adapter, grad_output, samples, denominator, dtype, device)
-        if unless and kept is None:
+    if of_weights:
+        weights = address(weight), *of_weights, 1.0
+        if denominator is None:
+            wide = adapter.float64("weight", weight)
+            denominator = _denominator(adapter, reduction, wide, call.samples)
+    over = 1 / denominator if denominator else 0.0
+    scale = 0, 0, DOUBLES, over
+    if of_upstream:
+        scale = address(upstream), *of_upstream, over
+        if unless:
             kernel = kernel._replace(unless=(scale[0], scale[2]))
+    elif upstream is not None:
+        scale = 0, 0, DOUBLES, _over(adapter, upstream, denominator)
+    result = result or dtype
     grads: list[Any] = []
+    nowhere: Sequence[int] = _NOWHERE[: len(operands)]
+    into = nowhere
     if graded:
         grads = _buffers(adapter, given, call, names, operands)
-    result = result or dtype
+        into = [0 if g is None else address(g) for g in grads]
     total, losses = call.where.total(
         adapter,
         kernel,
@@ -507,15 +561,14 @@ def again(
         call.shape,
         call.samples,
         [address(x) for x in operands],
-        [0 if g is None else address(g) for g in grads] or nowhere,
+        into,
         nowhere,
         labels,
-        _ONE,
+        weights,
         scale,
         parameters,
         operands[0],
     )
-    del kept
     # A label that is neither 1 nor -1 gives a loss of NaN.
     if not checked and math.isnan(total):
         _check_labels(adapter, target, target, kind, device)
@@ -525,25 +578,6 @@ def again(
     elif valued:
         value = call.where.value(adapter, total, denominator, result, operands[0], device)
     return value, tuple([g if g.ndim or given else g[()] for g in grads if g is not None])
-
-
-def _upstream(
-    adapter: Any,
-    grad_output: Any,
-    samples: tuple[int, ...],
-    denominator: float,
-    dtype: Any,
-    device: int,
-) -> tuple[_plan.Number, Any]:
-    """An upstream gradient over the denominator as a kernel takes it, and what is kept for it."""
-    form = adapter.direct(grad_output)
-    if form and form.shape == samples and form.aligned and form.device == device:
-        kind = _float_kind(adapter, form, dtype)
-        same = not any(form.strides)  # one number expanded, as the gradient of a sum is
-        if kind is not None and (same or _plan.is_packed(form)):
-            return (adapter.address(grad_output), int(not same), kind, 1 / denominator), None
-    upstream = _per_sample(adapter, "grad_output", grad_output, samples, device)
-    return _numbers(adapter, upstream / denominator, samples)
 
 
 def _float_kind(adapter: Any, form: _plan.Form, dtype: Any) -> int | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from fastcos import _dispatch, _plan, distances, losses
 from fastcos._dispatch import Problem
+from fastcos._plan import Form
 from fastcos.distances import Distance
 
 P = ParamSpec("P")
@@ -27,9 +29,9 @@ def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
 
     @functools.wraps(problem)
     def function(*args: P.args, **kwargs: P.kwargs) -> Any:
-        known = _known(problem, _NO_GRADIENT, args, kwargs)
-        if known is not None:
-            return _dispatch.again(known, args)[0]
+        recalled = _recalled(problem, _NO_GRADIENT, args, kwargs)
+        if recalled is not None:
+            return _dispatch.again(*recalled)[0]
         return _dispatch.evaluate(problem(*args, **kwargs))
 
     function.__annotations__ = {**problem.__annotations__, "return": "Any"}
@@ -43,8 +45,9 @@ def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
 # its kernel, and half of that is to find out what to do.
 # --------------------------------------------------------------------------------------------------
 
-# Options of these types make the same call where they are equal. Others may be arrays.
-_PLAIN = {str, int, float, bool, type(None), Distance}
+# What is of these types makes the same call where it is equal. Anything else may be an array.
+_PLAIN = {str, int, float, bool, type(None), Distance, Form}
+_NO_SIGNS: tuple[float, ...] = ()
 
 
 class _Asked(NamedTuple):
@@ -57,56 +60,84 @@ class _Asked(NamedTuple):
 _NO_GRADIENT = _Asked((), ())
 
 
-def _known(
+def _recalled(
     loss: Callable[..., Problem],
     asked: _Asked,
     args: tuple[Any, ...],
     options: dict[str, Any],
+    grad_output: Any = None,
     buffers: Sequence[Any] = (),
-) -> _dispatch.Known | None:
-    """What is known of a call; None where there is more to it than arrays as kernels read them.
+) -> tuple[_dispatch.Known, tuple[Any, ...]] | None:
+    """What is known of a call, and its arrays; None where there is more to it.
 
     The buffers are those of the caller for the gradients.
     """
     adapter = _dispatch.adapter_of(type(args[0])) if args else None  # type: ignore[arg-type]
     if adapter is None or adapter.records or adapter.elsewhere(args) is not None:
         return None
-    forms = tuple([adapter.direct(array) for array in (*args, *buffers)])
-    kinds: tuple[Any, ...] = tuple([type(value) for value in options.values()])
-    if None in forms or not _PLAIN.issuperset(kinds):
-        return None
-    if buffers and not adapter.apart(buffers, args):
-        return None
-    try:
+    values = (*args, *options.values(), *buffers, grad_output)
+    looks, arrays, signs = [*map(adapter.direct, values)], args, _NO_SIGNS
+    if options or grad_output is not None or None in looks[:-1]:
+        looks = [value if look is None else look for value, look in zip(values, looks, strict=True)]
+        kinds = {*map(type, looks)}
+        if not kinds <= _PLAIN:
+            return None
         if Distance in kinds:
             # 0.0 is -0.0 for a key, but not for every distance.
-            records = [value for value in options.values() if type(value) is Distance]
-            kinds += tuple([math.copysign(1, p) for record in records for p in record.parameters])
-        return _kept(loss, asked, adapter, forms, len(args), tuple(options.items()), kinds)
+            records = [look for look in looks if type(look) is Distance]
+            signs = tuple([math.copysign(1, p) for record in records for p in record.parameters])
+        if buffers:
+            others = (*args, *options.values(), grad_output)
+            arrays = tuple([value for value in others if adapter.direct(value)])
+            if None in looks[len(others) - 1 : -1]:
+                return None
+    if buffers and not adapter.apart(buffers, arrays):
+        return None
+    try:
+        kept = _kept(loss, asked, adapter, len(args), tuple(options), signs, *looks)
     except TypeError:
         return None  # lists, as argnums or parameters of a distance: they may change
+    return kept and (kept[0], kept[1](values))
 
 
-@functools.lru_cache(maxsize=1024)
+# By type too: 1 is True and 1.0 for a key.
+@functools.lru_cache(maxsize=1024, typed=True)
 def _kept(
     loss: Callable[..., Problem],
     asked: _Asked,
     adapter: Any,
-    forms: tuple[Any, ...],
-    arguments: int,
-    options: tuple[tuple[str, Any], ...],
-    kinds: tuple[Any, ...],
-) -> _dispatch.Known | None:
+    positions: int,
+    names: tuple[str, ...],
+    signs: tuple[float, ...],
+    *looks: Any,
+) -> tuple[_dispatch.Known, Callable[[tuple[Any, ...]], tuple[Any, ...]]] | None:
+    """What is known of a call, and what takes from its arguments those of ``_dispatch.again``.
+
+    It looks like this: arguments by position and by name, buffers, and the upstream gradient; a
+    form in place of each array.
+    """
+    count = positions + len(names)
+    buffers, upstream = looks[count:-1], looks[-1]
     try:
-        problem, buffers = loss(*forms[:arguments], **dict(options)), forms[arguments:]
-        # A label or a weight for all may be among the options.
-        labelled = arguments == len(problem.operands) + problem.loss.labelled
-        if not (labelled and _dispatch.is_no_weight(problem.weight)):
+        options = dict(zip(names, looks[positions:count], strict=True))
+        problem = loss(*looks[:positions], **options)
+        weight = None if _dispatch.is_no_weight(problem.weight) else problem.weight
+        target = problem.target if problem.loss.labelled else None
+        forms = [form for form in (target, weight, upstream) if form is not None]
+        if any([type(form) is not Form for form in (*problem.operands, *forms, *buffers)]):
             return None
         wanted = _wanted(problem, asked.argnums)
-        return _dispatch.learn(adapter, problem, wanted, problem.operands, problem.target, buffers)
+        known = _dispatch.learn(
+            adapter, problem, wanted, problem.operands, target, weight, upstream, buffers
+        )
     except (TypeError, ValueError):
         return None  # to be raised where the arrays are at hand, and not their forms
+    if known is None:
+        return None
+    # By identity, for two arrays may look the same. What there is none of is not looked at.
+    where = {id(form): place for place, form in enumerate(looks)}
+    arrays = *problem.operands, target, weight, upstream
+    return known, operator.itemgetter(*[where.get(id(form), -1) for form in arrays])
 
 
 @_public
@@ -594,11 +625,12 @@ def value_and_grad(
     ) -> tuple[Any, Any]:
         buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
         given = out is not None and isinstance(buffers, (tuple, list))
-        if grad_output is None and (given or out is None):
-            known = _known(state, asked, args, kwargs, buffers if given else ())
-            if known is not None and (not given or len(buffers) == len(known.wanted)):
-                into = dict(zip(known.wanted, buffers, strict=True)) if given else {}
-                value, grads = _dispatch.again(known, args, given=into)
+        if given or out is None:
+            recalled = _recalled(state, asked, args, kwargs, grad_output, buffers if given else ())
+            wanted = recalled[0].wanted if recalled else ()
+            if recalled and (not given or len(buffers) == len(wanted)):
+                into = dict(zip(wanted, buffers, strict=True)) if given else {}
+                value, grads = _dispatch.again(*recalled, given=into)
                 return value, grads[0] if alone else grads
         problem = state(*args, **kwargs)
         wanted = _wanted(problem, argnums)

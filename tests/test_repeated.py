@@ -50,7 +50,7 @@ def test_the_numbers_are_those_of_the_call(rng, dtype, reduction, no_solver):
 
 def test_every_loss_is_known_the_second_time(rng, no_solver):
     x, y, target = drawn(rng)
-    z = x[::-1].copy()
+    z, weight = x[::-1].copy(), rng.uniform(0.5, 2, 5)
     calls = [
         lambda: fastcos.cosine_similarity(x, y),
         lambda: fastcos.paired_distance(x, y, distance="manhattan"),
@@ -64,6 +64,11 @@ def test_every_loss_is_known_the_second_time(rng, no_solver):
         lambda: fastcos.value_and_grad(LOSS)(x, y, target),
         lambda: fastcos.value_and_grad(fastcos.cosine_distance_loss, "labels")(x, y),
         lambda: fastcos.grad(fastcos.triplet_margin_loss, (0, "negative"))(x, y, z),
+        lambda: fastcos.paired_distance(x, y, "manhattan"),
+        lambda: LOSS(x, y, target=target),
+        lambda: LOSS(x, y, target, weight=weight),
+        lambda: fastcos.cosine_distance_loss(x, y, weights=weight.astype(np.float32)),
+        lambda: fastcos.value_and_grad(LOSS)(x, y, target, reduction="none", grad_output=weight),
     ]
     first = [call() for call in calls]
     no_solver()
@@ -71,6 +76,68 @@ def test_every_loss_is_known_the_second_time(rng, no_solver):
         seen = api._kept.cache_info()
         np.testing.assert_equal(call(), before)
         assert api._kept.cache_info()[:2] == (seen.hits + 1, seen.misses)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none", "sum_by_nonzero_weights"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda d: d.__name__)
+def test_weights_and_upstream_gradients_are_those_of_the_call(rng, dtype, reduction):
+    f = fastcos.value_and_grad(LOSS)
+    each = 5 if reduction == "none" else ()
+
+    def numbers():
+        weight = rng.uniform(0.5, 2, 5).astype(dtype)
+        weight[rng.integers(5)] = 0
+        return weight, rng.standard_normal(each).astype(dtype)[...]
+
+    for given in ("weight", "grad_output", "both"):
+        for known in range(3):
+            x, y, target = drawn(rng)
+            weight, upstream = numbers()
+            extra = {"reduction": reduction}
+            extra |= {"weight": weight} if given != "grad_output" else {}
+            extra |= {"grad_output": upstream} if given != "weight" else {}
+            right = oracle.loss("cosine_embedding_loss", (x, y), target, **extra)
+            with pytest.MonkeyPatch.context() as patch:
+                if known:
+                    patch.setattr(_dispatch, "solve", None)
+                value, grads = f(x, y, target, **extra)
+            np.testing.assert_allclose(value, right.value, rtol=1e-6, atol=1e-6)
+            for grad, expected in zip(grads, right.grads, strict=True):
+                np.testing.assert_allclose(grad, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_weights_that_are_all_zero(rng):
+    x, y, target = drawn(rng)
+    for weight in (np.ones(5), np.zeros(5), np.zeros(5)):
+        value, grads = fastcos.value_and_grad(LOSS)(x, y, target, weight=weight)
+    assert value == 0
+    np.testing.assert_array_equal(grads, 0)
+
+
+def test_weights_are_checked_every_time(rng):
+    x, y, target = drawn(rng)
+    f = fastcos.value_and_grad(LOSS)
+    weight = rng.uniform(0.5, 2, 5)
+    right, expected = f(x, y, target, weight=weight)
+    for same in (weight[:, None][:, 0], weight.tolist(), np.repeat(weight, 2)[::2]):
+        value, grads = f(x, y, target, weight=same)
+        assert value == right
+        np.testing.assert_array_equal(grads, expected)
+    whole = fastcos.grad(LOSS)(x, y, target, weight=np.array([1, 2, 1, 0, 3]))
+    np.testing.assert_array_equal(
+        whole, fastcos.grad(LOSS)(x, y, target, weight=np.array([1.0, 2, 1, 0, 3]))
+    )
+    with pytest.raises(ValueError, match="weight must be a scalar or have the shape"):
+        f(x, y, target, weight=weight[:4].copy())
+    with pytest.raises(ValueError, match="grad_output must be a scalar or have the shape"):
+        f(x, y, target, grad_output=weight)
+    out = np.ones((2, *x.shape), x.dtype)
+    for wrong in ({"weight": out[0, 0, :5]}, {"grad_output": out[0, 1, 2, ...]}):
+        fault = f"out for input1 shares memory with {min(wrong)}"
+        with pytest.raises(ValueError, match=fault):
+            f(x, y, target, **wrong, out=tuple(out))
+    with pytest.raises(ValueError, match=r"target must be \+1 or -1"):
+        f(x, y, 0 * target, weight=weight)
 
 
 def test_options_that_are_equal_and_not_the_same(rng):
