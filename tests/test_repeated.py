@@ -106,12 +106,13 @@ def test_weights_and_upstream_gradients_are_those_of_the_call(rng, dtype, reduct
                 np.testing.assert_allclose(grad, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_weights_that_are_all_zero(rng):
+def test_weights_whose_sum_is_zero(rng):
     x, y, target = drawn(rng)
-    for weight in (np.ones(5), np.zeros(5), np.zeros(5)):
+    for weight in (np.ones(5), np.array([1.0, -1, 2, -2, 0]), np.zeros(5)):
         value, grads = fastcos.value_and_grad(LOSS)(x, y, target, weight=weight)
-    assert value == 0
-    np.testing.assert_array_equal(grads, 0)
+        if weight.sum() == 0:
+            assert value == 0
+            np.testing.assert_array_equal(grads, 0)
 
 
 def test_weights_are_checked_every_time(rng):
@@ -138,6 +139,9 @@ def test_weights_are_checked_every_time(rng):
             f(x, y, target, **wrong, out=tuple(out))
     with pytest.raises(ValueError, match=r"target must be \+1 or -1"):
         f(x, y, 0 * target, weight=weight)
+    expected = f(x, y, target, reduction="none", grad_output=weight)[1]
+    given = f(x, y, target, reduction="none", grad_output=weight.tolist())[1]
+    np.testing.assert_array_equal(given, expected)
 
 
 def test_options_that_are_equal_and_not_the_same(rng):
@@ -313,6 +317,9 @@ def test_buffers_are_looked_at_every_time(rng, no_solver):
         length = rf"out must hold one buffer for each .* of length {len(few)}"
         with pytest.raises(TypeError, match=length):
             f(x, y, target, out=few)
+    for margin in (0, 0.5):
+        with pytest.raises(TypeError, match="out for input2 must be a NumPy array, got NoneType"):
+            f(x, y, target, margin=margin, out=(out[0], None))
     with pytest.raises(TypeError, match="out must hold one buffer for each of input2"):
         one(x, y, target, out=())
     with pytest.raises(ValueError, match="out for input2 must have shape"):
