@@ -527,6 +527,22 @@ def test_weights_and_pos_margin(generator, reduction):
     assert torch.autograd.gradgradcheck(loss, (x, y, weight))
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_weights_as_views_and_of_other_kinds(generator, reduction):
+    x, y, target = leaf(rows(generator, 5, 4)), rows(generator, 5, 4), signs(generator, 5)
+    weight = torch.arange(1, 6)
+
+    def evaluate(weight):
+        loss = ft.cosine_embedding_loss(x, y, target, weight=weight, reduction=reduction)
+        return loss.detach(), torch.autograd.grad(loss.sum(), x)[0]
+
+    right = evaluate(weight.double())
+    views = torch._neg_view(-weight.double()), weight.double().repeat_interleave(2)[::2]
+    for same in (weight, weight.float(), weight.half(), *views):
+        torch.testing.assert_close(evaluate(same), right)
+    torch.testing.assert_close(evaluate(2.0), evaluate(torch.full((5,), 2.0)))
+
+
 def test_weights_that_sum_to_nothing_give_nothing(generator):
     x, y = (rows(generator, 3, 4) for _ in range(2))
     for module_input in (x, leaf(x)):

@@ -78,7 +78,11 @@ def _vetted(place: str) -> Any:
     module = types.ModuleType("vetted")
     adapter = importlib.import_module(PLACES[place])
     vars(module).update(vars(adapter))
-    vars(module).update(asarray=lambda name, value: value, direct=adapter.form)
+
+    def direct(value: Any) -> Any:
+        return adapter.form(value) if isinstance(value, Tensor) and not value.is_neg() else None
+
+    vars(module).update(asarray=lambda name, value: value, direct=direct)
     return module
 
 
