@@ -288,8 +288,9 @@ def test_addresses_beyond_32_bits(monkeypatch, gpu, library, rng):
     monkeypatch.setattr(simulator, "_made", simulator._made.__wrapped__)
     own = _dispatch._adapter(devices._ADAPTER)
     array = library.asarray(x)
-    form, address = own.form(array)._replace(strides=(far, 8)), own.address
-    monkeypatch.setattr(own, "direct", lambda v: form if v is array else own.form(v))
+    form, direct = own.form(array)._replace(strides=(far, 8)), own.direct
+    address = own.address
+    monkeypatch.setattr(own, "direct", lambda v: form if v is array else direct(v))
     monkeypatch.setattr(own, "address", lambda v: base if v is array else address(v))
     f = value_and_grad(fastcos.cosine_distance_loss)
     # Weights of 1, which the direct way does without, are the default of this loss.
