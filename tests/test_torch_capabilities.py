@@ -1067,8 +1067,14 @@ def test_numbers_are_computed_while_the_default_device_is_another(case):
     same(grads, torch.autograd.grad(expected, xs, upstream))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@each_case
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        *((case, torch.float32) for case in CASES.values()),
+        *((CASES[name], torch.bfloat16) for name in FEW),
+    ],
+    ids=[*CASES, *(f"{name}-bfloat16" for name in FEW)],
+)
 def test_the_default_dtype_is_nobodys_business(case, dtype):
     def run(f):
         xs = inputs(case, dtype=dtype, requires_grad=True)
