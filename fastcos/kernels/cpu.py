@@ -432,8 +432,8 @@ def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
     return begin, first_pass, last_pass, end
 
 
-def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -> Any:
-    """``(rows, features, parameters, live, busy, work) -> (state, d)``.
+def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
+    """Makes ``measure(rows, features, parameters, live, busy, work) -> (state, d)`` of ``go_on``.
 
     Rows are two addresses, and those of the rows that will be read after these, or 0. While they
     are summed, ``go_on(work, start, stop, features)`` is called for every stretch, if ``busy``:
@@ -460,41 +460,44 @@ def _measure(distance: Any, storage: Any, jitable: Any, go_on: Any = _nothing) -
             again, state = revisit(state)
         return state, finalize(state)
 
-    @jitable()
-    def measure(
-        rows: Any, features: int, parameters: Any, live: bool, busy: bool, work: Any
-    ) -> Any:
-        x, y, next_x, next_y = rows
-        state = wide(init(0.0, *parameters))
-        parts, several = lanes(state), features >= 2 * LANES
-        begin(parts, several, state)
-        whole = features - features % _BLOCK
-        for start in range(0, whole, _BLOCK):
-            if live:
-                at = start * size
-                if next_x != 0:
-                    prefetch(next_x + at, _BLOCK * size)
-                if next_y != 0:
-                    prefetch(next_y + at, _BLOCK * size)
-                state = first_pass(parts, several, state, x + at, y + at, _BLOCK)
-            if busy:
-                go_on(work, start, start + _BLOCK, features)
-        if whole < features:
-            at, rest = whole * size, features - whole
-            if live:
-                state = last_pass(parts, several, state, x + at, y + at, rest)
-            if busy:
-                go_on(work, whole, features, features)
-        if not live:
-            return state, 0.0
-        state = end(parts, several, state)
-        again, revised = revisit(state)
-        if again:
-            return settle(revised, x, y, features)
-        # Not the state of a later pass: what init made constant is still so to the compiler.
-        return state, finalize(state)
+    def measuring(go_on: Any = _nothing) -> Any:
+        @jitable()
+        def measure(
+            rows: Any, features: int, parameters: Any, live: bool, busy: bool, work: Any
+        ) -> Any:
+            x, y, next_x, next_y = rows
+            state = wide(init(0.0, *parameters))
+            parts, several = lanes(state), features >= 2 * LANES
+            begin(parts, several, state)
+            whole = features - features % _BLOCK
+            for start in range(0, whole, _BLOCK):
+                if live:
+                    at = start * size
+                    if next_x != 0:
+                        prefetch(next_x + at, _BLOCK * size)
+                    if next_y != 0:
+                        prefetch(next_y + at, _BLOCK * size)
+                    state = first_pass(parts, several, state, x + at, y + at, _BLOCK)
+                if busy:
+                    go_on(work, start, start + _BLOCK, features)
+            if whole < features:
+                at, rest = whole * size, features - whole
+                if live:
+                    state = last_pass(parts, several, state, x + at, y + at, rest)
+                if busy:
+                    go_on(work, whole, features, features)
+            if not live:
+                return state, 0.0
+            state = end(parts, several, state)
+            again, revised = revisit(state)
+            if again:
+                return settle(revised, x, y, features)
+            # Not the state of a later pass: what init made constant is still so to the compiler.
+            return state, finalize(state)
 
-    return measure
+        return measure
+
+    return measuring
 
 
 @jitable()
@@ -644,7 +647,7 @@ def _pair(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any)
     narrow = _narrow(distance[7], storage, jitable)
     sweep = _sweep(gradient, narrow, storage, jitable)
     begin, go_on = _sweep_pair(gradient, narrow, storage, jitable)
-    measure = _measure(distance, storage, jitable, go_on)
+    measure = _measuring(distance, storage, jitable)(go_on)
 
     def kernel(t: int, block: int) -> int:
         out, operands, order, numbers, of_distance, of_loss = unpack(block)
@@ -703,10 +706,9 @@ def _triplet_kernel(
 ) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = registered(distance[6] or as_it_is)
-    measure_and_write = _measure(
-        distance, storage, jitable, _sweep_three(gradient, storage, jitable)
-    )
-    measure = _measure(distance, storage, jitable)
+    measuring = _measuring(distance, storage, jitable)
+    measure_and_write = measuring(_sweep_three(gradient, storage, jitable))
+    measure = measuring()
     sweep = _sweep_both(gradient, storage, jitable)
     if swap:
         third = measure
