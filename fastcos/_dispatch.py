@@ -217,9 +217,16 @@ def solve(
     forms = tuple([adapter.direct(array) for array in operands])
     of_labels = adapter.direct(target) if loss.labelled else None
     of_weight = None if is_no_weight(weight) else adapter.direct(weight)
-    of_upstream = adapter.direct(grad_output)
-    if (of_weight or is_no_weight(weight)) and (of_upstream or _is_number(grad_output)):
-        known = learn(adapter, problem, wanted, forms, of_labels, of_weight, of_upstream, buffers)
+    if of_weight or is_no_weight(weight):
+        look = functools.partial(learn, adapter, problem, wanted, forms, of_labels, of_weight)
+        of_upstream = adapter.direct(grad_output)
+        known = look(of_upstream, buffers) if of_upstream or is_number(grad_output) else None
+        if known is None and not is_number(grad_output):
+            known = look(None, buffers)
+            if known is not None:
+                # All but the upstream gradients is as kernels read it.
+                grad_output = _readable(adapter, grad_output, known.direct)
+                known = look(adapter.direct(grad_output), buffers)
         if known is not None:
             taken = *operands, target, weight, grad_output
             return again(known, taken, result, given, valued, kept is not None)
@@ -240,7 +247,8 @@ def solve(
     )
     if kept is not None:
         kind = _float_kind(adapter, adapter.form(grad_output), dtype)
-        call = _unless_one(call, adapter.address(grad_output), kind)
+        if kind is not None:
+            call = _unless_one(call, adapter.address(grad_output), kind)
     shape = call.shape
     labels = _labels(adapter, problem, call)
     weights = upstream = 1.0
@@ -415,6 +423,18 @@ def _direct(
     )
 
 
+def _readable(adapter: Any, grad_output: Any, direct: _Direct) -> Any:
+    """Upstream gradients for a call as kernels read them: a number, or float64 in C order.
+
+    Raises:
+        ValueError, TypeError: they do not fit.
+    """
+    call = direct.call
+    samples = call.shape if direct.reduction == "none" else ()
+    upstream = _per_sample(adapter, "grad_output", grad_output, samples, call.device)
+    return upstream if isinstance(upstream, float) else adapter.numbers(upstream, samples)
+
+
 def _as_given(
     form: _plan.Form, kind: int | None, samples: tuple[int, ...], device: int
 ) -> tuple[int, int] | None:
@@ -487,7 +507,7 @@ def is_no_weight(weight: Any) -> bool:
     return weight is None or (type(weight) is float and weight == 1)
 
 
-def _is_number(upstream: Any) -> bool:
+def is_number(upstream: Any) -> bool:
     """Whether an upstream gradient is one number, or none is given."""
     return upstream is None or isinstance(upstream, (int, float))
 
@@ -530,7 +550,7 @@ def again(
         checked = not _to_be_checked(validate, kind, device)
         if not checked and (given or device >= 0):
             # What the caller gave is left as it was by a call that fails.
-            _check_labels(adapter, target, target, kind, device)
+            _check_labels(adapter, target, target, kind, device, step)
             checked = True
     if of_weights:
         weights = address(weight), *of_weights, 1.0
@@ -571,7 +591,7 @@ def again(
     )
     # A label that is neither 1 nor -1 gives a loss of NaN.
     if not checked and math.isnan(total):
-        _check_labels(adapter, target, target, kind, device)
+        _check_labels(adapter, target, target, kind, device, step)
     value = None
     if valued and each:
         value = adapter.values(losses, result)
@@ -581,14 +601,14 @@ def again(
 
 
 def _float_kind(adapter: Any, form: _plan.Form, dtype: Any) -> int | None:
-    """How kernels that compute in a dtype read an upstream gradient; None where they do not."""
+    """How kernels that compute in a dtype read weights or upstream gradients; None: they do not."""
     if form.device >= 0 and form.dtype == dtype:
         return OWN
     kind = adapter.label_kind(form.dtype)
     return kind if kind in (DOUBLES, FLOATS) else None
 
 
-def _unless_one(call: _Call, address: int, kind: int | None) -> _Call:
+def _unless_one(call: _Call, address: int, kind: int) -> _Call:
     """The call, which changes nothing where the number there, an upstream gradient, is 1."""
     unless = address, kind
     return call._replace(kernels=tuple([k._replace(unless=unless) for k in call.kernels]))
@@ -761,14 +781,16 @@ def _to_be_checked(validate: bool | None, kind: int, device: int) -> bool:
     return kind != BOOLS and (device < 0 if validate is None else validate)
 
 
-def _check_labels(adapter: Any, given: Any, labels: Any, kind: int, device: int) -> None:
-    """Raises unless all labels are 1 or -1."""
+def _check_labels(
+    adapter: Any, given: Any, labels: Any, kind: int, device: int, step: int = 1
+) -> None:
+    """Raises unless all labels are 1 or -1; with a step of 0 there is one in memory."""
     if device < 0:
         address = adapter.address(labels)
     else:
         labels = adapter.host(labels)
         address = labels.ctypes.data
-    if not _all_signs()(address, math.prod(labels.shape), kind):
+    if not _all_signs()(address, math.prod(labels.shape) if step else 1, kind):
         raise _wrong_label(adapter.host(given))
 
 

@@ -46,7 +46,7 @@ def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
 # --------------------------------------------------------------------------------------------------
 
 # What is of these types makes the same call where it is equal. Anything else may be an array.
-_PLAIN = {str, int, float, bool, type(None), Distance, Form}
+_PLAIN = {str, int, float, bool, type(None), Distance}
 _NO_SIGNS: tuple[float, ...] = ()
 
 
@@ -72,28 +72,31 @@ def _recalled(
 
     The buffers are those of the caller for the gradients.
     """
-    adapter = _dispatch.adapter_of(type(args[0])) if args else None  # type: ignore[arg-type]
-    if adapter is None or adapter.records or adapter.elsewhere(args) is not None:
+    given = (*args, *options.values())
+    adapter = _dispatch.adapter_of(type(given[0])) if given else None  # type: ignore[arg-type]
+    if adapter is None or adapter.records or adapter.elsewhere(given) is not None:
         return None
-    values = (*args, *options.values(), *buffers, grad_output)
-    looks, arrays, signs = [*map(adapter.direct, values)], args, _NO_SIGNS
-    if options or grad_output is not None or None in looks[:-1]:
-        looks = [value if look is None else look for value, look in zip(values, looks, strict=True)]
-        kinds = {*map(type, looks)}
-        if not kinds <= _PLAIN:
-            return None
-        if Distance in kinds:
-            # 0.0 is -0.0 for a key, but not for every distance.
-            records = [look for look in looks if type(look) is Distance]
-            signs = tuple([math.copysign(1, p) for record in records for p in record.parameters])
-        if buffers:
-            others = (*args, *options.values(), grad_output)
-            arrays = tuple([value for value in others if adapter.direct(value)])
-            if None in looks[len(others) - 1 : -1]:
-                return None
-    if buffers and not adapter.apart(buffers, arrays):
-        return None
+    count, values = len(given), (*given, *buffers, grad_output)
+    looks, arrays, signs = [*map(adapter.direct, values)], given, _NO_SIGNS
     try:
+        if grad_output is not None or None in looks[:-1]:
+            plain = [x for x, look in zip(given, looks, strict=False) if look is None]
+            kinds = {*map(type, plain)}
+            # An upstream gradient that is a number makes the same call whatever it is.
+            readable = looks[-1] is not None or _dispatch.is_number(grad_output)
+            if not (kinds <= _PLAIN and readable) or None in looks[count:-1]:
+                return None
+            if Distance in kinds:
+                # 0.0 is -0.0 for a key, but not for every distance.
+                records = [value for value in plain if type(value) is Distance]
+                signs = tuple([math.copysign(1, p) for r in records for p in r.parameters])
+            if buffers:
+                others = zip((*given, grad_output), (*looks[:count], looks[-1]), strict=True)
+                arrays = tuple([value for value, look in others if look])
+            of_given = zip(given, looks, strict=False)
+            looks[:count] = [value if look is None else look for value, look in of_given]
+        if buffers and not adapter.apart(buffers, arrays):
+            return None
         kept = _kept(loss, asked, adapter, len(args), tuple(options), signs, *looks)
     except TypeError:
         return None  # lists, as argnums or parameters of a distance: they may change
@@ -123,8 +126,10 @@ def _kept(
         problem = loss(*looks[:positions], **options)
         weight = None if _dispatch.is_no_weight(problem.weight) else problem.weight
         target = problem.target if problem.loss.labelled else None
-        forms = [form for form in (target, weight, upstream) if form is not None]
-        if any([type(form) is not Form for form in (*problem.operands, *forms, *buffers)]):
+        forms = (*problem.operands, *[x for x in (target, weight) if x is not None])
+        # No number among them, and no array among the options, which would be taken for its form.
+        arrays = [look for look in looks[:count] if type(look) is Form]
+        if sorted(map(id, forms)) != sorted(map(id, arrays)):
             return None
         wanted = _wanted(problem, asked.argnums)
         known = _dispatch.learn(
@@ -136,8 +141,8 @@ def _kept(
         return None
     # By identity, for two arrays may look the same. What there is none of is not looked at.
     where = {id(form): place for place, form in enumerate(looks)}
-    arrays = *problem.operands, target, weight, upstream
-    return known, operator.itemgetter(*[where.get(id(form), -1) for form in arrays])
+    taken = *problem.operands, target, weight, upstream
+    return known, operator.itemgetter(*[where.get(id(form), -1) for form in taken])
 
 
 @_public

@@ -1,5 +1,6 @@
 """Calls that look like earlier ones: what is kept of those may not show."""
 
+import functools
 import math
 
 import numpy as np
@@ -50,7 +51,8 @@ def test_the_numbers_are_those_of_the_call(rng, dtype, reduction, no_solver):
 
 def test_every_loss_is_known_the_second_time(rng, no_solver):
     x, y, target = drawn(rng)
-    z, weight = x[::-1].copy(), rng.uniform(0.5, 2, 5)
+    z, weight, out = x[::-1].copy(), rng.uniform(0.5, 2, 5), (np.empty_like(x), np.empty_like(y))
+    weight_like = target.astype(np.float64)
     calls = [
         lambda: fastcos.cosine_similarity(x, y),
         lambda: fastcos.paired_distance(x, y, distance="manhattan"),
@@ -66,6 +68,12 @@ def test_every_loss_is_known_the_second_time(rng, no_solver):
         lambda: fastcos.grad(fastcos.triplet_margin_loss, (0, "negative"))(x, y, z),
         lambda: fastcos.paired_distance(x, y, "manhattan"),
         lambda: LOSS(x, y, target=target),
+        lambda: LOSS(target=target, input2=y, input1=x),
+        lambda: LOSS(weight=weight, target=weight_like, input2=y, input1=x),
+        lambda: LOSS(x, y, target, weight=np.broadcast_to(np.float64(2), 5)),
+        lambda: fastcos.value_and_grad(LOSS)(x, y, target, weight=weight, out=out),
+        lambda: fastcos.triplet_margin_loss(z, x, y, weight=weight),
+        lambda: fastcos.hinge_embedding_loss(x[:, 0].copy(), target, weight=weight),
         lambda: LOSS(x, y, target, weight=weight),
         lambda: fastcos.cosine_distance_loss(x, y, weights=weight.astype(np.float32)),
         lambda: fastcos.value_and_grad(LOSS)(x, y, target, reduction="none", grad_output=weight),
@@ -104,6 +112,63 @@ def test_weights_and_upstream_gradients_are_those_of_the_call(rng, dtype, reduct
             np.testing.assert_allclose(value, right.value, rtol=1e-6, atol=1e-6)
             for grad, expected in zip(grads, right.grads, strict=True):
                 np.testing.assert_allclose(grad, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_upstream_gradients_that_are_numbers_or_of_other_kinds(rng):
+    x, y, target = drawn(rng)
+    f = fastcos.grad(LOSS)
+    right = f(x, y, target)
+    api._kept.cache_clear()
+    for upstream in (2.0, -0.0, True, 3, np.float64(0.5), math.nan, math.inf):
+        given = f(x, y, target, grad_output=upstream)
+        # A slope of 0 lets nothing through, not even NaN.
+        expected = np.where(np.equal(right, 0), 0, np.multiply(upstream, right))
+        np.testing.assert_allclose(given, expected, rtol=1e-6)
+    assert api._kept.cache_info().misses == 1
+    each = rng.standard_normal(5).astype(np.float16)
+    right = f(x, y, target, reduction="none", grad_output=each.astype(np.float64))
+    spread = np.repeat(each, 2)[::2]
+    for same in (each, spread, each.tolist(), each.astype(np.float32)[:, None][:, 0]):
+        given = f(x, y, target, reduction="none", grad_output=same)
+        np.testing.assert_array_equal(given, right)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.float32, bool], ids=lambda d: d.__name__)
+def test_one_label_expanded_to_all(rng, dtype):
+    # One number in memory, and another behind it that is none of the labels.
+    x, y, _ = drawn(rng)
+    for memory, wrong in ((np.array([1, 0]), False), (np.array([5, 1]), True)):
+        target = np.broadcast_to(memory.astype(dtype)[:1], 5)
+        out = np.empty_like(x), np.empty_like(y)
+        into = functools.partial(fastcos.value_and_grad(LOSS), out=out)
+        for f in (into, functools.partial(LOSS, reduction="none")):
+            holed = x.copy()
+            holed[2] = np.nan
+            if wrong and dtype is not bool:
+                for rows in (x, holed):
+                    with pytest.raises(ValueError, match=r"target must be \+1 or -1 .* got 5"):
+                        f(rows, y, target)
+            else:
+                value = f(holed, y, target)
+                assert np.isnan(value[0] if f is into else value).any()
+                value = f(x, y, target)
+                assert np.isfinite(value[0] if f is into else value).all()
+
+
+def test_options_that_are_arrays(rng):
+    a, p, target = drawn(rng)
+    n = a[::-1].copy()
+    for yes in (True, False):
+        for _ in range(2):
+            given = fastcos.triplet_margin_loss(a, p, n, swap=np.array(yes))
+            assert given == fastcos.triplet_margin_loss(a, p, n, swap=yes)
+            given = fastcos.cosine_distance_loss(a, p, normalize=np.array(yes))
+            assert given == fastcos.cosine_distance_loss(a, p, normalize=yes)
+            given = LOSS(a, p, target, margin=np.array(0.25 * yes))
+            assert given == LOSS(a, p, target, margin=0.25 * yes)
+    assert np.isnan(LOSS(a, p, 0 * target, validate=np.array(False)))
+    with pytest.raises(ValueError, match="truth value"):
+        fastcos.triplet_margin_loss(a, p, n, swap=np.array([False, True]))
 
 
 def test_weights_whose_sum_is_zero(rng):
@@ -317,9 +382,11 @@ def test_buffers_are_looked_at_every_time(rng, no_solver):
         length = rf"out must hold one buffer for each .* of length {len(few)}"
         with pytest.raises(TypeError, match=length):
             f(x, y, target, out=few)
-    for margin in (0, 0.5):
-        with pytest.raises(TypeError, match="out for input2 must be a NumPy array, got NoneType"):
-            f(x, y, target, margin=margin, out=(out[0], None))
+    for none in (None, 1.0, 2, "out", True):
+        fault = f"out for input2 must be a NumPy array, got {type(none).__name__}"
+        for margin in (0, 0.5):
+            with pytest.raises(TypeError, match=fault):
+                f(x, y, target, margin=margin, out=(out[0], none))
     with pytest.raises(TypeError, match="out must hold one buffer for each of input2"):
         one(x, y, target, out=())
     with pytest.raises(ValueError, match="out for input2 must have shape"):

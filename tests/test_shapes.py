@@ -305,8 +305,9 @@ def test_numbers_from_every_layout(rng, evaluate, layout, shape):
         "transposed": np.asfortranarray(some),
     }[layout]
     upstream = rng.standard_normal(shape)
-    for labels in (np.int8, np.int64, np.float32, np.float64):
-        target = rng.choice([-1, 1], shape).astype(labels)
+    for labels in (np.int8, np.int64, np.float32, np.float64, bool):
+        target = rng.choice([-1, 1], shape)
+        target = target > 0 if labels is bool else target.astype(labels)
         for weight in (rng.uniform(0.5, 2, shape), rng.uniform(0.5, 2, (*shape[:-1], 1))):
             kwargs = {"weight": weight, "reduction": "none", "grad_output": upstream}
             agree(evaluate, "hinge_embedding_loss", (x,), target, **kwargs)

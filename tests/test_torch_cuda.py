@@ -353,7 +353,7 @@ def test_tensors_on_two_devices_are_named(elsewhere):
         f(here, draw(3, 4, seed=1), grad_output=elsewhere["one"])
 
 
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
 def test_a_buffer_on_another_device_is_named(monkeypatch, elsewhere):
     here = draw(3, 4)
     monkeypatch.setattr(arrays, "unfit", lambda tensor: "")

@@ -804,8 +804,23 @@ def _triplet_swap(function: Any, distance: Any, storage: Any, unpack: Any, jitab
 
 def _pointwise(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
     gather, scatter = _columns(storage, jitable)
-    _, scatter_doubles = _columns(STORAGE["float64"], jitable)
-    several = _several(jitable)
+    gather_doubles, scatter_doubles = _columns(STORAGE["float64"], jitable)
+    gather_floats, _ = _columns(STORAGE["float32"], jitable)
+
+    @jitable()
+    def fetch(column: Any, values: Any, i: int, step: int, count: int) -> None:
+        address, each, constant, kind = values
+        first, stride = i * each, step * each
+        if address == 0:
+            for k in range(count):
+                column[k] = constant
+        elif kind == DOUBLES:
+            gather_doubles(column, constant, address + 8 * first, 8 * stride, count)
+        elif kind == FLOATS:
+            gather_floats(column, constant, address + 4 * first, 4 * stride, count)
+        else:
+            for k in range(count):
+                column[k] = _at(values, i + k * step)
 
     def kernel(t: int, block: int) -> int:
         out, operands, order, numbers, _, of_loss = unpack(block)
@@ -830,9 +845,9 @@ def _pointwise(function: Any, distance: Any, storage: Any, unpack: Any, jitable:
                 column = doubles(table + 8 * LANES * operand, LANES)
                 gather(column, 1.0, at, geometry[1 + operand, last], count)
             i, step = _offset(position, geometry, samples), geometry[samples, last]
-            several(labels, target, i, step, count)
-            several(weights, weight, i, step, count)
-            several(scales, scale, i, step, count)
+            fetch(labels, target, i, step, count)
+            fetch(weights, weight, i, step, count)
+            fetch(scales, scale, i, step, count)
             for k in range(count):
                 value, slopes = function(take_lane(table, k, rows), labels[k], *of_loss)
                 put_lane(table, k, slopes)
@@ -877,26 +892,3 @@ def _columns(storage: Any, jitable: Any) -> tuple[Any, Any]:
                 row(address + k * stride, 1)[0] = encode(column[k])
 
     return gather, scatter
-
-
-def _several(jitable: Any) -> Any:
-    """:func:`_at` for a column of samples."""
-    of_doubles, _ = _columns(STORAGE["float64"], jitable)
-    of_floats, _ = _columns(STORAGE["float32"], jitable)
-
-    @jitable()
-    def several(column: Any, values: Any, i: int, step: int, count: int) -> None:
-        address, each, constant, kind = values
-        first, stride = i * each, step * each
-        if address == 0:
-            for k in range(count):
-                column[k] = constant
-        elif kind == DOUBLES:
-            of_doubles(column, constant, address + 8 * first, 8 * stride, count)
-        elif kind == FLOATS:
-            of_floats(column, constant, address + 4 * first, 4 * stride, count)
-        else:
-            for k in range(count):
-                column[k] = _at(values, i + k * step)
-
-    return several
