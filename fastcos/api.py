@@ -46,7 +46,7 @@ def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
 # --------------------------------------------------------------------------------------------------
 
 # What is of these types makes the same call where it is equal. Anything else may be an array.
-_PLAIN = {str, int, float, bool, type(None), Distance}
+_PLAIN = {str, int, float, bool, type(None)}
 _NO_SIGNS: tuple[float, ...] = ()
 
 
@@ -72,35 +72,42 @@ def _recalled(
 
     The buffers are those of the caller for the gradients.
     """
-    given = (*args, *options.values())
+    named = tuple(options.values())
+    given = args + named
     adapter = _dispatch.adapter_of(type(given[0])) if given else None  # type: ignore[arg-type]
     if adapter is None or adapter.records or adapter.elsewhere(given) is not None:
         return None
-    count, values = len(given), (*given, *buffers, grad_output)
-    looks, arrays, signs = [*map(adapter.direct, values)], given, _NO_SIGNS
-    try:
-        if grad_output is not None or None in looks[:-1]:
-            plain = [x for x, look in zip(given, looks, strict=False) if look is None]
-            kinds = {*map(type, plain)}
-            # An upstream gradient that is a number makes the same call whatever it is.
-            readable = looks[-1] is not None or _dispatch.is_number(grad_output)
-            if not (kinds <= _PLAIN and readable) or None in looks[count:-1]:
-                return None
-            if Distance in kinds:
-                # 0.0 is -0.0 for a key, but not for every distance.
-                records = [value for value in plain if type(value) is Distance]
-                signs = tuple([math.copysign(1, p) for r in records for p in r.parameters])
-            if buffers:
-                others = zip((*given, grad_output), (*looks[:count], looks[-1]), strict=True)
-                arrays = tuple([value for value, look in others if look])
-            of_given = zip(given, looks, strict=False)
-            looks[:count] = [value if look is None else look for value, look in of_given]
-        if buffers and not adapter.apart(buffers, arrays):
+    direct, upstream, signs = adapter.direct, None, _NO_SIGNS
+    if grad_output is not None:
+        upstream = direct(grad_output)
+        # One that is a number makes the same call whatever it is.
+        if upstream is None and not _dispatch.is_number(grad_output):
             return None
-        kept = _kept(loss, asked, adapter, len(args), tuple(options), signs, *looks)
+    looks, arrays = [*map(direct, args)], args
+    try:
+        # Mostly arrays come by position and nothing else does.
+        if None not in looks and _PLAIN.issuperset(map(type, named)):
+            looks += named
+        else:
+            looks = [*map(direct, given)]
+            plain = [value for value, look in zip(given, looks, strict=True) if look is None]
+            records = [value for value in plain if type(value) is Distance]
+            if not _PLAIN.issuperset({*map(type, plain)} - {Distance}):
+                return None
+            # 0.0 is -0.0 for a key, but not for every distance.
+            signs = tuple([math.copysign(1, p) for record in records for p in record.parameters])
+            arrays = tuple([value for value, look in zip(given, looks, strict=True) if look])
+            looks = [x if look is None else look for x, look in zip(given, looks, strict=True)]
+        if buffers:
+            others = arrays if upstream is None else (*arrays, grad_output)
+            into = [*map(direct, buffers)]
+            if None in into or not adapter.apart(buffers, others):
+                return None
+            looks += into
+        kept = _kept(loss, asked, adapter, len(args), tuple(options), signs, *looks, upstream)
     except TypeError:
         return None  # lists, as argnums or parameters of a distance: they may change
-    return kept and (kept[0], kept[1](values))
+    return kept and (kept[0], kept[1]((*given, *buffers, grad_output)))
 
 
 # By type too: 1 is True and 1.0 for a key.
