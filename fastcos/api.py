@@ -46,7 +46,7 @@ def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
 # --------------------------------------------------------------------------------------------------
 
 # What is of these types makes the same call where it is equal. Anything else may be an array.
-_PLAIN = {str, int, float, bool, type(None)}
+_PLAIN = {str, int, float, bool, type(None), Distance}
 _NO_SIGNS: tuple[float, ...] = ()
 
 
@@ -83,21 +83,22 @@ def _recalled(
         # One that is a number makes the same call whatever it is.
         if upstream is None and not _dispatch.is_number(grad_output):
             return None
-    looks, arrays = [*map(direct, args)], args
+    looks, arrays, plain = [*map(direct, args)], args, named
     try:
         # Mostly arrays come by position and nothing else does.
         if None not in looks and _PLAIN.issuperset(map(type, named)):
             looks += named
         else:
             looks = [*map(direct, given)]
-            plain = [value for value, look in zip(given, looks, strict=True) if look is None]
-            records = [value for value in plain if type(value) is Distance]
-            if not _PLAIN.issuperset({*map(type, plain)} - {Distance}):
+            plain = tuple([x for x, look in zip(given, looks, strict=True) if look is None])
+            if not _PLAIN.issuperset(map(type, plain)):
                 return None
-            # 0.0 is -0.0 for a key, but not for every distance.
-            signs = tuple([math.copysign(1, p) for record in records for p in record.parameters])
             arrays = tuple([value for value, look in zip(given, looks, strict=True) if look])
             looks = [x if look is None else look for x, look in zip(given, looks, strict=True)]
+        records = [value for value in plain if type(value) is Distance]
+        if records:
+            # 0.0 is -0.0 for a key, but not for every distance.
+            signs = tuple([math.copysign(1, p) for record in records for p in record.parameters])
         if buffers:
             others = arrays if upstream is None else (*arrays, grad_output)
             into = [*map(direct, buffers)]
