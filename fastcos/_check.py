@@ -40,8 +40,8 @@ def check_distance(
 
     Raises:
         ValueError: a gradient is off, or the compiled kernel disagrees with the Python functions
-            (the message shows the worst component), or ``linear`` with ``gradient``, or most
-            components are at a kink.
+            (the message shows the worst component), or ``linear`` with ``gradient``, or float16
+            rows for which ``suffices`` holds with float64 ones, or most components are at a kink.
         TypeError: not a Distance.
 
     Example:
@@ -94,6 +94,16 @@ def check_distance(
         # Of use in float32 only. Away from singular points the rows lose 2⁻²⁴ by the conversion.
         narrow = value_and_grad(paired_distance)(np.float32(x), np.float32(y), distance)[1]
         _compare(distance, "float32 gradient", np.array(narrow), given, 1e-4, "float64 gives")
+    if distance.suffices:
+        # Of use in half types only, whose values keep 11 bits; the last may be rounded either way.
+        x, y = x.astype(np.float16), y.astype(np.float16)
+        half, full = (paired_distance(x.astype(t), y.astype(t), distance) for t in "ed")
+        wrong = np.flatnonzero(~np.isclose(half, full.astype(half.dtype), rtol=2.0**-9, atol=0))
+        if wrong.size:
+            raise ValueError(
+                f"suffices of {distance.name} is wrong: float16 rows have distance"
+                f" {half[wrong[0]]!r}, and {full[wrong[0]]!r} in float64, sample {wrong[0]}"
+            )
 
 
 def _difference(distance: Distance, x: Any, y: Any, row: Any, k: int, step: float) -> float:

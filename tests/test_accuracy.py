@@ -440,6 +440,47 @@ def test_half_types_cannot_overflow_inside(rng, dtype):
         assert given.any()
 
 
+# Rows of half types are summed in float32 where the distance finds that it suffices.
+SUMMED = ("cosine", "angular", "dot", "euclidean", "sqeuclidean", "manhattan", "canberra")
+SUMMED = (*SUMMED, "braycurtis", "poincare", "cosine_similarity")
+
+
+def half_rows(rng, name, dtype, features):
+    """Rows that float32 is fit to sum and rows that it is not, with distances within float16."""
+    x, y = oracle.draw(rng, name, (2, 12, features), np.float64)
+    if name == "canberra":  # whose slopes are infinite at 0
+        x, y = (z + np.copysign(0.5, z) for z in (x, y))
+    elif name != "poincare":
+        x, y = x / np.sqrt(features), y / np.sqrt(features)
+    y[1] = abs(x[1])
+    near = x[2:8]
+    near[1:3] = abs(near[1:3])
+    if name == "dot":  # 1 - x·y with little left of it
+        near /= np.linalg.norm(near, axis=1, keepdims=True)
+    gap = np.array([0.3, 0.2, 0.1, 0.05, 0.03, 0.02])[:, None]
+    y[2:8] = near + gap * rng.standard_normal(near.shape) * np.sqrt((near**2).mean(1))[:, None]
+    y[8] = -x[8] * (1 + 0.02 * rng.standard_normal(features))
+    x[9] = 0
+    x[10], y[10] = x[10] / 128, y[10] / 128
+    if name == "poincare":
+        x[11] *= 0.995 / np.linalg.norm(x[11])
+    else:
+        x[11], y[11] = 100 * x[11], 80 * y[11]
+    return x.astype(dtype), y.astype(dtype)
+
+
+@pytest.mark.parametrize("features", [5, 400, 20_000])
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("name", SUMMED)
+def test_half_types_are_within_4_ulp(rng, name, dtype, features):
+    x, y = half_rows(rng, name, dtype, features)
+    d, grads = measure(name)(x, y)
+    right, *slopes = oracle.distance(name, x, y, **PARAMETERS.get(name, {}))
+    oracle.assert_within_ulps(d, right, 4)
+    for given, slope in zip(grads, slopes, strict=True):
+        oracle.assert_rows_within_ulps(given, slope, 4)
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_every_number_of_a_half_type_is_read_and_written_as_it_is(dtype):
     every = np.arange(2**16, dtype=np.uint16).view(dtype)

@@ -302,15 +302,41 @@ def take_lane(address: Any, lane: Any, like: Any) -> Any:
     return kind(types.int64, types.int64, like), codegen
 
 
-@_emitted
-def wide(state: Any) -> Any:
-    """The numbers of a tuple as float64, integers among them."""
-    kind = types.UniTuple(types.float64, len(state))
+def _all_as(number: Any, state: Any) -> Any:
+    """What emits the numbers of a tuple as one type."""
+    kind = types.UniTuple(number, len(state))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return context.cast(builder, args[0], state, kind)
 
     return kind(state), codegen
+
+
+@_emitted
+def wide(state: Any) -> Any:
+    """The numbers of a tuple as float64, integers among them."""
+    return _all_as(types.float64, state)
+
+
+@_emitted
+def slim(state: Any) -> Any:
+    """The numbers of a tuple as float32."""
+    return _all_as(types.float32, state)
+
+
+@_emitted
+def gained(state: Any, part: Any, start: Any) -> Any:
+    """A state in float64, with what a part in float32 has gained since its start."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = []
+        for i in range(len(state)):
+            total, now, before = (builder.extract_value(given, i) for given in args)
+            gain = builder.fpext(builder.fsub(now, before), ir.DoubleType())
+            numbers.append(builder.fadd(total, gain))
+        return context.make_tuple(builder, state, numbers)
+
+    return state(state, part, start), codegen
 
 
 @_emitted

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from numba import float64, int64, prange
+from numba import float32, float64, int64, prange
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.distances import Functions
@@ -32,6 +32,7 @@ from fastcos.kernels._memory import (
     doubles,
     floats,
     fma,
+    gained,
     has_fma,
     int8s,
     lanes,
@@ -42,6 +43,7 @@ from fastcos.kernels._memory import (
     put,
     put_lane,
     room,
+    slim,
     take,
     take_lane,
     wide,
@@ -356,7 +358,34 @@ def _state_alone(parts: int, several: bool, state: Any) -> Any:
     return state
 
 
-def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
+def _loop_over(accumulate: Any, number: Any, kept: Any, storage: Any, jitable: Any) -> Any:
+    """``(state, x, y, length) -> state``: numbers at addresses taken in, one after another.
+
+    They are turned into a ``number``, and every state into ``kept``.
+    """
+    row, decode, size, pair = storage.row, storage.decode, storage.size, storage.pair
+
+    @jitable(fastmath=_REORDER)
+    def one_by_one(state: Any, x: int, y: int, length: int) -> Any:
+        xs, ys = row(x, length), row(y, length)
+        for k in range(length):
+            state = kept(accumulate(state, number(decode(xs[k])), number(decode(ys[k]))))
+        return state
+
+    @jitable(fastmath=_REORDER)
+    def by_pairs(state: Any, x: int, y: int, length: int) -> Any:
+        for k in range(length // 2):
+            (a, next_a), (b, next_b) = pair(x, k), pair(y, k)
+            state = kept(accumulate(state, number(a), number(b)))
+            state = kept(accumulate(state, number(next_a), number(next_b)))
+        rest = length % 2
+        last_x, last_y = x + (length - rest) * size, y + (length - rest) * size
+        return one_by_one(state, last_x, last_y, rest)
+
+    return by_pairs if pair else one_by_one
+
+
+def _in_float64(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
     """Functions that take a row in, stretch by stretch.
 
     Sums are reordered, and so vectorised, by the compiler. It does not do that to a maximum that
@@ -364,43 +393,33 @@ def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
     of them are taken side by side, unless the row is too short for ``several``.
 
     Returns:
-        ``begin(parts, several, state)``, ``first_pass(parts, several, state, x, y, length) ->
-        state`` for whole stretches, ``last_pass`` like it for the rest, and ``end(parts, several,
-        state) -> state``; x and y are addresses.
+        ``begin(parts, several, fresh)``, where fresh is the state of no number, ``first_pass(parts,
+        several, fresh, state, x, y, length) -> state`` for whole stretches, ``last_pass`` like it
+        for the rest, and ``end(parts, several, state) -> state``; x and y are addresses.
     """
-    row, decode, size, pair = storage.row, storage.decode, storage.size, storage.pair
-
-    @jitable(fastmath=_REORDER)
-    def one_by_one(parts: int, several: bool, state: Any, x: int, y: int, length: int) -> Any:
-        xs, ys = row(x, length), row(y, length)
-        for k in range(length):
-            state = accumulate(state, float64(decode(xs[k])), float64(decode(ys[k])))
-        return state
-
-    @jitable(fastmath=_REORDER)
-    def by_pairs(parts: int, several: bool, state: Any, x: int, y: int, length: int) -> Any:
-        for k in range(length // 2):
-            (a, next_a), (b, next_b) = pair(x, k), pair(y, k)
-            state = accumulate(state, float64(a), float64(b))
-            state = accumulate(state, float64(next_a), float64(next_b))
-        rest = length % 2
-        last_x, last_y = x + (length - rest) * size, y + (length - rest) * size
-        return one_by_one(parts, several, state, last_x, last_y, rest)
-
-    plain = by_pairs if pair else one_by_one
+    row, decode, size = storage.row, storage.decode, storage.size
+    take_in = _loop_over(accumulate, float64, wide, storage, jitable)
 
     if not merge:
-        return _no_parts, plain, plain, _state_alone
-    merge = registered(merge)
+
+        @jitable()
+        def alone(
+            parts: int, several: bool, fresh: Any, state: Any, x: int, y: int, length: int
+        ) -> Any:
+            return take_in(state, x, y, length)
+
+        return _no_parts, alone, alone, _state_alone
 
     @jitable()
-    def begin(parts: int, several: bool, state: Any) -> None:
+    def begin(parts: int, several: bool, fresh: Any) -> None:
         if several:
             for lane in range(LANES):
-                put_lane(parts, lane, state)
+                put_lane(parts, lane, fresh)
 
     @jitable(fastmath=_REORDER)
-    def first_pass(parts: int, several: bool, state: Any, x: int, y: int, length: int) -> Any:
+    def first_pass(
+        parts: int, several: bool, fresh: Any, state: Any, x: int, y: int, length: int
+    ) -> Any:
         for k in range(0, length, LANES):
             # Rows of their own, in which no index can be negative: gathers are half as fast.
             xs, ys = row(x + k * size, LANES), row(y + k * size, LANES)
@@ -411,11 +430,13 @@ def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
         return state
 
     @jitable()
-    def last_pass(parts: int, several: bool, state: Any, x: int, y: int, length: int) -> Any:
+    def last_pass(
+        parts: int, several: bool, fresh: Any, state: Any, x: int, y: int, length: int
+    ) -> Any:
         whole = length - length % LANES if several else 0
-        state = first_pass(parts, several, state, x, y, whole)
+        first_pass(parts, several, fresh, state, x, y, whole)
         at = whole * size
-        return plain(parts, several, state, x + at, y + at, length - whole)
+        return take_in(state, x + at, y + at, length - whole)
 
     @jitable()
     def end(parts: int, several: bool, state: Any) -> Any:
@@ -432,6 +453,29 @@ def _first_pass(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
     return begin, first_pass, last_pass, end
 
 
+def _in_float32(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
+    """As :func:`_in_float64`: each stretch summed in float32, these sums in float64."""
+    take_in = _loop_over(accumulate, float32, slim, storage, jitable)
+
+    if merge:
+
+        @jitable()
+        def joined(state: Any, part: Any, start: Any) -> Any:
+            return wide(merge(state, wide(part)))
+
+    else:
+        joined = gained
+
+    @jitable()
+    def stretch(
+        parts: int, several: bool, fresh: Any, state: Any, x: int, y: int, length: int
+    ) -> Any:
+        start = slim(fresh)
+        return joined(state, take_in(start, x, y, length), start)
+
+    return _no_parts, stretch, stretch, _state_alone
+
+
 def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
     """Makes ``measure(rows, features, parameters, live, busy, work) -> (state, d)`` of ``go_on``.
 
@@ -442,8 +486,9 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
     """
     init, accumulate, finalize, _, revisit, reaccumulate = distance[:6]
     revisit, reaccumulate = registered(revisit or _never), registered(reaccumulate or _same)
+    merge, suffices = registered(distance[8]), registered(distance[9])
     row, decode, size = storage.row, storage.decode, storage.size
-    begin, first_pass, last_pass, end = _first_pass(accumulate, distance[8], storage, jitable)
+    take_in = _loop_over(accumulate, float64, wide, storage, jitable)
 
     @jitable(fastmath=_REORDER)
     def further_pass(state: Any, x: Any, y: Any) -> Any:
@@ -453,12 +498,30 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
 
     # Not inlined, for few rows need it.
     @jitable(forceinline=False)
-    def settle(state: Any, x: int, y: int, features: int) -> Any:
+    def settle(state: Any, fresh: Any, x: int, y: int, features: int) -> Any:
         again = True
         while again:
             state = further_pass(state, row(x, features), row(y, features))
             again, state = revisit(state)
         return state, finalize(state)
+
+    @jitable()
+    def insufficient(state: Any) -> Any:
+        return not suffices(state), state
+
+    @jitable(forceinline=False)
+    def once_more(state: Any, fresh: Any, x: int, y: int, features: int) -> Any:
+        state = take_in(fresh, x, y, features)
+        again, revised = revisit(state)
+        if again:
+            return settle(revised, fresh, x, y, features)
+        return state, finalize(state)
+
+    if suffices and storage.size == 2:
+        summing, in_doubt, resolve, block = _in_float32, insufficient, once_more, 2 * _BLOCK
+    else:
+        summing, in_doubt, resolve, block = _in_float64, revisit, settle, _BLOCK
+    begin, first_pass, last_pass, end = summing(accumulate, merge, storage, jitable)
 
     def measuring(go_on: Any = _nothing) -> Any:
         @jitable()
@@ -466,32 +529,32 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
             rows: Any, features: int, parameters: Any, live: bool, busy: bool, work: Any
         ) -> Any:
             x, y, next_x, next_y = rows
-            state = wide(init(0.0, *parameters))
-            parts, several = lanes(state), features >= 2 * LANES
-            begin(parts, several, state)
-            whole = features - features % _BLOCK
-            for start in range(0, whole, _BLOCK):
+            fresh = wide(init(0.0, *parameters))
+            state, parts, several = fresh, lanes(fresh), features >= 2 * LANES
+            begin(parts, several, fresh)
+            whole = features - features % block
+            for start in range(0, whole, block):
                 if live:
                     at = start * size
                     if next_x != 0:
-                        prefetch(next_x + at, _BLOCK * size)
+                        prefetch(next_x + at, block * size)
                     if next_y != 0:
-                        prefetch(next_y + at, _BLOCK * size)
-                    state = first_pass(parts, several, state, x + at, y + at, _BLOCK)
+                        prefetch(next_y + at, block * size)
+                    state = first_pass(parts, several, fresh, state, x + at, y + at, block)
                 if busy:
-                    go_on(work, start, start + _BLOCK, features)
+                    go_on(work, start, start + block, features)
             if whole < features:
                 at, rest = whole * size, features - whole
                 if live:
-                    state = last_pass(parts, several, state, x + at, y + at, rest)
+                    state = last_pass(parts, several, fresh, state, x + at, y + at, rest)
                 if busy:
                     go_on(work, whole, features, features)
             if not live:
                 return state, 0.0
             state = end(parts, several, state)
-            again, revised = revisit(state)
+            again, revised = in_doubt(state)
             if again:
-                return settle(revised, x, y, features)
+                return resolve(revised, fresh, x, y, features)
             # Not the state of a later pass: what init made constant is still so to the compiler.
             return state, finalize(state)
 
