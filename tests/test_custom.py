@@ -3,6 +3,7 @@
 import math
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -162,6 +163,44 @@ def test_long_rows_are_merged_from_parts(features):
     np.testing.assert_allclose(d, (largest + features) / 2, rtol=1e-14)
     np.testing.assert_array_equal(gx, np.sign(x - y) * (abs(x - y) == largest[:, None]) / 2)
     np.testing.assert_array_equal(gy, -gx)
+
+
+def count_in_float32(suffices, merge=None):
+    """0.1 after sums in float64, 0 after those in float32, which lose 1e-9 beside 1."""
+    return Distance(
+        "count",
+        init=lambda zero, start: (zero, zero + 1, start),
+        accumulate=lambda state, x, y: (state[0] + 1, state[1] + 1e-9, state[2]),
+        finalize=lambda state: (state[1] - 1) * 1e9 / state[0] * state[2],
+        gradient=lambda state, d, x, y: (0.0, 0.0),
+        suffices=suffices,
+        merge=merge,
+        parameters=(0.1,),
+    )
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("dtype", "merge"),
+    [
+        (np.float16, None),
+        (ml_dtypes.bfloat16, lambda one, two: (one[0] + two[0], one[1] + two[1] - 1, one[2])),
+    ],
+    ids=["sums", "merged"],
+)
+def test_half_types_are_summed_in_float32_where_that_suffices(dtype, merge):
+    rows = rng.standard_normal((2, 3, 900)).astype(dtype)
+    for limit in (0, 400):
+        counted = count_in_float32(lambda state, limit=limit: state[0] > limit, merge)
+        for features in (1, 5, 384, 900):
+            d = fastcos.paired_distance(*rows[..., :features], counted)
+            np.testing.assert_array_equal(d, np.full(3, 0 if features > limit else 0.1, dtype))
+
+
+@pytest.mark.host
+def test_check_distance_finds_a_wrong_suffices():
+    with pytest.raises(ValueError, match="suffices of count is wrong: float16 rows"):
+        fastcos.check_distance(count_in_float32(lambda state: True))
 
 
 @pytest.mark.host
