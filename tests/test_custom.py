@@ -166,12 +166,12 @@ def test_long_rows_are_merged_from_parts(features):
 
 
 def count_in_float32(suffices, merge=None):
-    """0.1 after sums in float64, 0 after those in float32, which lose 2⁻³⁰ beside 1."""
+    """0.1 after sums in float64, 0 after those in float32, which lose 2⁻⁴⁰ beside 1."""
     return Distance(
         "count",
         init=lambda zero, start: (zero, zero + 1, start),
-        accumulate=lambda state, x, y: (state[0] + 1, state[1] + 2.0**-30, state[2]),
-        finalize=lambda state: (state[1] - 1) * 2.0**30 / state[0] * state[2],
+        accumulate=lambda state, x, y: (state[0] + 1, state[1] + 2.0**-40, state[2]),
+        finalize=lambda state: (state[1] - 1) * 2.0**40 / state[0] * state[2],
         gradient=lambda state, d, x, y: (0.0, 0.0),
         suffices=suffices,
         merge=merge,
