@@ -19,20 +19,23 @@ import functools
 import importlib
 import types
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastcos import _dispatch
 from fastcos._dispatch import Problem
+from fastcos._plan import Form
 
 Composite = Callable[..., Tensor] | None
+Forms = tuple[Form | None, ...] | None
 
 
 def evaluate(
     problem: Problem,
     adapter: Any = None,
+    forms: Forms = None,
     composite: Composite = None,
     result: torch.dtype | None = None,
 ) -> Tensor:
@@ -40,10 +43,12 @@ def evaluate(
 
     Args:
         problem: The problem.
-        adapter: For where the tensors are; None with a composite.
+        adapter: For where the tensors are; None with forms.
+        forms: What operands, target and weight look like, if these are known to be tensors that the
+            kernels can read, all on one device; None among them for what is no tensor, or has to be
+            looked at.
         composite: ``(*operands, target, weight) -> value`` in torch's own operators, for second
-            derivatives; None where there is none. With it, operands and target are taken to be
-            tensors that the kernels can read, all on one device.
+            derivatives; None where there is none.
         result: The dtype of the value; None for that which is computed in.
     """
     if adapter is None:
@@ -53,15 +58,32 @@ def evaluate(
         problem = problem._replace(operands=tuple(operands))
     if torch.is_grad_enabled():
         tensors = (*problem.operands, problem.target, problem.weight)
-        wanted = [isinstance(t, Tensor) and t.requires_grad for t in tensors]
-        if any(wanted[:-2]) or wanted[-1]:
+        names = (*problem.names, "", problem.weight_name)
+        given = [(name, t) for name, t in zip(names, tensors, strict=True) if isinstance(t, Tensor)]
+        wanted = tuple([name for name, t in given if name and t.requires_grad])
+        if wanted:
             if torch._C._are_functorch_transforms_active():
                 raise RuntimeError(f"torch.func transforms: {_FIRST_ONLY}")
-            if composite and any([isinstance(t, Tensor) and t.is_inference() for t in tensors]):
+            if composite and any([t.is_inference() for _, t in given]):
                 # These cannot be kept for the backward pass, and torch does not always have to.
                 return composite(*tensors)
-            return cast(Tensor, _apply(adapter, problem, composite, result, *tensors))
-    return cast(Tensor, _dispatch.solve(problem, result=result, adapter=adapter)[0])
+            call = adapter, problem, forms, composite, result, names, wanted
+            return _apply(call, *tensors)
+    return _solved(adapter, problem, forms, (), result)[0]
+
+
+def _solved(
+    adapter: Any, problem: Problem, forms: Forms, wanted: tuple[str, ...], result: Any
+) -> Any:
+    """Value and gradients, of a call that is known in as few steps as can be."""
+    operands, target, weight = problem.operands, problem.target, problem.weight
+    if forms and adapter.elsewhere(operands) is None:
+        rows, of_target, of_weight = forms[:-2], forms[-2], forms[-1]
+        if (of_target or target is None) and (of_weight or weight is None):
+            known = _dispatch.learn(adapter, problem, wanted, rows, of_target, of_weight, None)
+            if known:
+                return _dispatch.again(known, (*operands, target, weight, None), result)
+    return _dispatch.solve(problem, wanted, result=result, adapter=adapter)
 
 
 _FIRST_ONLY = (
@@ -88,29 +110,23 @@ def _vetted(place: str) -> Any:
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, adapter: Any, problem: Problem, composite: Composite, result: Any, *tensors: Any
-    ) -> Tensor:
-        names = (*problem.names, "", problem.weight_name)
-        needed = ctx.needs_input_grad[4:]
-        wanted = tuple([name for name, need in zip(names, needed, strict=True) if need and name])
+    def forward(ctx: Any, call: Any, *tensors: Any) -> Any:
+        adapter, problem, forms, composite, result, names, wanted = call
         at_once = _are_at_once(adapter, problem, wanted)
-        value, grads = _dispatch.solve(
-            problem, wanted if at_once else (), result=result, adapter=adapter
-        )
+        value, grads = _solved(adapter, problem, forms, wanted if at_once else (), result)
         ctx.grads = grads if at_once else None
         target, weight = (None if isinstance(t, Tensor) else t for t in tensors[-2:])
         # Without its tensors, which are autograd's to keep; what is no tensor stays.
         bare = Problem._make((*problem[:3], (), *problem[4:6], target, weight, *problem[8:]))
         ctx.kept = adapter, bare, composite, wanted, names
         ctx.save_for_backward(*[t if isinstance(t, Tensor) else None for t in tensors])
-        return cast(Tensor, value)
+        return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         adapter, bare, _, wanted, names = ctx.kept
         if torch.is_grad_enabled() or not _is_readable(upstream):
-            return None, None, None, None, *_through_torch(ctx, upstream)
+            return None, *_through_torch(ctx, upstream)
         # Handed out once: the tensor that the gradient goes to can then take it without a copy.
         grads, ctx.grads = ctx.grads, None
         if grads is None or not adapter.AT_HAND or upstream.item() != 1:
@@ -120,7 +136,7 @@ class _Fused(torch.autograd.Function):
                 problem, wanted, upstream, adapter=adapter, valued=False, kept=kept
             )[1]
         found = dict(zip(wanted, grads, strict=True))
-        return None, None, None, None, *[found.get(name) for name in names]
+        return None, *[found.get(name) for name in names]
 
 
 # The apply of the base class in C; what Function.apply does before it concerns transforms only.

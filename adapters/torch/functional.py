@@ -13,16 +13,18 @@ from torch.nn import functional as F
 
 from fastcos import api, distances, losses
 from fastcos._dispatch import Problem, resolve_distance
+from fastcos._plan import Form
 from fastcos.distances import Distance
 
 from . import composites
-from .arrays import FLOATS, unfit
+from .arrays import FLOATS, direct, unfit
 from .autograd import evaluate
 
 _COSINE = distances.cosine(composites.EPS)
 _REDUCTIONS = ("mean", "sum", "none")
 _NUMBERS = (float, int)
 _NO_TARGET = object()
+_CONVERTED = (torch.bool, torch.uint8)
 
 # All that can be going on around a call, a few tens of nanoseconds each.
 _is_compiling = torch.compiler.is_compiling
@@ -86,7 +88,7 @@ def cosine_embedding_loss(
         torch.Size([2])
     """
     if (
-        _is_plain((input1, input2), target, weight)
+        (forms := _looks((input1, input2), target, weight))
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and type(pos_margin) in _NUMBERS
@@ -112,7 +114,7 @@ def cosine_embedding_loss(
             reduction=reduction,
             validate=False,
         )
-        return evaluate(problem, composite=again, result=result)
+        return evaluate(problem, forms=forms, composite=again, result=result)
     _refuse(input1=input1, input2=input2, target=target, weight=weight)
     if pos_margin == 1 and weight is None:
         return F.cosine_embedding_loss(
@@ -154,7 +156,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         [1.0]
     """
     if (
-        _is_plain((x1, x2))
+        (forms := _looks((x1, x2)))
         and type(dim) is int
         and type(eps) in _NUMBERS
         and eps >= 0
@@ -173,7 +175,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         problem = Problem(
             losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
         )
-        return evaluate(problem, composite=again, result=result)
+        return evaluate(problem, forms=forms, composite=again, result=result)
     _refuse(x1=x1, x2=x2)
     return F.cosine_similarity(x1, x2, dim, eps)
 
@@ -209,7 +211,7 @@ def pairwise_distance(
         >>> pairwise_distance(x, y, p=1, eps=0).tolist()
         [7.0]
     """
-    if _is_plain((x1, x2)) and _is_norm(p, eps) and _are_rows(x1, x2):
+    if (forms := _looks((x1, x2))) and _is_norm(p, eps) and _are_rows(x1, x2):
         result = _autocast(x1, x2, everywhere=False)
 
         def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
@@ -223,7 +225,7 @@ def pairwise_distance(
             (x1, x2),
             reduction="none",
         )
-        value = evaluate(problem, composite=again, result=result)
+        value = evaluate(problem, forms=forms, composite=again, result=result)
         return value.unsqueeze(-1) if keepdim else value
     _refuse(x1=x1, x2=x2)
     return F.pairwise_distance(x1, x2, p, eps, keepdim)
@@ -282,7 +284,7 @@ def triplet_margin_loss(
         Balntas et al., BMVC 2016.
     """
     if (
-        _is_plain((anchor, positive, negative), weight=weight)
+        (forms := _looks((anchor, positive, negative), weight=weight))
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and margin > 0
@@ -302,7 +304,7 @@ def triplet_margin_loss(
         record = distances.lp(p, eps)
         rows = anchor, positive, negative
         problem = api._triplet(*rows, record, float(margin), swap, -1, weight, reduction)
-        return evaluate(problem, composite=again, result=result)
+        return evaluate(problem, forms=forms, composite=again, result=result)
     _refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
     if weight is None:
         return F.triplet_margin_loss(
@@ -365,7 +367,7 @@ def triplet_margin_with_distance_loss(
     """
     record, in_torch = _distance(distance_function)
     if (
-        _is_plain((anchor, positive, negative), weight=weight)
+        (forms := _looks((anchor, positive, negative), weight=weight))
         and reduction in _REDUCTIONS
         and type(margin) in _NUMBERS
         and margin > 0
@@ -381,7 +383,7 @@ def triplet_margin_with_distance_loss(
 
             rows = anchor, positive, negative
             problem = api._triplet(*rows, record, float(margin), swap, -1, weight, reduction)
-            return evaluate(problem, composite=again, result=result)
+            return evaluate(problem, forms=forms, composite=again, result=result)
         if record is None and in_torch is not None:
             measured = _measured(in_torch, anchor, positive, negative, swap)
             return _of_distances(*measured, margin, weight, reduction)
@@ -451,7 +453,7 @@ def hinge_embedding_loss(
         [0.25, 0.75]
     """
     if (
-        _is_plain((input,), target, weight)
+        (forms := _looks((input,), target, weight))
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and target.shape == input.shape
@@ -476,7 +478,7 @@ def hinge_embedding_loss(
             reduction=reduction,
             validate=False,
         )
-        return evaluate(problem, composite=again, result=result)
+        return evaluate(problem, forms=forms, composite=again, result=result)
     _refuse(input=input, target=target, weight=weight)
     if weight is None:
         return F.hinge_embedding_loss(input, target, margin, size_average, reduce, reduction)
@@ -501,24 +503,36 @@ def _is_ordinary() -> bool:
     )
 
 
-def _is_plain(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None) -> bool:
-    """Whether the kernels can read these tensors, and nobody wants to see how."""
+def _looks(
+    rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None
+) -> tuple[Form | None, ...] | None:
+    """What tensors look like that the kernels can read, and nobody wants to see how; else None.
+
+    The rows, then target and weight: None where that is no tensor, or is to be converted.
+    """
     if not _is_ordinary():
-        return False
+        return None
+    forms: list[Form] = []
     for t in rows:
-        if not _is_exact(t) or t.dtype not in FLOATS or unfit(t) or t.is_neg() or not t.numel():
-            return False
-    device = rows[0].get_device()
-    if any([t.get_device() != device for t in rows[1:]]):
-        return False
+        form = direct(t) if _is_exact(t) else None
+        if not form or form.dtype not in FLOATS or 0 in form.shape:
+            return None
+        forms.append(form)
+    device = forms[0].device
+    if any([form.device != device for form in forms]):
+        return None
+    of_target = of_weight = None
     if target is not _NO_TARGET:
-        if not _is_exact(target) or unfit(target) or target.is_neg():
-            return False
-        if target.get_device() != device:
-            return False
-    return not isinstance(weight, Tensor) or (
-        _is_exact(weight) and not unfit(weight) and weight.get_device() == device
-    )
+        of_target = direct(target) if _is_exact(target) else None
+        if of_target is None or of_target.device != device:
+            return None
+        if of_target.dtype in _CONVERTED:
+            of_target = None
+    if isinstance(weight, Tensor):
+        if not _is_exact(weight) or unfit(weight) or weight.get_device() != device:
+            return None
+        of_weight = direct(weight)
+    return *forms, of_target, of_weight
 
 
 def _is_exact(t: Any) -> bool:
@@ -593,9 +607,7 @@ def _are_broadcast(a: torch.Size, b: torch.Size) -> bool:
 
 def _labels(target: Tensor) -> Tensor:
     """Targets as torch compares them with 1 and -1: True is 1, and of uint8 255 is -1."""
-    if target.dtype is torch.bool or target.dtype is torch.uint8:
-        return target.to(torch.int8)
-    return target
+    return target.to(torch.int8) if target.dtype in _CONVERTED else target
 
 
 def _autocast(*inputs: Tensor, everywhere: bool = True) -> torch.dtype | None:
@@ -654,7 +666,8 @@ def _of_distances(
 ) -> Tensor:
     """The loss of distances that a callable gave."""
     given = (positive, negative) if swapped is None else (positive, negative, swapped)
-    if not _is_plain(given, weight=weight) or any([d.shape != positive.shape for d in given]):
+    forms = _looks(given, weight=weight)
+    if not forms or any([d.shape != positive.shape for d in given]):
         each = composites.triplet(positive, negative, swapped, margin)
         return composites.reduced(each, weight, reduction)
 
@@ -674,4 +687,4 @@ def _of_distances(
         weight=weight,
         reduction=reduction,
     )
-    return evaluate(problem, composite=again)
+    return evaluate(problem, forms=forms, composite=again)
