@@ -11,7 +11,8 @@ does while memory delivers a pair of float32, and two thirds for half types; val
 else there is one of per row is lost in that. On cards with a 64th of the rate, which do about two
 of these a clock and processor, the same count is what float32 takes to be delivered and twice what
 half types take. What would help there is a first pass in float32, a vector at a time, and this one
-for the rows whose sums that leaves in doubt; it is not worth a second kernel to the cards at hand.
+for the rows whose sums that leaves in doubt, as the CPU has it for half types (``suffices`` of a
+:class:`~fastcos.Distance`); it is not worth a second kernel to the cards at hand.
 Gradients that are linear in the rows are computed in float32, to the same accuracy
 (:mod:`fastcos.kernels._narrow`).
 
