@@ -454,13 +454,13 @@ class Known(NamedTuple):
         direct: What follows from their layout.
         wanted: Of what the gradients are.
         parameters: Of the distance, then of the loss.
-        validate: As in :class:`Problem`.
+        checked: Whether the labels have to be looked at.
     """
 
     direct: _Direct
     wanted: tuple[str, ...]
     parameters: tuple[float, ...]
-    validate: bool | None
+    checked: bool
 
 
 def learn(
@@ -499,7 +499,11 @@ def learn(
         buffers,
         counts,
     )
-    return direct and Known(direct, wanted, parameters, problem.validate)
+    if direct is None:
+        return None
+    labels, device = direct.labels, direct.call.device
+    checked = labels is not None and _to_be_checked(problem.validate, labels[1], device)
+    return Known(direct, wanted, parameters, checked)
 
 
 def is_no_weight(weight: Any) -> bool:
@@ -526,7 +530,7 @@ def again(
     too; those that there are none of are not looked at. ``unless`` leaves all as it is for an
     upstream gradient of 1.
     """
-    direct, _, parameters, validate = known
+    direct, _, parameters, to_be_checked = known
     (
         adapter,
         names,
@@ -541,17 +545,16 @@ def again(
         of_weights,
         of_upstream,
     ) = direct
-    operands, (target, weight, upstream) = arrays[:-3], arrays[-3:]
+    *operands, target, weight, upstream = arrays
     device, address, each = call.device, adapter.address, reduction == "none"
-    labels, weights, checked = _NO_LABELS, _ONE, True
+    labels, weights = _NO_LABELS, _ONE
     if of_labels:
         step, kind = of_labels
         labels = address(target), step, kind, 1.0
-        checked = not _to_be_checked(validate, kind, device)
-        if not checked and (given or device >= 0):
+        if to_be_checked and (given or device >= 0):
             # What the caller gave is left as it was by a call that fails.
             _check_labels(adapter, target, target, kind, device, step)
-            checked = True
+            to_be_checked = False
     if of_weights:
         weights = address(weight), *of_weights, 1.0
         if denominator is None:
@@ -580,7 +583,7 @@ def again(
         result if each else None,
         call.shape,
         call.samples,
-        [address(x) for x in operands],
+        [*map(address, operands)],
         into,
         nowhere,
         labels,
@@ -590,13 +593,15 @@ def again(
         operands[0],
     )
     # A label that is neither 1 nor -1 gives a loss of NaN.
-    if not checked and math.isnan(total):
+    if to_be_checked and math.isnan(total):
         _check_labels(adapter, target, target, kind, device, step)
     value = None
     if valued and each:
         value = adapter.values(losses, result)
     elif valued:
         value = call.where.value(adapter, total, denominator, result, operands[0], device)
+    if not graded:
+        return value, ()
     return value, tuple([g if g.ndim or given else g[()] for g in grads if g is not None])
 
 
