@@ -95,15 +95,30 @@ def check_distance(
         narrow = value_and_grad(paired_distance)(np.float32(x), np.float32(y), distance)[1]
         _compare(distance, "float32 gradient", np.array(narrow), given, 1e-4, "float64 gives")
     if distance.suffices:
-        # Of use in half types only, whose values keep 11 bits; the last may be rounded either way.
+        # Rows of one stretch of numbers, and of several.
+        _check_half(distance, *rng.uniform(low, high, (2, samples, features)))
+        _check_half(distance, *rng.uniform(low, high, (2, samples, 1000)))
+
+
+def _check_half(distance: Distance, x: Any, y: Any) -> None:
+    """Float16 rows, summed in float32 where that suffices, against the same rows in float64."""
+    from fastcos.api import paired_distance
+
+    with np.errstate(over="ignore"):
         x, y = x.astype(np.float16), y.astype(np.float16)
-        half, full = (paired_distance(x.astype(t), y.astype(t), distance) for t in "ed")
-        wrong = np.flatnonzero(~np.isclose(half, full.astype(half.dtype), rtol=2.0**-9, atol=0))
-        if wrong.size:
-            raise ValueError(
-                f"suffices of {distance.name} is wrong: float16 rows have distance"
-                f" {half[wrong[0]]!r}, and {full[wrong[0]]!r} in float64, sample {wrong[0]}"
-            )
+        half, full = (
+            paired_distance(x.astype(dtype), y.astype(dtype), distance)
+            for dtype in (np.float16, np.float64)
+        )
+        rounded = full.astype(np.float16)
+    # 2⁻⁹ is two units in the last place, 2⁻²⁴ the smallest number.
+    wrong = np.flatnonzero(~np.isclose(half, rounded, rtol=2.0**-9, atol=2.0**-24, equal_nan=True))
+    if wrong.size:
+        i = wrong[0]
+        raise ValueError(
+            f"suffices of {distance.name} is wrong: float16 rows have distance {half[i]!r}, and"
+            f" {full[i]!r} in float64, sample {i} of {x.shape[1]} features"
+        )
 
 
 def _difference(distance: Distance, x: Any, y: Any, row: Any, k: int, step: float) -> float:

@@ -864,9 +864,6 @@ def _buffers(
 ) -> list[Any]:
     """Where the gradients go: the caller's buffers, or new ones; None for nowhere."""
     new, axis = adapter.empty_like, call.axis
-    if not given:  # half a microsecond less
-        pairs = zip(arrays, call.grads, strict=True)
-        return [None if dtype is None else new(array, axis, dtype) for array, dtype in pairs]
     return [
         given.get(name) if dtype is None or name in given else new(array, axis, dtype)
         for name, array, dtype in zip(names, arrays, call.grads, strict=True)

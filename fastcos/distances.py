@@ -47,10 +47,12 @@ class Distance(NamedTuple):
             gives is neutral. On a GPU several threads take a part each, and on a CPU the lanes of a
             vector do. Without it, a GPU adds up what the parts of each number of the state have
             gained: right for sums and constants.
-        suffices: Optional, ``(state) -> bool``. With it, a CPU sums float16 and bfloat16 rows in
-            float32, 384 numbers at a time, and what these come to in float64: in half the time, and
-            each sum is off by no more than 2⁻¹⁸ of the magnitudes of its terms. Says whether that
-            will do for the row, or it is to be read once more and summed in float64 throughout.
+        suffices: Optional, ``(state) -> bool``, for a state of sums and constants; not used with
+            ``merge``. With it, a CPU sums float16 and bfloat16 rows in float32, 384 numbers at a
+            time, and what these come to in float64, which takes half the time. ``accumulate`` sees
+            float32 numbers then, also as its state. A sum is off by some 2⁻²⁴ of the magnitudes of
+            its terms, 2⁻¹⁸ at worst where the compiler vectorises it. Says whether that will do for
+            the row, or it is to be read once more and summed in float64 throughout.
         parameters: Numbers handed to ``init``. They are arguments of the compiled kernel, so a new
             value compiles nothing.
 
@@ -121,11 +123,12 @@ def _scale_for(total: float, scale: float) -> float:
 
 # Half types are summed in float32, a stretch at a time, where a distance finds that what came out
 # suffices. Sums of squares are to be in [2⁻¹⁰⁰, 2¹⁰⁰]: then no square that counts has left float32,
-# and none of a float16 row is outside. And what a difference leaves of sums is to be at least 2⁻⁶
-# of them: 12 good bits, where float16 has 11.
+# and none of a float16 row is outside. What a difference of sums leaves is to be at least 2⁻⁶ of
+# them: 12 good bits, where float16 has 11. Of a sum that cancels, as x·y, 2⁻¹⁰ of the magnitudes
+# of its terms will do: that many of them do not round alike.
 
 _LEAST, _MOST = 2.0**-100, 2.0**100
-_LEFT = 2.0**-6
+_LEFT, _SMALL = 2.0**-6, 2.0**-10
 
 
 def _moderate(total: Any) -> Any:
@@ -206,8 +209,9 @@ def _in_range(state: State) -> tuple[bool, State]:
 
 
 def _cosine_suffices(state: State) -> Any:
-    moderate = _moderate(state[1]) and _moderate(state[2])
-    return moderate and 1 - abs(_cosine_of(state)) >= _LEFT
+    s, xx, yy = state[:3]
+    # Without eps: it only takes the cosine away from 1, and not its gradient from 0.
+    return _moderate(xx) and _moderate(yy) and _SMALL <= abs(s) / math.sqrt(xx * yy) <= 1 - _LEFT
 
 
 def _with_chord(state: State, side: float) -> tuple[bool, State]:
@@ -403,10 +407,8 @@ def _dot() -> Distance:
         zero = 0 * d
         return zero + 1, zero, zero + 1, zero, zero
 
-    def suffices(state: State) -> Any:
-        return abs(1 - state[0]) >= _LEFT and abs(state[0]) <= _MOST
-
-    return Distance("dot", init, accumulate, finalize, gradient, linear=linear, suffices=suffices)
+    # No ``suffices``: x·y alone does not say what it has cancelled from.
+    return Distance("dot", init, accumulate, finalize, gradient, linear=linear)
 
 
 # --------------------------------------------------------------------------------------------------

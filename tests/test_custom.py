@@ -169,38 +169,63 @@ def count_in_float32(suffices, merge=None):
     """0.1 after sums in float64, 0 after those in float32, which lose 2⁻⁴⁰ beside 1."""
     return Distance(
         "count",
-        init=lambda zero, start: (zero, zero + 1, start),
-        accumulate=lambda state, x, y: (state[0] + 1, state[1] + 2.0**-40, state[2]),
-        finalize=lambda state: (state[1] - 1) * 2.0**40 / state[0] * state[2],
+        init=lambda zero, start, huge: (zero, zero + 1, start, huge),
+        accumulate=lambda state, x, y: (state[0] + 1, state[1] + 2.0**-40, state[2], state[3]),
+        finalize=lambda state: (state[1] - 1) * 2.0**40 / state[0] * state[2] * (state[3] / 1e300),
         gradient=lambda state, d, x, y: (0.0, 0.0),
         suffices=suffices,
         merge=merge,
-        parameters=(0.1,),
+        parameters=(0.1, 1e300),
     )
 
 
 @pytest.mark.host
-@pytest.mark.parametrize(
-    ("dtype", "merge"),
-    [
-        (np.float16, None),
-        (ml_dtypes.bfloat16, lambda one, two: (one[0] + two[0], one[1] + two[1] - 1, one[2])),
-    ],
-    ids=["sums", "merged"],
-)
-def test_half_types_are_summed_in_float32_where_that_suffices(dtype, merge):
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_half_types_are_summed_in_float32_where_that_suffices(dtype):
     rows = rng.standard_normal((2, 3, 900)).astype(dtype)
     for limit in (0, 400):
-        counted = count_in_float32(lambda state, limit=limit: state[0] > limit, merge)
+        counted = count_in_float32(lambda state, limit=limit: state[0] > limit)
         for features in (1, 5, 384, 900):
             d = fastcos.paired_distance(*rows[..., :features], counted)
             np.testing.assert_array_equal(d, np.full(3, 0 if features > limit else 0.1, dtype))
 
 
 @pytest.mark.host
+def test_what_can_be_merged_is_not_summed_in_float32():
+    rows = rng.standard_normal((2, 3, 900)).astype(np.float16)
+    merged = count_in_float32(
+        lambda state: True,
+        merge=lambda one, two: (one[0] + two[0], one[1] + two[1] - 1, one[2], one[3]),
+    )
+    d = fastcos.paired_distance(*rows, merged)
+    np.testing.assert_array_equal(d, np.full(3, 0.1, np.float16))
+
+
+@pytest.mark.host
 def test_check_distance_finds_a_wrong_suffices():
-    with pytest.raises(ValueError, match="suffices of count is wrong: float16 rows"):
+    with pytest.raises(ValueError, match=r"suffices of count is wrong: float16 .* of 7 features"):
         fastcos.check_distance(count_in_float32(lambda state: True))
+    # What is right within a stretch: a maximum is no sum.
+    largest = Distance(
+        "largest",
+        init=lambda zero: (zero,),
+        accumulate=lambda state, x, y: (max(state[0], abs(x - y)),),
+        finalize=lambda state: state[0],
+        gradient=lambda state, d, x, y: (
+            (abs(x - y) == state[0]) * (1.0 if x > y else -1.0),
+            (abs(x - y) == state[0]) * (-1.0 if x > y else 1.0),
+        ),
+        suffices=lambda state: True,
+    )
+    with pytest.raises(ValueError, match=r"suffices of largest is wrong: .* of 1000 features"):
+        fastcos.check_distance(largest)
+
+
+@pytest.mark.host
+@pytest.mark.filterwarnings("error")
+def test_check_distance_of_rows_that_float16_has_not():
+    fastcos.check_distance(distances.canberra(), low=1e5, high=2e5)
+    fastcos.check_distance(distances.sqeuclidean(), low=-1e3, high=1e3)
 
 
 @pytest.mark.host

@@ -137,7 +137,7 @@ def common_dtype(arrays: Sequence[Tensor]) -> Dtype:
 def form(array: Tensor) -> Form:
     """What a plan needs to know of a tensor."""
     size, aligned = array.itemsize, array.data_ptr() % array.itemsize == 0
-    fields = array.shape, array.stride(), array.dtype, aligned, size, device_of(array)
+    fields = tuple(array.shape), array.stride(), array.dtype, aligned, size, device_of(array)
     return tuple.__new__(Form, fields)  # what Form() does, in half the time
 
 

@@ -18,6 +18,7 @@ from fastcos.distances import Distance
 
 from . import composites
 from .arrays import FLOATS, direct, unfit
+from .arrays import form as form_of
 from .autograd import evaluate
 
 _COSINE = distances.cosine(composites.EPS)
@@ -88,7 +89,7 @@ def cosine_embedding_loss(
         torch.Size([2])
     """
     if (
-        (forms := _looks((input1, input2), target, weight))
+        (forms := _forms((input1, input2), target, weight))
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and type(pos_margin) in _NUMBERS
@@ -156,7 +157,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         [1.0]
     """
     if (
-        (forms := _looks((x1, x2)))
+        (forms := _forms((x1, x2)))
         and type(dim) is int
         and type(eps) in _NUMBERS
         and eps >= 0
@@ -211,7 +212,7 @@ def pairwise_distance(
         >>> pairwise_distance(x, y, p=1, eps=0).tolist()
         [7.0]
     """
-    if (forms := _looks((x1, x2))) and _is_norm(p, eps) and _are_rows(x1, x2):
+    if (forms := _forms((x1, x2))) and _is_norm(p, eps) and _are_rows(x1, x2):
         result = _autocast(x1, x2, everywhere=False)
 
         def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
@@ -284,7 +285,7 @@ def triplet_margin_loss(
         Balntas et al., BMVC 2016.
     """
     if (
-        (forms := _looks((anchor, positive, negative), weight=weight))
+        (forms := _forms((anchor, positive, negative), weight=weight))
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and margin > 0
@@ -367,7 +368,7 @@ def triplet_margin_with_distance_loss(
     """
     record, in_torch = _distance(distance_function)
     if (
-        (forms := _looks((anchor, positive, negative), weight=weight))
+        (forms := _forms((anchor, positive, negative), weight=weight))
         and reduction in _REDUCTIONS
         and type(margin) in _NUMBERS
         and margin > 0
@@ -453,7 +454,7 @@ def hinge_embedding_loss(
         [0.25, 0.75]
     """
     if (
-        (forms := _looks((input,), target, weight))
+        (forms := _forms((input,), target, weight))
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and target.shape == input.shape
@@ -503,12 +504,12 @@ def _is_ordinary() -> bool:
     )
 
 
-def _looks(
+def _forms(
     rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None
 ) -> tuple[Form | None, ...] | None:
     """What tensors look like that the kernels can read, and nobody wants to see how; else None.
 
-    The rows, then target and weight: None where that is no tensor, or is to be converted.
+    The rows, then target and weight: None where that is no tensor, or is to be converted first.
     """
     if not _is_ordinary():
         return None
@@ -531,7 +532,7 @@ def _looks(
     if isinstance(weight, Tensor):
         if not _is_exact(weight) or unfit(weight) or weight.get_device() != device:
             return None
-        of_weight = direct(weight)
+        of_weight = None if weight.is_neg() else form_of(weight)
     return *forms, of_target, of_weight
 
 
@@ -666,7 +667,7 @@ def _of_distances(
 ) -> Tensor:
     """The loss of distances that a callable gave."""
     given = (positive, negative) if swapped is None else (positive, negative, swapped)
-    forms = _looks(given, weight=weight)
+    forms = _forms(given, weight=weight)
     if not forms or any([d.shape != positive.shape for d in given]):
         each = composites.triplet(positive, negative, swapped, margin)
         return composites.reduced(each, weight, reduction)

@@ -326,14 +326,18 @@ def slim(state: Any) -> Any:
 
 @_emitted
 def gained(state: Any, part: Any, start: Any) -> Any:
-    """A state in float64, with what a part in float32 has gained since its start."""
+    """A state in float64, with what a part in float32 has gained since its start.
+
+    What has not changed has gained nothing, also where it is infinite in float32.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         numbers = []
         for i in range(len(state)):
             total, now, before = (builder.extract_value(given, i) for given in args)
-            gain = builder.fpext(builder.fsub(now, before), ir.DoubleType())
-            numbers.append(builder.fadd(total, gain))
+            same = builder.fcmp_ordered("==", now, before)
+            gain = builder.select(same, ir.FloatType()(0.0), builder.fsub(now, before))
+            numbers.append(builder.fadd(total, builder.fpext(gain, ir.DoubleType())))
         return context.make_tuple(builder, state, numbers)
 
     return state(state, part, start), codegen

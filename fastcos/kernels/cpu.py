@@ -394,9 +394,10 @@ def _in_float64(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
     of them are taken side by side, unless the row is too short for ``several``.
 
     Returns:
-        ``begin(parts, several, fresh)``, where fresh is the state of no number, ``first_pass(parts,
-        several, fresh, state, x, y, length) -> state`` for whole stretches, ``last_pass`` like it
-        for the rest, and ``end(parts, several, state) -> state``; x and y are addresses.
+        ``begin(parts, several, fresh)``, ``first_pass(parts, several, fresh, state, x, y, length)
+        -> state`` for whole stretches, ``last_pass`` like it for the rest, and ``end(parts,
+        several, state) -> state``; x and y are addresses. The state of no number, fresh, is what
+        a stretch that is summed apart starts from.
     """
     row, decode, size = storage.row, storage.decode, storage.size
     take_in = _loop_over(accumulate, float64, wide, storage, jitable)
@@ -454,25 +455,16 @@ def _in_float64(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
     return begin, first_pass, last_pass, end
 
 
-def _in_float32(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
+def _in_float32(accumulate: Any, storage: Any, jitable: Any) -> Any:
     """As :func:`_in_float64`: each stretch summed in float32, these sums in float64."""
     take_in = _loop_over(accumulate, float32, slim, storage, jitable)
-
-    if merge:
-
-        @jitable()
-        def joined(state: Any, part: Any, start: Any) -> Any:
-            return wide(merge(state, wide(part)))
-
-    else:
-        joined = gained
 
     @jitable()
     def stretch(
         parts: int, several: bool, fresh: Any, state: Any, x: int, y: int, length: int
     ) -> Any:
         start = slim(fresh)
-        return joined(state, take_in(start, x, y, length), start)
+        return gained(state, take_in(start, x, y, length), start)
 
     return _no_parts, stretch, stretch, _state_alone
 
@@ -499,30 +491,39 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
 
     # Not inlined, for few rows need it.
     @jitable(forceinline=False)
-    def settle(state: Any, fresh: Any, x: int, y: int, features: int) -> Any:
+    def settle(state: Any, x: int, y: int, features: int) -> Any:
         again = True
         while again:
             state = further_pass(state, row(x, features), row(y, features))
             again, state = revisit(state)
         return state, finalize(state)
 
-    @jitable()
-    def insufficient(state: Any) -> Any:
-        return not suffices(state), state
-
     @jitable(forceinline=False)
-    def once_more(state: Any, fresh: Any, x: int, y: int, features: int) -> Any:
+    def measure_in_float64(fresh: Any, x: int, y: int, features: int) -> Any:
         state = take_in(fresh, x, y, features)
         again, revised = revisit(state)
         if again:
-            return settle(revised, fresh, x, y, features)
+            return settle(revised, x, y, features)
         return state, finalize(state)
 
-    if suffices and storage.size == 2:
-        summing, in_doubt, resolve, block = _in_float32, insufficient, once_more, 2 * _BLOCK
+    # Whether a row is to be read again, and the state to begin with; what does that.
+    if suffices and not merge and storage.size == 2:
+        block, passes = 2 * _BLOCK, _in_float32(accumulate, storage, jitable)
+        read_again = measure_in_float64
+
+        @jitable()
+        def in_doubt(state: Any, fresh: Any) -> Any:
+            return not suffices(state), fresh
+
     else:
-        summing, in_doubt, resolve, block = _in_float64, revisit, settle, _BLOCK
-    begin, first_pass, last_pass, end = summing(accumulate, merge, storage, jitable)
+        block, passes = _BLOCK, _in_float64(accumulate, merge, storage, jitable)
+        read_again = settle
+
+        @jitable()
+        def in_doubt(state: Any, fresh: Any) -> Any:
+            return revisit(state)
+
+    begin, first_pass, last_pass, end = passes
 
     def measuring(go_on: Any = _nothing) -> Any:
         @jitable()
@@ -553,9 +554,9 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
             if not live:
                 return state, 0.0
             state = end(parts, several, state)
-            again, revised = in_doubt(state)
+            again, anew = in_doubt(state, fresh)
             if again:
-                return resolve(revised, fresh, x, y, features)
+                return read_again(anew, x, y, features)
             # Not the state of a later pass: what init made constant is still so to the compiler.
             return state, finalize(state)
 
