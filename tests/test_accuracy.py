@@ -478,7 +478,8 @@ def half_rows(rng, name, dtype, features):
     half, other = drawn(), drawn()
     x, y = np.stack((half[0], half[0])), np.stack((other[0], -other[0]))
     x, y = (z.swapaxes(0, 1).reshape(-1)[:features].copy() for z in (x, y))
-    x[-1], y[-1] = x[0] / 32, y[0]
+    x[-2 + features % 2 : -1] = 0
+    x[-1], y[-1] = x[0] * 2.0**-14, y[0]
     order = rng.permutation(features)
     pairs.append((x[order], y[order]))
     largest = float(ml_dtypes.finfo(dtype).max)

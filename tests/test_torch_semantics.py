@@ -712,6 +712,24 @@ def test_rows_of_any_shape_do_what_they_do_in_torch(shapes):
         parity("cosine_similarity", x, y, dim=dim)
 
 
+@pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
+def test_half_rows_of_a_norm_next_to_eps_have_an_exact_similarity(dtype):
+    # The cosine is next to 1, and eps in the squares, in place of a bound, would hide that.
+    mantissas, exponents = torch.frexp(draw(20, 2000))
+    x = (torch.ldexp((32 * mantissas).round() / 32, exponents) / 64).to(dtype)
+    y = 3 * x  # exactly
+    least = x.abs().argmin(dim=1, keepdim=True)
+    y.scatter_(1, least, 1.25 * y.gather(1, least))
+    for a, b in zip(x.split(1), y.split(1), strict=True):
+        found, eps = [], 0.999 * a.double().norm().item()
+        for to, function in ((dtype, ft.cosine_similarity), (F64, F.cosine_similarity)):
+            leaf = a.to(to, copy=True).requires_grad_()
+            function(leaf, b.to(to), eps=eps).backward(torch.full((1,), 2.0**10, dtype=to))
+            found.append(leaf.grad.double())
+        ours, exact = found
+        assert (ours - exact).abs().max() < 2 * torch.finfo(dtype).eps * exact.abs().max()
+
+
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 @by_float
 def test_edges_of_the_cosine_similarity(dtype, pair):
