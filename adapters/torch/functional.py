@@ -19,7 +19,7 @@ from fastcos.distances import Distance
 from . import composites
 from .arrays import FLOATS, direct, unfit
 from .arrays import form as form_of
-from .autograd import evaluate
+from .autograd import Forms, evaluate
 
 _COSINE = distances.cosine(composites.EPS)
 _REDUCTIONS = ("mean", "sum", "none")
@@ -504,9 +504,7 @@ def _is_ordinary() -> bool:
     )
 
 
-def _forms(
-    rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None
-) -> tuple[Form | None, ...] | None:
+def _forms(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None) -> Forms:
     """What tensors look like that the kernels can read, and nobody wants to see how; else None.
 
     The rows, then target and weight: None where that is no tensor, or is to be converted first.
