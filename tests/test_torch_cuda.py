@@ -199,13 +199,19 @@ def test_gradients_that_a_kernel_alone_does_not_make_wait_for_the_backward_pass(
     )
     weight = draw(5, seed=20).abs().requires_grad_() if weighted else None
     wanted, asked = [x, y, *([weight] if weighted else [])], []
-    solve = _dispatch.solve
+    forward, solve = autograd._solved, _dispatch.solve
 
-    def noted(problem, names=(), *rest, **options):
-        asked.append((names, options.get("kept")))
-        return solve(problem, names, *rest, **options)
+    def noted_forward(adapter, problem, forms, names, result):
+        asked.append((names, None))
+        return forward(adapter, problem, forms, names, result)
 
-    monkeypatch.setattr(_dispatch, "solve", noted)
+    def noted_backward(problem, names, *rest, valued=True, **options):
+        if not valued:
+            asked.append((names, options["kept"]))
+        return solve(problem, names, *rest, valued=valued, **options)
+
+    monkeypatch.setattr(autograd, "_solved", noted_forward)
+    monkeypatch.setattr(_dispatch, "solve", noted_backward)
     loss = ft.cosine_embedding_loss(x, y, LABELS, 0.1, weight=weight)
     found = grads_of(loss, upstream, wanted)
     assert [(len(names), kept) for names, kept in asked] == [(0, None), (len(wanted), None)]

@@ -528,9 +528,11 @@ def _forms(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = Non
         if of_target.dtype in _CONVERTED:
             of_target = None
     if isinstance(weight, Tensor):
-        if not _is_exact(weight) or unfit(weight) or weight.get_device() != device:
+        of_weight = form_of(weight) if _is_exact(weight) and not unfit(weight) else None
+        if of_weight is None or of_weight.device != device:
             return None
-        of_weight = None if weight.is_neg() else form_of(weight)
+        if weight.is_neg():
+            of_weight = None
     return *forms, of_target, of_weight
 
 
