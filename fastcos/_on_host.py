@@ -13,6 +13,7 @@ import numpy as np
 
 from fastcos import _plan
 from fastcos.distances import Functions
+from fastcos.kernels import WRITE
 from fastcos.losses import Loss
 
 
@@ -48,7 +49,7 @@ def kernel(
     device: int,
 ) -> Run:
     """What does a pass."""
-    from fastcos.kernels import cpu
+    from fastcos.kernels import _memory, cpu
 
     if distance is None:
         compiled = cpu.pointwise(loss, counts, dtype)
@@ -56,7 +57,9 @@ def kernel(
         compiled = (cpu.pair if operands == 2 else cpu.triplet)(loss, distance, counts, dtype)
     words, pack = cpu.packer(operands, sum(counts))
     columns = run.geometry.shape[1]
-    order = run.inner, run.segments, run.features, run.address, columns
+    moved = 2 * operands * run.outer * run.inner * run.features * _memory.STORAGE[dtype].size
+    past = WRITE in run.modes and moved >= _memory.past_caches_from()
+    order = run.inner, run.segments, run.features, run.address, columns, past
     return Run(compiled.address, words, pack, order, run.modes, run.tasks, run.parallel)
 
 

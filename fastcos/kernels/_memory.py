@@ -8,6 +8,8 @@ NumPy has no bfloat16 and Numba no float16 on the CPU; as words both need neithe
 from __future__ import annotations
 
 import functools
+import math
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -341,6 +343,130 @@ def gained(state: Any, part: Any, start: Any) -> Any:
         return context.make_tuple(builder, state, numbers)
 
     return state(state, part, start), codegen
+
+
+# --------------------------------------------------------------------------------------------------
+# Past the caches: a cache line that is written as a whole, and left in no cache, need not be read
+# before. A third of a copy's traffic.
+# --------------------------------------------------------------------------------------------------
+
+# Bytes of a queue: the addresses from where and up to where numbers wait to be written, in a cache
+# line of their own; then these numbers and the next 512 bytes, as they lie in their cache lines.
+_QUEUE = 1024
+
+
+@functools.cache
+def past_caches_from() -> float:
+    """From how many bytes, read and written by a call, gradients had better go past the caches.
+
+    Those of the last level. Infinity where that does not pay: an Intel processor (Emerald Rapids)
+    sees for itself that lines are written as a whole, and was slower this way (bench/README.md).
+    """
+    if not llvm.get_host_cpu_name().startswith("znver"):
+        return math.inf
+    caches = pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    sizes = [int(size.read_text(encoding="ascii").strip().rstrip("K")) for size in caches]
+    return 1024 * max(sizes, default=32 << 10)
+
+
+@_emitted
+def queues(count: Any) -> Any:
+    """The address of so many empty queues; how many is a constant of the caller."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        size = _QUEUE * count.literal_value
+        place = cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(8), size))
+        place.align = 64
+        for queue in range(count.literal_value):
+            for word in range(2):
+                at = builder.gep(place, [_LONG(0), _LONG(queue * _QUEUE + 8 * word)])
+                builder.store(_LONG(0), builder.bitcast(at, _LONG.as_pointer()))
+        return builder.ptrtoint(place, _LONG)
+
+    return types.int64(count), codegen
+
+
+@_emitted
+def _stream_line(source: Any, target: Any) -> Any:
+    """Copies a cache line to memory, past the caches."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        line = ir.VectorType(ir.FloatType(), 16).as_pointer()
+        source, target = (builder.inttoptr(address, line) for address in args)
+        store = builder.store(builder.load(source, align=64), target, align=64)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@jitable()
+def _copy(source: int, target: int, size: int) -> None:
+    given, taken = words(source, size // 2), words(target, size // 2)
+    for k in range(size // 2):
+        taken[k] = given[k]
+
+
+@jitable(forceinline=False)
+def settle(queue: int) -> None:
+    """Writes what waits in a queue."""
+    waiting = longs(queue, 2)
+    _copy(queue + 64 + waiting[0] % 64, waiting[0], waiting[1] - waiting[0])
+    waiting[0] = waiting[1]
+
+
+@jitable()
+def place(queue: int, number: int, target: int) -> int:
+    """Where that is put which :func:`stream` is to bring to an address; there, without queues."""
+    if queue == 0:
+        return target
+    queue += number * _QUEUE
+    waiting = longs(queue, 2)
+    if waiting[1] != target:
+        settle(queue)
+        waiting[0] = waiting[1] = target
+    return queue + 64 + target % 64
+
+
+@jitable(forceinline=False)
+def stream(queue: int, number: int, size: int) -> None:
+    """Writes ``size`` bytes, put into their place; but for a cache line that is not full yet."""
+    queue += number * _QUEUE
+    waiting = longs(queue, 2)
+    since, until = waiting[0], waiting[1] + size
+    source, line = queue + 64, since - since % 64
+    if since != line and line + 64 <= until:
+        # What comes before in this line is not ours.
+        _copy(source + since % 64, since, line + 64 - since)
+        source, line = source + 64, line + 64
+        since = line
+    while line + 64 <= until:
+        _stream_line(source, line)
+        source, line = source + 64, line + 64
+        since = line
+    _copy(source, queue + 64, 64)
+    waiting[0], waiting[1] = since, until
+
+
+@_emitted
+def _fence() -> Any:
+    """Has what went past the caches arrive before what is written after this."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@jitable(forceinline=False)
+def finish(queue: int, count: int) -> None:
+    """Writes all that waits in so many queues, and what was written before is there after."""
+    for number in range(count):
+        settle(queue + number * _QUEUE)
+    _fence()
 
 
 @_emitted

@@ -31,6 +31,7 @@ from fastcos.kernels._memory import (
     call,
     double_tuple,
     doubles,
+    finish,
     floats,
     fma,
     gained,
@@ -40,11 +41,14 @@ from fastcos.kernels._memory import (
     long_table,
     long_tuple,
     longs,
+    place,
     prefetch,
     put,
     put_lane,
+    queues,
     room,
     slim,
+    stream,
     take,
     take_lane,
     wide,
@@ -55,9 +59,9 @@ from fastcos.losses import Loss
 # What the compiler may do to the sums: reorder them, and fuse product and sum.
 _REORDER = {"reassoc", "contract"}
 
-# Numbers that are summed before the same stretch of the next row is asked for. The processor does
-# not foresee the start of a row; asking for all of it at once stalls.
-_BLOCK = 192
+# Numbers that one loop sums; bytes of a row that are asked for, and written, at a time. The
+# processor does not foresee the start of a row, and to ask for all of it at once stalls.
+_BLOCK, _STEP = 256, 512
 
 
 def pair(loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: str) -> Any:
@@ -123,6 +127,7 @@ def packer(operands: int, parameters: int) -> tuple[int, Callable[..., None]]:
     - address and number of columns of the geometry, int64, a column per axis of the pass: the
       length of the axis, the strides of each operand, of each gradient, and the position of the
       sample in C order;
+    - whether gradients that are written all at once go past the caches;
     - of the labels, of the weights and of the scales (the upstream gradients) the address, the step
       and how they are written;
     - per operand the address of the data, then those of the gradients, those of the float64 sums
@@ -135,7 +140,7 @@ def packer(operands: int, parameters: int) -> tuple[int, Callable[..., None]]:
     return layout.size // 8, layout.pack_into
 
 
-_FIXED = 15
+_FIXED = 16
 
 
 def _unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:
@@ -155,8 +160,12 @@ def _unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:
         return (
             n[0],
             (rows, grads, sums, long_tuple(block + 8 * modes, operands)),
-            (geometry, n[1], n[2], n[3]),
-            ((n[6], n[7], label, n[8]), (n[9], n[10], weight, n[11]), (n[12], n[13], scale, n[14])),
+            (geometry, n[1], n[2], n[3], n[6]),
+            (
+                (n[7], n[8], label, n[9]),
+                (n[10], n[11], weight, n[12]),
+                (n[13], n[14], scale, n[15]),
+            ),
             double_tuple(block + 8 * (constants + 3), of_distance),
             double_tuple(block + 8 * (constants + 3 + of_distance), of_loss),
         )
@@ -508,7 +517,7 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
 
     # Whether a row is to be read again, and the state to begin with; what does that.
     if suffices and not merge and storage.size == 2:
-        block, passes = 2 * _BLOCK, _in_float32(accumulate, storage, jitable)
+        passes = _in_float32(accumulate, storage, jitable)
         read_again = measure_in_float64
 
         @jitable()
@@ -516,7 +525,7 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
             return not suffices(state), fresh
 
     else:
-        block, passes = _BLOCK, _in_float64(accumulate, merge, storage, jitable)
+        passes = _in_float64(accumulate, merge, storage, jitable)
         read_again = settle
 
         @jitable()
@@ -524,6 +533,7 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
             return revisit(state)
 
     begin, first_pass, last_pass, end = passes
+    step = _STEP // size
 
     def measuring(go_on: Any = _nothing) -> Any:
         @jitable()
@@ -534,23 +544,27 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
             fresh = wide(init(0.0, *parameters))
             state, parts, several = fresh, lanes(fresh), features >= 2 * LANES
             begin(parts, several, fresh)
-            whole = features - features % block
-            for start in range(0, whole, block):
+            whole = features - features % _BLOCK
+            for start in range(0, whole, _BLOCK):
+                for part in range(start, start + _BLOCK, step):
+                    at = part * size
+                    if live:
+                        if next_x != 0:
+                            prefetch(next_x + at, _STEP)
+                        if next_y != 0:
+                            prefetch(next_y + at, _STEP)
+                    if busy:
+                        go_on(work, part, part + step, features)
                 if live:
                     at = start * size
-                    if next_x != 0:
-                        prefetch(next_x + at, block * size)
-                    if next_y != 0:
-                        prefetch(next_y + at, block * size)
-                    state = first_pass(parts, several, fresh, state, x + at, y + at, block)
-                if busy:
-                    go_on(work, start, start + block, features)
+                    state = first_pass(parts, several, fresh, state, x + at, y + at, _BLOCK)
             if whole < features:
                 at, rest = whole * size, features - whole
                 if live:
                     state = last_pass(parts, several, fresh, state, x + at, y + at, rest)
                 if busy:
-                    go_on(work, whole, features, features)
+                    for part in range(whole, features, step):
+                        go_on(work, part, min(part + step, features), features)
             if not live:
                 return state, 0.0
             state = end(parts, several, state)
@@ -623,16 +637,17 @@ def _sweep_pair(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> tuple
     coefficients, slopes = narrow
 
     @jitable()
-    def begin(c: float, s: Any, d: float, x: int, y: int, gx: int, gy: int) -> Any:
-        return c, s, d, coefficients(c, s, d), x, y, gx, gy
+    def begin(c: float, s: Any, d: float, rows: Any, grads: Any, queue: int) -> Any:
+        return c, s, d, coefficients(c, s, d), rows, grads, queue
 
     @jitable()
     def go_on(work: Any, start: int, stop: int, features: int) -> None:
-        c, s, d, factors, x, y, gx, gy = take(*work)
-        start, stop = _aligned(gx, start, stop, features, size)
+        c, s, d, factors, rows, grads, queue = take(*work)
+        start, stop = _aligned(grads[0], start, stop, features, size)
         at, length = start * size, stop - start
-        xs, ys = row(x + at, length), row(y + at, length)
-        gxs, gys = row(gx + at, length), row(gy + at, length)
+        xs, ys = row(rows[0] + at, length), row(rows[1] + at, length)
+        gx, gy = place(queue, 0, grads[0] + at), place(queue, 1, grads[1] + at)
+        gxs, gys = row(gx, length), row(gy, length)
         if factors[0]:
             for k in range(length):
                 to_x, to_y = slopes(factors, decode(xs[k]), decode(ys[k]))
@@ -643,6 +658,9 @@ def _sweep_pair(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> tuple
                 dx, dy = gradient(s, d, float64(decode(xs[k])), float64(decode(ys[k])))
                 gxs[k] = encode(c * dx)
                 gys[k] = encode(c * dy)
+        if queue != 0:
+            stream(queue, 0, length * size)
+            stream(queue, 1, length * size)
 
     return begin, go_on
 
@@ -656,12 +674,13 @@ def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> Any:
 
     @jitable()
     def go_on(work: Any, start: int, stop: int, features: int) -> None:
-        (c1, s1, d1), (c2, s2, d2), rows, grads = take(*work)
+        (c1, s1, d1), (c2, s2, d2), rows, grads, queue = take(*work)
         start, stop = _aligned(grads[0], start, stop, features, size)
         at, length = start * size, stop - start
         a, p, n = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
-        ga, gp = row(grads[0] + at, length), row(grads[1] + at, length)
-        gn = row(grads[2] + at, length)
+        to_a, to_p = place(queue, 0, grads[0] + at), place(queue, 1, grads[1] + at)
+        to_n = place(queue, 2, grads[2] + at)
+        ga, gp, gn = row(to_a, length), row(to_p, length), row(to_n, length)
         for k in range(length):
             ak = float64(decode(a[k]))
             da, dp = gradient(s1, d1, ak, float64(decode(p[k])))
@@ -669,6 +688,10 @@ def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> Any:
             ga[k] = encode(c1 * da + c2 * da2)
             gp[k] = encode(c1 * dp)
             gn[k] = encode(c2 * dn)
+        if queue != 0:
+            stream(queue, 0, length * size)
+            stream(queue, 1, length * size)
+            stream(queue, 2, length * size)
 
     return go_on
 
@@ -717,7 +740,7 @@ def _pair(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any)
     def kernel(t: int, block: int) -> int:
         out, operands, order, numbers, of_distance, of_loss = unpack(block)
         rows, grads, sums, modes = operands
-        geometry, inner, segments, features = order
+        geometry, inner, segments, features, past = order
         target, weight, scale = numbers
         o, segment = t // segments, t % segments
         _clear(sums, modes, t, features)
@@ -726,8 +749,10 @@ def _pair(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any)
         wanted = modes[0] != SKIP or modes[1] != SKIP
         # The sample whose gradients are still to be written is kept in memory: as variables of the
         # loop it took 50 of the 250 instructions of a row of 16, wanted or not.
-        like = begin(0.0, prepare(wide(init(0.0, *of_distance)), 0.0), 0.0, 0, 0, 0, 0)
+        none = prepare(wide(init(0.0, *of_distance)), 0.0)
+        like = begin(0.0, none, 0.0, (0, 0), (0, 0), 0)
         kept, busy = room(like), False
+        queue = queues(2) if past else 0
         work = kept, like
         end = (segment + 1) * inner // segments
         for inside in range(segment * inner // segments, end + 1):
@@ -754,13 +779,15 @@ def _pair(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any)
             state = prepare(state, d)
             busy = modes[0] == WRITE and modes[1] == WRITE and c != 0
             if busy:
-                put(kept, begin(c, state, d, x, y, gx, gy))
+                put(kept, begin(c, state, d, (x, y), (gx, gy), queue))
                 continue
             xs, ys = row(x, features), row(y, features)
             if modes[0] != SKIP:
                 sweep(modes[0], row(gx, features), sum_x, (c, state, d, xs, ys, 0))
             if modes[1] != SKIP:
                 sweep(modes[1], row(gy, features), sum_y, (c, state, d, xs, ys, 1))
+        if past:
+            finish(queue, 2)
         return 1
 
     return kernel
@@ -798,7 +825,7 @@ def _triplet_kernel(
     def kernel(t: int, block: int) -> int:
         out, operands, order, numbers, of_distance, of_loss = unpack(block)
         rows, grads, sums, modes = operands
-        geometry, inner, segments, features = order
+        geometry, inner, segments, features, past = order
         target, weight, scale = numbers
         o, segment = t // segments, t % segments
         _clear(sums, modes, t, features)
@@ -807,8 +834,9 @@ def _triplet_kernel(
         sum_n = doubles(sums[2] + t * features * 8, features)
         wanted = modes[0] != SKIP or modes[1] != SKIP or modes[2] != SKIP
         none = 0.0, prepare(wide(init(0.0, *of_distance)), 0.0), 0.0
-        like = none, none, (0, 0, 0), (0, 0, 0)
+        like = none, none, (0, 0, 0), (0, 0, 0), 0
         kept, busy = room(like), False
+        queue = queues(3) if past else 0
         work = kept, like
         end = (segment + 1) * inner // segments
         for inside in range(segment * inner // segments, end + 1):
@@ -843,7 +871,7 @@ def _triplet_kernel(
             busy = write_all and c1 != 0 and c2 != 0 and c3 == 0
             if busy:
                 grads_of = at_ga, at_gp, at_gn
-                put(kept, ((c1, s1, d1), (c2, s2, d2), (at_a, at_p, at_n), grads_of))
+                put(kept, ((c1, s1, d1), (c2, s2, d2), (at_a, at_p, at_n), grads_of, queue))
                 continue
             if modes[0] != SKIP:
                 ap, an = (c1, s1, d1, a, p, 0), (c2, s2, d2, a, n, 0)
@@ -854,6 +882,8 @@ def _triplet_kernel(
             if modes[2] != SKIP:
                 an, pn = (c2, s2, d2, a, n, 1), (c3, s3, d3, p, n, 1)
                 sweep(modes[2], row(at_gn, features), sum_n, an, pn)
+        if past:
+            finish(queue, 3)
         return 1
 
     return kernel
@@ -890,7 +920,7 @@ def _pointwise(function: Any, distance: Any, storage: Any, unpack: Any, jitable:
     def kernel(t: int, block: int) -> int:
         out, operands, order, numbers, _, of_loss = unpack(block)
         rows, grads, _, modes = operands
-        geometry, inner, segments, _ = order
+        geometry, inner, segments, _, _ = order
         target, weight, scale = numbers
         arity, last = len(rows), geometry.shape[1] - 1
         samples = geometry.shape[0] - 1
