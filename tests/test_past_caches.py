@@ -1,0 +1,106 @@
+"""Gradients of large calls, which are written past the caches: the same bits, and nothing else."""
+
+import numpy as np
+import pytest
+
+import fastcos
+from fastcos import _dispatch, api
+from fastcos.kernels import _memory
+
+# As many numbers as make up cache lines, a few more and a few less; blocks, steps, and their rests.
+FEATURES = [1, 2, 7, 31, 32, 33, 64, 97, 256, 300, 517]
+
+
+@pytest.fixture
+def past_caches_from(monkeypatch):
+    """Sets from how many bytes that is."""
+
+    def set_to(size):
+        monkeypatch.setattr(_memory, "past_caches_from", lambda: size)
+        forget()
+
+    yield set_to
+    forget()
+
+
+def forget():
+    for kept in (api._kept, _dispatch._direct, _dispatch._prepared):
+        kept.cache_clear()
+
+
+def gradients(past_caches_from, size, f, rows, others, start, gap):
+    """Value and gradients as bytes, the gaps between rows and what is around the arrays among them.
+
+    The arrays begin ``start`` numbers into a cache line, with ``gap`` numbers between rows.
+    """
+    past_caches_from(size)
+    count, features = rows[0].shape
+    item, length = rows[0].itemsize, count * (features + gap)
+    around, out = [], []
+    for _ in rows:
+        memory = np.full(length * item + 320, 0x5A, np.uint8)
+        first = -memory.ctypes.data % 64 + 64 + start * item
+        table = memory[first : first + length * item].view(rows[0].dtype)
+        out.append(table.reshape(count, features + gap)[:, :features])
+        around.append(memory[first - 64 : first + length * item + 64])
+    value, _ = f(*rows, *others, out=tuple(out))
+    return value, [memory.tobytes() for memory in around]
+
+
+@pytest.mark.parametrize("start", [0, 1, 3])
+@pytest.mark.parametrize("gap", [0, 1, 16])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_pairs(past_caches_from, rng, dtype, gap, start):
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    for features in FEATURES:
+        rows = [rng.standard_normal((37, features)).astype(dtype) for _ in range(2)]
+        # Without a gradient: rows whose loss is 0, among others.
+        rows[1][5:8] = rows[0][5:8]
+        labels = np.where(rng.random(37) < 0.5, 1, -1)
+        labels[5:8] = 1
+        layout = {"start": start, "gap": gap}
+        expected = gradients(past_caches_from, np.inf, f, rows, (labels,), **layout)
+        assert gradients(past_caches_from, 0, f, rows, (labels,), **layout) == expected
+
+
+@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("gap", [0, 1])
+@pytest.mark.parametrize("swap", [False, True])
+def test_triplets(past_caches_from, rng, swap, gap, start):
+    def f(*rows, out):
+        return fastcos.value_and_grad(fastcos.triplet_margin_loss)(*rows, swap=swap, out=out)
+
+    for features in FEATURES:
+        rows = [rng.standard_normal((37, features)).astype(np.float32) for _ in range(3)]
+        rows[2][9:12] += 100
+        expected = gradients(past_caches_from, np.inf, f, rows, (), start=start, gap=gap)
+        assert gradients(past_caches_from, 0, f, rows, (), start=start, gap=gap) == expected
+
+
+def test_threads_share_cache_lines(past_caches_from, rng):
+    # Rows of 129 float32 numbers in 256 tasks: most of these end within a cache line.
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    rows = [rng.standard_normal((16384, 129)).astype(np.float32) for _ in range(2)]
+    layout = {"start": 1, "gap": 0}
+    expected = gradients(past_caches_from, np.inf, f, rows, (np.ones(16384),), **layout)
+    for _ in range(5):
+        assert gradients(past_caches_from, 0, f, rows, (np.ones(16384),), **layout) == expected
+
+
+def test_one_gradient_and_gradients_that_are_added_up(past_caches_from, rng):
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    x, y = (rng.standard_normal((37, 100)).astype(np.float32) for _ in range(2))
+    for rows in ((x, y[:1]), (x[:1], y)):
+        found = []
+        for size in (np.inf, 0):
+            past_caches_from(size)
+            found.append([part.tobytes() for part in f(*rows, np.ones(37))[1]])
+        assert found[0] == found[1]
+
+
+def test_from_the_size_of_the_last_cache(monkeypatch):
+    found = _memory.past_caches_from.__wrapped__
+    monkeypatch.setattr(_memory.llvm, "get_host_cpu_name", lambda: "znver5")
+    assert 1 << 20 <= found() < 1 << 32
+    monkeypatch.setattr(_memory.llvm, "get_host_cpu_name", lambda: "emeraldrapids")
+    assert found() == np.inf
