@@ -1,20 +1,25 @@
 """What the memory of this machine gives: the most that a forward pass or a gradient could reach.
 
 A forward pass reads its operands, so its ceiling is a sum over the same arrays. Value and gradient
-read k arrays and write k arrays, and so does the copy. Both walk all their arrays at once, as the
-kernels do, and share the work out among the same threads, except where the arrays are so small that
-starting threads takes longer. Half types move as 64-bit integers: Numba has no bfloat16, and what
-the numbers are makes no difference to a memory.
+read k arrays and write k arrays, and so does the copy; past the caches, where that takes less time.
+Both walk all their arrays at once, as the kernels do, and share the work out among the same
+threads, except where the arrays are so small that starting threads takes longer. Half types move as
+64-bit integers: Numba has no bfloat16, and what the numbers are makes no difference to a memory.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
 import numpy as np
-from numba import prange
+from llvmlite import ir
+from numba import prange, types
+from numba.extending import intrinsic
+
+Call = Callable[[], None]
 
 #: Bytes of one array from which the ceilings use all threads.
 SHARE_FROM = 1 << 17
@@ -71,8 +76,47 @@ def _copies(parallel: bool) -> tuple[Callable[..., None], ...]:
     return one, two, three
 
 
+@intrinsic
+def _store_line(context: Any, source: Any, target: Any) -> Any:
+    """Copies 64 bytes to an address divisible by 64, past the caches."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        line = ir.VectorType(ir.FloatType(), 16).as_pointer()
+        source, target = (builder.inttoptr(address, line) for address in args)
+        store = builder.store(builder.load(source, align=1), target, align=64)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+def _copies_of_lines(parallel: bool) -> tuple[Callable[..., None], ...]:
+    jit = numba.njit(parallel=parallel)
+
+    @jit
+    def one(lines: int, a: int, to_a: int) -> None:
+        for k in prange(lines):
+            _store_line(a + 64 * k, to_a + 64 * k)
+
+    @jit
+    def two(lines: int, a: int, b: int, to_a: int, to_b: int) -> None:
+        for k in prange(lines):
+            _store_line(a + 64 * k, to_a + 64 * k)
+            _store_line(b + 64 * k, to_b + 64 * k)
+
+    @jit
+    def three(lines: int, a: int, b: int, c: int, to_a: int, to_b: int, to_c: int) -> None:
+        for k in prange(lines):
+            _store_line(a + 64 * k, to_a + 64 * k)
+            _store_line(b + 64 * k, to_b + 64 * k)
+            _store_line(c + 64 * k, to_c + 64 * k)
+
+    return one, two, three
+
+
 _SUMS = {parallel: _sums(parallel) for parallel in (False, True)}
 _COPIES = {parallel: _copies(parallel) for parallel in (False, True)}
+_COPIES_OF_LINES = {parallel: _copies_of_lines(parallel) for parallel in (False, True)}
 
 
 def flattened(array: Any) -> Any:
@@ -81,21 +125,58 @@ def flattened(array: Any) -> Any:
     return flat if flat.itemsize > 2 else flat[: flat.size // 4 * 4].view(np.int64)
 
 
-def read(arrays: Sequence[Any]) -> Callable[[], None]:
+def read(arrays: Sequence[Any]) -> Call:
     """What reads up to three arrays of one size once."""
     function = _SUMS[arrays[0].nbytes >= SHARE_FROM][len(arrays) - 1]
     flat = [flattened(array) for array in arrays]
     return lambda: function(*flat)
 
 
-def copy(sources: Sequence[Any], targets: Sequence[Any]) -> Callable[[], None]:
+def copy(sources: Sequence[Any], targets: Sequence[Any]) -> Call:
     """What reads up to three sources and writes as many targets, of one size, once."""
     function = _COPIES[sources[0].nbytes >= SHARE_FROM][len(sources) - 1]
     flat = [flattened(array) for array in (*sources, *targets)]
     return lambda: function(*flat)
 
 
-def numpy_copy(sources: Sequence[Any], targets: Sequence[Any]) -> Callable[[], None]:
+def copy_past_caches(sources: Sequence[Any], targets: Sequence[Any]) -> Call:
+    """The same, with cache lines that are written as a whole and left in no cache."""
+    function = _COPIES_OF_LINES[sources[0].nbytes >= SHARE_FROM][len(sources) - 1]
+    lines = max(0, sources[0].nbytes // 64 - 1)
+    given, taken = ([a.reshape(-1).view(np.uint8) for a in s] for s in (sources, targets))
+    heads = [-target.ctypes.data % 64 for target in taken]
+    addresses = [
+        array.ctypes.data + head
+        for arrays in (given, taken)
+        for array, head in zip(arrays, heads, strict=True)
+    ]
+
+    def run() -> None:
+        function(lines, *addresses)
+        for source, target, head in zip(given, taken, heads, strict=True):
+            target[:head] = source[:head]
+            target[head + 64 * lines :] = source[head + 64 * lines :]
+
+    return run
+
+
+def best_copies(sources: Sequence[Sequence[Any]], targets: Sequence[Sequence[Any]]) -> list[Call]:
+    """For each set of arrays a copy, of the kind that takes less time when all sets are copied."""
+
+    def seconds(thunks: list[Call]) -> float:
+        def once() -> float:
+            start = time.perf_counter()
+            for thunk in thunks:
+                thunk()
+            return time.perf_counter() - start
+
+        return min(once() for _ in range(4))
+
+    kinds = [list(map(kind, sources, targets)) for kind in (copy, copy_past_caches)]
+    return min(kinds, key=seconds)
+
+
+def numpy_copy(sources: Sequence[Any], targets: Sequence[Any]) -> Call:
     """The same with NumPy, on one thread."""
     pairs = list(zip(targets, sources, strict=True))
 

@@ -12,7 +12,7 @@ import platform
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import llvmlite
@@ -274,10 +274,9 @@ def _contenders(case: Case, sets: Sequence[Buffers], peers: Sequence[str]) -> li
     ]
     once = sum(a.nbytes for a in operands[0])
 
-    def ceiling(name: str, function: Callable[..., Thunk], *arguments: list[Any]) -> _Contender:
-        thunks = tuple(function(*of_set) for of_set in zip(*arguments, strict=True))
-        total = once * len(arguments)
-        return _Contender("ceiling", name, thunks, total, total)
+    def ceiling(name: str, thunks: Iterable[Thunk]) -> _Contender:
+        total = once * (2 if name.startswith(COPY) else 1)
+        return _Contender("ceiling", name, tuple(thunks), total, total)
 
     def provider(mode: str, name: str) -> _Contender:
         moved = counted_bytes(case, sets[0], mode)
@@ -285,16 +284,17 @@ def _contenders(case: Case, sets: Sequence[Buffers], peers: Sequence[str]) -> li
         return _Contender(mode, name, tuple(b[mode, name] for b in bound), moved, touched)
 
     names = list(bound[0])
+    copies = ceilings.best_copies(operands, targets)
     return [
-        ceiling(READ, ceilings.read, operands),
+        ceiling(READ, map(ceilings.read, operands)),
         *(provider(mode, name) for mode, name in names if mode == VALUE),
         provider(VALUE, OURS)._replace(provider=AGAIN),
-        ceiling(f"{READ} again", ceilings.read, operands),
-        ceiling(COPY, ceilings.copy, operands, targets),
+        ceiling(f"{READ} again", map(ceilings.read, operands)),
+        ceiling(COPY, copies),
         *(provider(mode, name) for mode, name in names if mode != VALUE),
         provider(GRADIENT_OUT, OURS)._replace(provider=AGAIN),
-        ceiling(f"{COPY} again", ceilings.copy, operands, targets),
-        ceiling(f"{COPY} by NumPy", ceilings.numpy_copy, operands, targets),
+        ceiling(f"{COPY} again", copies),
+        ceiling(f"{COPY} by NumPy", map(ceilings.numpy_copy, operands, targets)),
     ]
 
 

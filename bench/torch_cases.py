@@ -312,7 +312,7 @@ def _ceiling(case: Case, sets: Sequence[Tensors], mode: str) -> runner._Contende
     else:
         # One target for all, because autograd writes to the block that it freed before.
         target = [np.zeros_like(array) for array in operands[0]]
-        limit = [ceilings.copy(arrays, target) for arrays in operands]
+        limit = ceilings.best_copies(operands, [target] * len(operands))
     once = sum(array.nbytes for array in operands[0])
     total = once * (1 if mode == FORWARD else 2)
     return runner._Contender("ceiling", _CEILINGS[mode], tuple(limit), total, once)

@@ -124,10 +124,11 @@ def test_half_types_are_drawn_from_the_same_numbers():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_ceilings_move_every_byte(dtype):
-    given = draw(6, 10, dtype)
+@pytest.mark.parametrize("copy", [ceilings.copy, ceilings.copy_past_caches])
+def test_ceilings_move_every_byte(dtype, copy):
+    given = draw(6, 52, dtype)
     sources, targets = given.rows[:2], [np.zeros_like(a) for a in given.rows[:2]]
-    ceilings.copy(sources, targets)()
+    copy(sources, targets)()
     for source, target in zip(sources, targets, strict=True):
         np.testing.assert_array_equal(target, source)
     assert ceilings.flattened(sources[0]).nbytes == sources[0].nbytes
