@@ -59,9 +59,10 @@ from fastcos.losses import Loss
 # What the compiler may do to the sums: reorder them, and fuse product and sum.
 _REORDER = {"reassoc", "contract"}
 
-# Numbers that one loop sums; bytes of a row that are asked for, and written, at a time. The
-# processor does not foresee the start of a row, and to ask for all of it at once stalls.
-_BLOCK, _STEP = 256, 512
+# Numbers that one loop sums, at most, and bytes of them; bytes of a row that are asked for, and
+# written, at a time. The processor does not foresee the start of a row, and to ask for much at once
+# stalls.
+_BLOCK, _BLOCK_SIZE, _STEP = 256, 1024, 512
 
 
 def pair(loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: str) -> Any:
@@ -533,7 +534,7 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
             return revisit(state)
 
     begin, first_pass, last_pass, end = passes
-    step = _STEP // size
+    block, step = min(_BLOCK, _BLOCK_SIZE // size), _STEP // size
 
     def measuring(go_on: Any = _nothing) -> Any:
         @jitable()
@@ -544,9 +545,9 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
             fresh = wide(init(0.0, *parameters))
             state, parts, several = fresh, lanes(fresh), features >= 2 * LANES
             begin(parts, several, fresh)
-            whole = features - features % _BLOCK
-            for start in range(0, whole, _BLOCK):
-                for part in range(start, start + _BLOCK, step):
+            whole = features - features % block
+            for start in range(0, whole, block):
+                for part in range(start, start + block, step):
                     at = part * size
                     if live:
                         if next_x != 0:
@@ -557,7 +558,7 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
                         go_on(work, part, part + step, features)
                 if live:
                     at = start * size
-                    state = first_pass(parts, several, fresh, state, x + at, y + at, _BLOCK)
+                    state = first_pass(parts, several, fresh, state, x + at, y + at, block)
             if whole < features:
                 at, rest = whole * size, features - whole
                 if live:
