@@ -666,28 +666,31 @@ def _sweep_pair(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> tuple
     return begin, go_on
 
 
-def _sweep_three(gradient: Any, storage: Any, jitable: Any) -> Any:
-    """The same for the distances (a,p) and (a,n), and three gradients.
+def _sweep_three(gradient: Any, storage: Any, jitable: Any, swap: bool) -> Any:
+    """The same for the distances (a,p) and (a,n), with ``swap`` or (p,n), and three gradients.
 
-    In float64: the two parts of the anchor's may cancel, and the other two come with them.
+    In float64: the two parts of one of them may cancel, and the others come with it.
     """
     row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
 
     @jitable()
     def go_on(work: Any, start: int, stop: int, features: int) -> None:
-        (c1, s1, d1), (c2, s2, d2), rows, grads, queue = take(*work)
+        (c1, s1, d1), (c2, s2, d2), rows, grads, of_p, queue = take(*work)
         start, stop = _aligned(grads[0], start, stop, features, size)
         at, length = start * size, stop - start
         a, p, n = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
+        # The one that is in both distances.
+        of_p = swap and of_p
+        q = p if of_p else a
         to_a, to_p = place(queue, 0, grads[0] + at), place(queue, 1, grads[1] + at)
         to_n = place(queue, 2, grads[2] + at)
         ga, gp, gn = row(to_a, length), row(to_p, length), row(to_n, length)
         for k in range(length):
-            ak = float64(decode(a[k]))
-            da, dp = gradient(s1, d1, ak, float64(decode(p[k])))
-            da2, dn = gradient(s2, d2, ak, float64(decode(n[k])))
-            ga[k] = encode(c1 * da + c2 * da2)
-            gp[k] = encode(c1 * dp)
+            da, dp = gradient(s1, d1, float64(decode(a[k])), float64(decode(p[k])))
+            dq, dn = gradient(s2, d2, float64(decode(q[k])), float64(decode(n[k])))
+            part_a, part_p, part_q = c1 * da, c1 * dp, c2 * dq
+            ga[k] = encode(part_a if of_p else part_a + part_q)
+            gp[k] = encode(part_p + part_q if of_p else part_p)
             gn[k] = encode(c2 * dn)
         if queue != 0:
             stream(queue, 0, length * size)
@@ -800,7 +803,7 @@ def _triplet_kernel(
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = registered(distance[6] or as_it_is)
     measuring = _measuring(distance, storage, jitable)
-    measure_and_write = measuring(_sweep_three(gradient, storage, jitable))
+    measure_and_write = measuring(_sweep_three(gradient, storage, jitable, swap))
     measure = measuring()
     sweep = _sweep_both(gradient, storage, jitable)
     if swap:
@@ -835,7 +838,7 @@ def _triplet_kernel(
         sum_n = doubles(sums[2] + t * features * 8, features)
         wanted = modes[0] != SKIP or modes[1] != SKIP or modes[2] != SKIP
         none = 0.0, prepare(wide(init(0.0, *of_distance)), 0.0), 0.0
-        like = none, none, (0, 0, 0), (0, 0, 0), 0
+        like = none, none, (0, 0, 0), (0, 0, 0), False, 0
         kept, busy = room(like), False
         queue = queues(3) if past else 0
         work = kept, like
@@ -869,10 +872,12 @@ def _triplet_kernel(
             at_gp = grads[1] + _offset(position, geometry, 5)
             at_gn = grads[2] + _offset(position, geometry, 6)
             write_all = modes[0] == WRITE and modes[1] == WRITE and modes[2] == WRITE
-            busy = write_all and c1 != 0 and c2 != 0 and c3 == 0
+            of_p = swap and c2 == 0
+            second = (c3, s3, d3) if of_p else (c2, s2, d2)
+            busy = write_all and c1 != 0 and second[0] != 0 and (of_p or c3 == 0)
             if busy:
-                grads_of = at_ga, at_gp, at_gn
-                put(kept, ((c1, s1, d1), (c2, s2, d2), (at_a, at_p, at_n), grads_of, queue))
+                rows_of, grads_of = (at_a, at_p, at_n), (at_ga, at_gp, at_gn)
+                put(kept, ((c1, s1, d1), second, rows_of, grads_of, of_p, queue))
                 continue
             if modes[0] != SKIP:
                 ap, an = (c1, s1, d1, a, p, 0), (c2, s2, d2, a, n, 0)
