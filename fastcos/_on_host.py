@@ -49,7 +49,7 @@ def kernel(
     device: int,
 ) -> Run:
     """What does a pass."""
-    from fastcos.kernels import _memory, cpu
+    from fastcos.kernels import cpu
 
     if distance is None:
         compiled = cpu.pointwise(loss, counts, dtype)
@@ -57,8 +57,8 @@ def kernel(
         compiled = (cpu.pair if operands == 2 else cpu.triplet)(loss, distance, counts, dtype)
     words, pack = cpu.packer(operands, sum(counts))
     columns = run.geometry.shape[1]
-    moved = 2 * operands * run.outer * run.inner * run.features * _memory.STORAGE[dtype].size
-    past = WRITE in run.modes and moved >= _memory.past_caches_from()
+    numbers = operands * run.outer * run.inner * run.features
+    past = WRITE in run.modes and cpu.past_caches(numbers, dtype)
     order = run.inner, run.segments, run.features, run.address, columns, past
     return Run(compiled.address, words, pack, order, run.modes, run.tasks, run.parallel)
 

@@ -48,7 +48,7 @@ class Distance(NamedTuple):
             vector do. Without it, a GPU adds up what the parts of each number of the state have
             gained: right for sums and constants.
         suffices: Optional, ``(state) -> bool``, for a state of sums and constants; not used with
-            ``merge``. With it, a CPU sums float16 and bfloat16 rows in float32, 384 numbers at a
+            ``merge``. With it, a CPU sums float16 and bfloat16 rows in float32, 256 numbers at a
             time, and what these come to in float64, which takes half the time. ``accumulate`` sees
             float32 numbers then, also as its state. A sum is off by some 2⁻²⁴ of the magnitudes of
             its terms, 2⁻¹⁸ at worst where the compiler vectorises it. Says whether that will do for

@@ -185,7 +185,7 @@ def test_half_types_are_summed_in_float32_where_that_suffices(dtype):
     rows = rng.standard_normal((2, 3, 900)).astype(dtype)
     for limit in (0, 400):
         counted = count_in_float32(lambda state, limit=limit: state[0] > limit)
-        for features in (1, 5, 384, 900):
+        for features in (1, 5, 256, 900):
             d = fastcos.paired_distance(*rows[..., :features], counted)
             np.testing.assert_array_equal(d, np.full(3, 0 if features > limit else 0.1, dtype))
 

@@ -5,7 +5,7 @@ import pytest
 
 import fastcos
 from fastcos import _dispatch, api
-from fastcos.kernels import _memory
+from fastcos.kernels import _memory, cpu
 
 # As many numbers as make up cache lines, a few more and a few less; blocks, steps, and their rests.
 FEATURES = [1, 2, 7, 31, 32, 33, 64, 97, 256, 300, 517]
@@ -16,7 +16,7 @@ def past_caches_from(monkeypatch):
     """Sets from how many bytes that is."""
 
     def set_to(size):
-        monkeypatch.setattr(_memory, "past_caches_from", lambda: size)
+        monkeypatch.setattr(cpu, "past_caches_from", lambda: size)
         forget()
 
     yield set_to
@@ -98,9 +98,16 @@ def test_one_gradient_and_gradients_that_are_added_up(past_caches_from, rng):
         assert found[0] == found[1]
 
 
-def test_from_the_size_of_the_last_cache(monkeypatch):
+def test_from_the_size_of_the_last_cache(monkeypatch, tmp_path):
     found = _memory.past_caches_from.__wrapped__
     monkeypatch.setattr(_memory.llvm, "get_host_cpu_name", lambda: "znver5")
     assert 1 << 20 <= found() < 1 << 32
+    for size in (["no number\n"], []):
+        folder = tmp_path / f"{len(size)}"
+        for text in size:
+            (folder / "index3").mkdir(parents=True)
+            (folder / "index3" / "size").write_text(text)
+        monkeypatch.setattr(_memory.pathlib, "Path", lambda _, folder=folder: folder)
+        assert found() == 32 << 20
     monkeypatch.setattr(_memory.llvm, "get_host_cpu_name", lambda: "emeraldrapids")
     assert found() == np.inf

@@ -359,13 +359,17 @@ _QUEUE = 1024
 def past_caches_from() -> float:
     """From how many bytes, read and written by a call, gradients had better go past the caches.
 
-    Those of the last level. Infinity where that does not pay: an Intel processor (Emerald Rapids)
-    sees for itself that lines are written as a whole, and was slower this way (bench/README.md).
+    Those of the last level, or 32 MiB where the system does not say. Infinity where it does not
+    pay: an Intel processor (Emerald Rapids) sees for itself that lines are written as a whole, and
+    was slower this way (bench/README.md).
     """
     if not llvm.get_host_cpu_name().startswith("znver"):
         return math.inf
     caches = pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
-    sizes = [int(size.read_text(encoding="ascii").strip().rstrip("K")) for size in caches]
+    try:
+        sizes = [int(size.read_text(encoding="ascii").strip().rstrip("K")) for size in caches]
+    except (OSError, ValueError):
+        sizes = []
     return 1024 * max(sizes, default=32 << 10)
 
 

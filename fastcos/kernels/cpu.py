@@ -41,6 +41,7 @@ from fastcos.kernels._memory import (
     long_table,
     long_tuple,
     longs,
+    past_caches_from,
     place,
     prefetch,
     put,
@@ -172,6 +173,11 @@ def _unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:
         )
 
     return unpack
+
+
+def past_caches(numbers: int, dtype: str) -> bool:
+    """Whether as many gradients as rows, of so many numbers, had better go past the caches."""
+    return 2 * numbers * STORAGE[dtype].size >= past_caches_from()
 
 
 @functools.cache
