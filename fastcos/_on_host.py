@@ -24,7 +24,7 @@ class Run(NamedTuple):
         kernel: The address of the kernel.
         words: How many numbers its arguments are.
         pack: What puts them into a block of memory.
-        order: Those that say in which order samples are visited.
+        order: Those that say in which order samples are visited, and whether past the caches.
         modes: What becomes of each gradient.
         tasks: How many.
         parallel: Whether threads share them.
@@ -58,7 +58,8 @@ def kernel(
     words, pack = cpu.packer(operands, sum(counts))
     columns = run.geometry.shape[1]
     numbers = operands * run.outer * run.inner * run.features
-    past = WRITE in run.modes and cpu.past_caches(numbers, dtype)
+    whole = distance is not None and all(mode == WRITE for mode in run.modes)
+    past = whole and cpu.past_caches(numbers, dtype)
     order = run.inner, run.segments, run.features, run.address, columns, past
     return Run(compiled.address, words, pack, order, run.modes, run.tasks, run.parallel)
 

@@ -214,8 +214,8 @@ def prefetch(address: Any, size: Any) -> None:
         _prefetch(address + offset)
 
 
-# The memory of this and of lanes() is the stack's, and goes when the function that asked for it
-# ends.
+# The memory of this, of lanes() and of queues() is the stack's, and goes when the function that
+# asked for it ends.
 @_emitted
 def room(like: Any) -> Any:
     """The address of memory for a value like this one.
@@ -351,7 +351,8 @@ def gained(state: Any, part: Any, start: Any) -> Any:
 # --------------------------------------------------------------------------------------------------
 
 # Bytes of a queue: the addresses from where and up to where numbers wait to be written, in a cache
-# line of their own; then these numbers and the next 512 bytes, as they lie in their cache lines.
+# line of their own; up to 62 bytes of these numbers; and a stretch of a gradient, all as they lie
+# in their cache lines. A stretch is at most a step of a kernel, 512 bytes, and 62 for alignment.
 _QUEUE = 1024
 
 
@@ -408,13 +409,14 @@ def _stream_line(source: Any, target: Any) -> Any:
 
 @jitable()
 def _copy(source: int, target: int, size: int) -> None:
+    """Copies an even number of bytes: rows are aligned to their numbers."""
     given, taken = words(source, size // 2), words(target, size // 2)
     for k in range(size // 2):
         taken[k] = given[k]
 
 
 @jitable(forceinline=False)
-def settle(queue: int) -> None:
+def _flush(queue: int) -> None:
     """Writes what waits in a queue."""
     waiting = longs(queue, 2)
     _copy(queue + 64 + waiting[0] % 64, waiting[0], waiting[1] - waiting[0])
@@ -423,13 +425,13 @@ def settle(queue: int) -> None:
 
 @jitable()
 def place(queue: int, number: int, target: int) -> int:
-    """Where that is put which :func:`stream` is to bring to an address; there, without queues."""
+    """Where to put what :func:`stream` will write to the target: a queue, or there without one."""
     if queue == 0:
         return target
     queue += number * _QUEUE
     waiting = longs(queue, 2)
     if waiting[1] != target:
-        settle(queue)
+        _flush(queue)
         waiting[0] = waiting[1] = target
     return queue + 64 + target % 64
 
@@ -456,7 +458,10 @@ def stream(queue: int, number: int, size: int) -> None:
 
 @_emitted
 def _fence() -> Any:
-    """Has what went past the caches arrive before what is written after this."""
+    """Has what went past the caches arrive before what is written after this.
+
+    An instruction with a lock on x86, which empties the buffers of such stores, too.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.fence("seq_cst")
@@ -469,7 +474,7 @@ def _fence() -> Any:
 def finish(queue: int, count: int) -> None:
     """Writes all that waits in so many queues, and what was written before is there after."""
     for number in range(count):
-        settle(queue + number * _QUEUE)
+        _flush(queue + number * _QUEUE)
     _fence()
 
 

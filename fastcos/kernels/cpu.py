@@ -61,8 +61,8 @@ from fastcos.losses import Loss
 _REORDER = {"reassoc", "contract"}
 
 # Numbers that one loop sums, at most, and bytes of them; bytes of a row that are asked for, and
-# written, at a time. The processor does not foresee the start of a row, and to ask for much at once
-# stalls.
+# written, at a time, for which queues() have room. The processor does not foresee where a row
+# starts, and to ask for much at once stalls.
 _BLOCK, _BLOCK_SIZE, _STEP = 256, 1024, 512
 
 
