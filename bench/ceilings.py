@@ -15,9 +15,9 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import prange, types
-from numba.extending import intrinsic
+from numba import prange
+
+from fastcos.kernels._memory import stream_line
 
 Call = Callable[[], None]
 
@@ -76,40 +76,26 @@ def _copies(parallel: bool) -> tuple[Callable[..., None], ...]:
     return one, two, three
 
 
-@intrinsic
-def _store_line(context: Any, source: Any, target: Any) -> Any:
-    """Copies 64 bytes to an address divisible by 64, past the caches."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        line = ir.VectorType(ir.FloatType(), 16).as_pointer()
-        source, target = (builder.inttoptr(address, line) for address in args)
-        store = builder.store(builder.load(source, align=1), target, align=64)
-        store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), codegen
-
-
 def _copies_of_lines(parallel: bool) -> tuple[Callable[..., None], ...]:
     jit = numba.njit(parallel=parallel)
 
     @jit
     def one(lines: int, a: int, to_a: int) -> None:
         for k in prange(lines):
-            _store_line(a + 64 * k, to_a + 64 * k)
+            stream_line(a + 64 * k, to_a + 64 * k)
 
     @jit
     def two(lines: int, a: int, b: int, to_a: int, to_b: int) -> None:
         for k in prange(lines):
-            _store_line(a + 64 * k, to_a + 64 * k)
-            _store_line(b + 64 * k, to_b + 64 * k)
+            stream_line(a + 64 * k, to_a + 64 * k)
+            stream_line(b + 64 * k, to_b + 64 * k)
 
     @jit
     def three(lines: int, a: int, b: int, c: int, to_a: int, to_b: int, to_c: int) -> None:
         for k in prange(lines):
-            _store_line(a + 64 * k, to_a + 64 * k)
-            _store_line(b + 64 * k, to_b + 64 * k)
-            _store_line(c + 64 * k, to_c + 64 * k)
+            stream_line(a + 64 * k, to_a + 64 * k)
+            stream_line(b + 64 * k, to_b + 64 * k)
+            stream_line(c + 64 * k, to_c + 64 * k)
 
     return one, two, three
 

@@ -36,6 +36,7 @@ from bench.cases import (
     counted_bytes,
     draw,
 )
+from fastcos.kernels._memory import caches
 
 #: A sample repeats its call until it takes about this long, in seconds.
 SAMPLE = 1e-3
@@ -440,18 +441,6 @@ def environment(suite: Suite, arguments: Sequence[str]) -> dict[str, Any]:
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         **suite.details(),
     }
-
-
-def caches() -> dict[str, int]:
-    """Bytes of each data cache that the first core sees; empty where the system does not say."""
-    sizes = {}
-    for index in sorted(pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        kind, level, size = (
-            (index / name).read_text(encoding="ascii").strip() for name in ("type", "level", "size")
-        )
-        if kind != "Instruction":
-            sizes[f"L{level}"] = int(size.rstrip("K")) * 1024
-    return sizes
 
 
 def last_level_cache() -> int:

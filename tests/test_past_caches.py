@@ -2,11 +2,11 @@
 
 import types
 
+import devices
 import numpy as np
 import pytest
 
 import fastcos
-from fastcos import _dispatch, api
 from fastcos.kernels import _memory, cpu
 
 # As many numbers as make up cache lines, a few more and a few less; blocks, steps, and their rests.
@@ -21,17 +21,12 @@ def past_caches_from(monkeypatch):
         assert not asked
         asked.append(None)
         monkeypatch.setattr(cpu, "past_caches_from", lambda: asked.clear() or size)
-        forget()
+        devices.forget()
 
     asked = []
     yield set_to
-    forget()
+    devices.forget()
     assert not asked
-
-
-def forget():
-    for kept in (api._kept, _dispatch._direct, _dispatch._prepared):
-        kept.cache_clear()
 
 
 def gradients(past_caches_from, size, f, rows, others, start, gap):
@@ -102,7 +97,8 @@ def test_from_the_size_of_the_last_cache(monkeypatch, tmp_path):
         folder = tmp_path / f"{len(size)}"
         for text in size:
             (folder / "index3").mkdir(parents=True)
-            (folder / "index3" / "size").write_text(text)
+            for name, said in {"type": "Unified", "level": "3", "size": text}.items():
+                (folder / "index3" / name).write_text(said)
         found_there = types.SimpleNamespace(Path=lambda _, folder=folder: folder)
         monkeypatch.setattr(_memory, "pathlib", found_there)
         assert found() == 32 << 20

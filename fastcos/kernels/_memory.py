@@ -356,6 +356,22 @@ def gained(state: Any, part: Any, start: Any) -> Any:
 _QUEUE = 1024
 
 
+def caches() -> dict[str, int]:
+    """Bytes of each data cache that the first core sees; empty where the system does not say."""
+    sizes = {}
+    try:
+        for index in sorted(pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+            kind, level, size = (
+                (index / name).read_text(encoding="ascii").strip()
+                for name in ("type", "level", "size")
+            )
+            if kind != "Instruction":
+                sizes[f"L{level}"] = int(size.rstrip("K")) * 1024
+    except (OSError, ValueError):
+        return {}
+    return sizes
+
+
 @functools.cache
 def past_caches_from() -> float:
     """From how many bytes, read and written by a call, gradients had better go past the caches.
@@ -366,12 +382,7 @@ def past_caches_from() -> float:
     """
     if not llvm.get_host_cpu_name().startswith("znver"):
         return math.inf
-    caches = pathlib.Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
-    try:
-        sizes = [int(size.read_text(encoding="ascii").strip().rstrip("K")) for size in caches]
-    except (OSError, ValueError):
-        sizes = []
-    return 1024 * max(sizes, default=32 << 10)
+    return max(caches().values(), default=32 << 20)
 
 
 @_emitted
@@ -394,13 +405,13 @@ def queues(count: Any) -> Any:
 
 
 @_emitted
-def _stream_line(source: Any, target: Any) -> Any:
-    """Copies a cache line to memory, past the caches."""
+def stream_line(source: Any, target: Any) -> Any:
+    """Copies 64 bytes to an address divisible by 64, past the caches."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         line = ir.VectorType(ir.FloatType(), 16).as_pointer()
         source, target = (builder.inttoptr(address, line) for address in args)
-        store = builder.store(builder.load(source, align=64), target, align=64)
+        store = builder.store(builder.load(source, align=1), target, align=64)
         store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
         return context.get_dummy_value()
 
@@ -449,7 +460,7 @@ def stream(queue: int, number: int, size: int) -> None:
         source, line = source + 64, line + 64
         since = line
     while line + 64 <= until:
-        _stream_line(source, line)
+        stream_line(source, line)
         source, line = source + 64, line + 64
         since = line
     _copy(source, queue + 64, 64)
