@@ -41,7 +41,8 @@ def check_distance(
     Raises:
         ValueError: a gradient is off, or the compiled kernel disagrees with the Python functions
             (the message shows the worst component), or ``linear`` with ``gradient``, or float16
-            rows for which ``suffices`` holds with float64 ones, or most components are at a kink.
+            rows for which ``suffices`` or ``narrow`` holds with float64 ones, or most components
+            are at a kink.
         TypeError: not a Distance.
 
     Example:
@@ -94,20 +95,20 @@ def check_distance(
         # Of use in float32 only. Away from singular points the rows lose 2⁻²⁴ by the conversion.
         narrow = value_and_grad(paired_distance)(np.float32(x), np.float32(y), distance)[1]
         _compare(distance, "float32 gradient", np.array(narrow), given, 1e-4, "float64 gives")
-    if distance.suffices:
+    if distance.suffices or distance.narrow:
         # Rows of one stretch of numbers, and of several.
         _check_half(distance, *rng.uniform(low, high, (2, samples, features)))
         _check_half(distance, *rng.uniform(low, high, (2, samples, 1000)))
 
 
 def _check_half(distance: Distance, x: Any, y: Any) -> None:
-    """Float16 rows, summed in float32 where that suffices, against the same rows in float64."""
-    from fastcos.api import paired_distance
+    """Float16 rows, in float32 where that will do, against the same rows in float64."""
+    from fastcos.api import paired_distance, value_and_grad
 
     with np.errstate(over="ignore"):
         x, y = x.astype(np.float16), y.astype(np.float16)
-        half, full = (
-            paired_distance(x.astype(dtype), y.astype(dtype), distance)
+        (half, grads), (full, exact) = (
+            value_and_grad(paired_distance)(x.astype(dtype), y.astype(dtype), distance)
             for dtype in (np.float16, np.float64)
         )
         rounded = full.astype(np.float16)
@@ -119,6 +120,13 @@ def _check_half(distance: Distance, x: Any, y: Any) -> None:
             f"suffices of {distance.name} is wrong: float16 rows have distance {half[i]!r}, and"
             f" {full[i]!r} in float64, sample {i} of {x.shape[1]} features"
         )
+    if distance.narrow:
+        largest, wide = float(np.finfo(np.float16).max), np.array(exact)
+        exact, given = (
+            np.where(np.isnan(wide), 0, np.clip(np.array(g, dtype=np.float64), -largest, largest))
+            for g in (exact, grads)
+        )
+        _compare(distance, "narrow", given, exact, 2.0**-9, "float64 gives")
 
 
 def _difference(distance: Distance, x: Any, y: Any, row: Any, k: int, step: float) -> float:

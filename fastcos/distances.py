@@ -53,6 +53,11 @@ class Distance(NamedTuple):
             float32 numbers then, also as its state. A sum is off by some 2⁻²⁴ of the magnitudes of
             its terms, 2⁻¹⁸ at worst where the compiler vectorises it. Says whether that will do for
             the row, or it is to be read once more and summed in float64 throughout.
+        narrow: Optional, ``(state, d) -> bool``, of the state that ``gradient`` is given; not used
+            with ``linear``. With it, a CPU computes the gradient of float16 and bfloat16 rows in
+            float32, of which it has twice as many in a vector: all that ``gradient`` sees are
+            float32 numbers then, and an integer among them would make float64 of the rest. Says
+            whether that will do for the row: d and the state fit float32, and nothing cancels.
         parameters: Numbers handed to ``init``. They are arguments of the compiled kernel, so a new
             value compiles nothing.
 
@@ -87,6 +92,7 @@ class Distance(NamedTuple):
     linear: Callable[[State, Any], State] | None = None
     merge: Callable[[State, State], State] | None = None
     suffices: Callable[[State], bool] | None = None
+    narrow: Callable[[State, Any], bool] | None = None
     parameters: tuple[float, ...] = ()
 
     @property
@@ -417,11 +423,11 @@ def _dot() -> Distance:
 # --------------------------------------------------------------------------------------------------
 
 
-def _sign(t: Any) -> Any:
-    """-1, 0 or 1; NaN for NaN."""
+def _signed(size: Any, t: Any) -> Any:
+    """A size with the sign of t; 0 for 0, NaN for NaN."""
     if t == 0 or math.isnan(t):
         return t
-    return math.copysign(1.0, t)
+    return math.copysign(size, t)
 
 
 def _euclidean() -> Distance:
@@ -510,25 +516,28 @@ def _sqeuclidean() -> Distance:
 
 
 def _manhattan() -> Distance:
-    # d = Σ |t|,  dd/dx = sign(t)
+    # d = Σ |t|,  dd/dx = sign(t)                                            state = (d, eps, 1)
     def init(zero: Any, eps: Any) -> State:
-        return zero, zero + eps
+        return zero, zero + eps, zero + 1
 
     def accumulate(state: State, x: Any, y: Any) -> State:
-        total, eps = state
-        return total + abs(x - y + eps), eps
+        total, eps, one = state
+        return total + abs(x - y + eps), eps, one
 
     def finalize(state: State) -> Any:
         return state[0]
 
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        g = _sign(x - y + state[1])
+        g = _signed(state[2], x - y + state[1])
         return g, -g
 
     def suffices(state: State) -> Any:
         # As for euclidean; here each of up to 10⁶ components may have lost 2⁻²⁴ eps.
-        total, eps = state
+        total, eps, _ = state
         return _moderate(total) and 2.0**10 * eps <= total
+
+    def narrow(state: State, d: Any) -> Any:
+        return suffices(state)
 
     return Distance(
         "manhattan",
@@ -537,6 +546,7 @@ def _manhattan() -> Distance:
         finalize,
         gradient,
         suffices=suffices,
+        narrow=narrow,
         parameters=(1e-6,),
     )
 
@@ -681,6 +691,10 @@ def _whole_lp(p: int) -> Distance:
         g = math.copysign(r**less, r)
         return g, -g
 
+    def narrow(state: State, d: Any) -> Any:
+        scale, _, eps = state
+        return scale == 1 and _moderate(d) and 2.0**10 * eps <= d
+
     return _LP._replace(
         accumulate=accumulate,
         finalize=finalize,
@@ -688,6 +702,7 @@ def _whole_lp(p: int) -> Distance:
         revisit=revisit,
         reaccumulate=reaccumulate,
         prepare=prepare,
+        narrow=narrow,
     )
 
 
@@ -702,13 +717,13 @@ def _canberra() -> Distance:
     # which is sign(n) 2|y|/m² and -sign(n) 2|x|/m² where x and y have one sign (no cancellation),
     # and 0 where they have opposite signs, the term being 1 there. At x = 0 dd/dx is the mean of
     # its two sides. One division for both: vectors take all branches, and six were half the time.
-    # State = (Σ |x - y| / m, Σ m); the second says only whether any m was out of range.
+    # State = (Σ |x - y| / m, Σ m, 1); the second says only whether any m was out of range.
     def init(zero: Any) -> State:
-        return zero, zero
+        return zero, zero, zero + 1
 
     def accumulate(state: State, x: Any, y: Any) -> State:
         n, m = abs(x - y), abs(x) + abs(y)
-        return state[0] + (n if n == 0 else n / m), state[1] + m
+        return state[0] + (n if n == 0 else n / m), state[1] + m, state[2]
 
     def finalize(state: State) -> Any:
         return state[0]
@@ -716,10 +731,10 @@ def _canberra() -> Distance:
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
         a, b = abs(x), abs(y)
         m = a + b
-        none = 0 * m  # NaN for NaN
+        none = m - m  # NaN for NaN
         if x == y:
             return none, none
-        w = 1 / m
+        w = state[2] / m
         s = math.copysign(w, x - y)
         if x == 0:
             return s, none
@@ -727,12 +742,20 @@ def _canberra() -> Distance:
             return none, -s
         if (x > 0) != (y > 0):
             return none, none
-        return 2 * (b * w) * s, -2 * (a * w) * s
+        s = s + s
+        return (b * w) * s, -(a * w) * s
 
     def suffices(state: State) -> Any:
         return _moderate(state[0]) and state[1] <= _MOST
 
-    return Distance("canberra", init, accumulate, finalize, gradient, suffices=suffices)
+    def narrow(state: State, d: Any) -> Any:
+        # Beside such numbers, bfloat16 ones so small that 1/m leaves float32, m < 2⁻¹²⁷, may have a
+        # slope of infinity where it is 2¹²⁸ and more.
+        return _moderate(state[1])
+
+    return Distance(
+        "canberra", init, accumulate, finalize, gradient, suffices=suffices, narrow=narrow
+    )
 
 
 def _braycurtis() -> Distance:
@@ -754,13 +777,16 @@ def _braycurtis() -> Distance:
         return 1 / lower, d / lower
 
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        difference, both = _sign(x - y) * state[0], _sign(x + y) * state[1]
+        difference, both = _signed(state[0], x - y), _signed(state[1], x + y)
         return difference - both, -difference - both
 
     def suffices(state: State) -> Any:
         upper, lower = state
         moderate = _moderate(upper) and _moderate(lower)
         return moderate and abs(lower - upper) >= _LEFT * lower
+
+    def narrow(state: State, d: Any) -> Any:
+        return _moderate(state[0]) and _moderate(state[1]) and abs(1 - d) >= _LEFT
 
     return Distance(
         "braycurtis",
@@ -770,6 +796,7 @@ def _braycurtis() -> Distance:
         gradient,
         prepare=prepare,
         suffices=suffices,
+        narrow=narrow,
     )
 
 

@@ -508,6 +508,19 @@ def test_half_types_are_within_4_ulp(rng, name, dtype, features):
         oracle.assert_rows_within_ulps(given[fits], slope[fits], 4)
 
 
+@pytest.mark.parametrize(("p", "dtype"), [(3, BF16), (8, F16)], ids=str)
+def test_whole_powers_of_half_types_are_within_4_ulp(rng, p, dtype):
+    for features in (5, 400):
+        x, y = half_rows(rng, "lp", dtype, features)
+        for eps in (0, 1e-3):
+            lp = distances.lp(p, eps)
+            d, grads = value_and_grad(fastcos.paired_distance)(x, y, lp)
+            right, *slopes = oracle.distance("lp", x, y, p=p, eps=eps)
+            oracle.assert_within_ulps(d, right, 4)
+            for given, slope in zip(grads, slopes, strict=True):
+                oracle.assert_rows_within_ulps(given, slope, 4)
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_half_types_at_right_angles_are_at_the_kink(rng, dtype):
     # x·y is exactly 0, and the gradient of max(0, c) passes.

@@ -201,6 +201,83 @@ def test_what_can_be_merged_is_not_summed_in_float32():
     np.testing.assert_array_equal(d, np.full(3, 0.1, np.float16))
 
 
+def slope_in_float32(narrow, linear=None):
+    """Length of the rows; its slopes are 1 and -1 in float64, and 0 in float32."""
+
+    def gradient(state, d, x, y):
+        _, one, tiny, huge = state
+        g = ((one + tiny) - one) * huge
+        return g, -g
+
+    return Distance(
+        "length",
+        init=lambda zero, tiny, huge: (zero, zero + 1, tiny, huge),
+        accumulate=lambda state, x, y: (state[0] + 1, state[1], state[2], state[3]),
+        finalize=lambda state: state[0],
+        gradient=gradient,
+        linear=linear,
+        narrow=narrow,
+        parameters=(2.0**-40, 2.0**40),
+    )
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
+def test_gradients_of_half_types_are_in_float32_where_that_will_do(dtype):
+    rows = rng.standard_normal((2, 3, 900)).astype(dtype)
+    in_float32 = slope_in_float32(lambda state, d: d > 400)
+    for features in (1, 5, 256, 900):
+        expected = 1 if features <= 400 or dtype == np.float32 else 0
+        x, y = rows[..., :features]
+        _, grads = fastcos.value_and_grad(fastcos.paired_distance)(x, y, in_float32)
+        for given, sign in zip(grads, (1, -1), strict=True):
+            np.testing.assert_array_equal(given, np.full(x.shape, sign * expected, dtype))
+        # One gradient, which another loop writes.
+        _, (gx,) = fastcos.value_and_grad(fastcos.paired_distance, argnums=(0,))(x, y, in_float32)
+        np.testing.assert_array_equal(gx, grads[0])
+
+
+@pytest.mark.host
+def test_gradients_are_not_in_float32_where_their_factor_is_not():
+    x, y = rng.standard_normal((2, 3, 900)).astype(ml_dtypes.bfloat16)
+    in_float32 = slope_in_float32(lambda state, d: True)
+    for factor, slope in ((2.0**100, 0), (2.0**101, 1), (2.0**-100, 0), (2.0**-101, 1)):
+        _, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(
+            x, y, in_float32, grad_output=np.full(3, factor, np.float32)
+        )
+        np.testing.assert_array_equal(gx, np.full(x.shape, slope * factor, x.dtype))
+        np.testing.assert_array_equal(gy, -gx)
+
+
+@pytest.mark.host
+def test_what_is_linear_is_not_narrow():
+    x, y = np.ones((2, 3, 40), np.float16)
+    linear = slope_in_float32(
+        lambda state, d: True, lambda state, d: (0 * d + 3, d * 0, d * 0, d * 0, d * 0)
+    )
+    _, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, linear)
+    np.testing.assert_array_equal(gx, np.full(x.shape, -3, np.float16))
+    np.testing.assert_array_equal(gy, np.zeros(y.shape, np.float16))
+
+
+@pytest.mark.host
+def test_check_distance_finds_a_wrong_narrow():
+    # Right in float64; float32 has no digit left of what cancels.
+    cancels = distances.sqeuclidean()._replace(
+        init=lambda zero: (zero, 2.0**30),
+        accumulate=lambda state, x, y: (state[0] + (x - y) ** 2, state[1]),
+        gradient=lambda state, d, x, y: (
+            ((x - y) + state[1]) - state[1] + (x - y),
+            ((y - x) + state[1]) - state[1] + (y - x),
+        ),
+        linear=None,
+        suffices=None,
+    )
+    fastcos.check_distance(cancels)
+    with pytest.raises(ValueError, match=r"narrow of sqeuclidean is wrong: .* float64 gives"):
+        fastcos.check_distance(cancels._replace(narrow=lambda state, d: True))
+
+
 @pytest.mark.host
 def test_check_distance_finds_a_wrong_suffices():
     with pytest.raises(ValueError, match=r"suffices of count is wrong: float16 .* of 7 features"):

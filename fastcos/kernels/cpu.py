@@ -596,16 +596,29 @@ def _aligned(first: int, start: int, stop: int, features: int, size: int) -> tup
     return max(start - shift, 0), features if stop == features else stop - shift
 
 
-def _narrow(linear: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
+def _narrow(distance: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """The gradient in float32, for what is stored in no more and where that takes no time."""
-    fits = storage.size <= 4 and has_fma()
-    return narrow(registered(linear) if fits else None, fma, jitable)
+    gradient, linear, suits = distance[3], registered(distance[7]), registered(distance[10])
+    if linear or not suits or storage.size > 2:
+        return narrow(linear if storage.size <= 4 and has_fma() else None, fma, jitable)
+
+    @jitable()
+    def coefficients(c: float, s: Any, d: float) -> Any:
+        return 2.0**-100 <= abs(c) <= 2.0**100 and suits(s, d), float32(c), slim(s), float32(d)
+
+    @jitable()
+    def slopes(coefficients: Any, x: Any, y: Any) -> Any:
+        _, c, s, d = coefficients
+        dx, dy = gradient(s, d, x, y)
+        return c * float32(dx), c * float32(dy)
+
+    return coefficients, slopes
 
 
-def _sweep(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> Any:
+def _sweep(gradient: Any, in_float32: Any, storage: Any, jitable: Any) -> Any:
     """Puts ``c * dd/d(side)`` of one distance into the gradient of one operand."""
     decode, encode = storage.decode, storage.encode
-    coefficients, slopes = narrow
+    coefficients, slopes = in_float32
 
     # Functions of their own, not inlined at the places that call them: half the time to compile.
     @jitable(forceinline=False)
@@ -632,7 +645,7 @@ def _sweep(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> Any:
     return sweep
 
 
-def _sweep_pair(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
+def _sweep_pair(gradient: Any, in_float32: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """Writes both gradients of a sample while the next one is measured.
 
     Returns:
@@ -641,7 +654,7 @@ def _sweep_pair(gradient: Any, narrow: Any, storage: Any, jitable: Any) -> tuple
         where that is kept, and one like it.
     """
     row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
-    coefficients, slopes = narrow
+    coefficients, slopes = in_float32
 
     @jitable()
     def begin(c: float, s: Any, d: float, rows: Any, grads: Any, queue: int) -> Any:
@@ -709,7 +722,7 @@ def _sweep_three(gradient: Any, storage: Any, jitable: Any, swap: bool) -> Any:
 def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
     """:func:`_sweep` for an operand that takes part in two distances."""
     decode, encode = storage.decode, storage.encode
-    sweep = _sweep(gradient, _narrow(None, storage, jitable), storage, jitable)
+    sweep = _sweep(gradient, narrow(None, fma, jitable), storage, jitable)
 
     @jitable(forceinline=False)
     def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
@@ -742,9 +755,9 @@ def _clear(sums: Any, modes: Any, t: int, features: int) -> None:
 def _pair(function: Any, distance: Any, storage: Any, unpack: Any, jitable: Any) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = registered(distance[6] or as_it_is)
-    narrow = _narrow(distance[7], storage, jitable)
-    sweep = _sweep(gradient, narrow, storage, jitable)
-    begin, go_on = _sweep_pair(gradient, narrow, storage, jitable)
+    in_float32 = _narrow(distance, storage, jitable)
+    sweep = _sweep(gradient, in_float32, storage, jitable)
+    begin, go_on = _sweep_pair(gradient, in_float32, storage, jitable)
     measure = _measuring(distance, storage, jitable)(go_on)
 
     def kernel(t: int, block: int) -> int:
