@@ -692,8 +692,7 @@ def _whole_lp(p: int) -> Distance:
         return g, -g
 
     def narrow(state: State, d: Any) -> Any:
-        scale, _, eps = state
-        return scale == 1 and _moderate(d) and 2.0**10 * eps <= d
+        return _moderate(d) and 2.0**10 * state[2] <= d
 
     return _LP._replace(
         accumulate=accumulate,

@@ -512,9 +512,15 @@ def test_half_types_are_within_4_ulp(rng, name, dtype, features):
 def test_whole_powers_of_half_types_are_within_4_ulp(rng, p, dtype):
     for features in (5, 400):
         x, y = half_rows(rng, "lp", dtype, features)
-        for eps in (0, 1e-3):
-            lp = distances.lp(p, eps)
-            d, grads = value_and_grad(fastcos.paired_distance)(x, y, lp)
+        unlike = x[:4] + dtype.type(1)  # -1 and eps, of which float32 leaves little or nothing
+        for x, y, eps in (
+            (x, y, 0),
+            (x, y, 1e-3),
+            (x * dtype.type(1e-39), y * dtype.type(1e-39), 0),
+            (unlike - dtype.type(1), unlike, 1 + 1e-6),
+            (unlike - dtype.type(1), unlike, 1 + 1e-9),
+        ):
+            d, grads = value_and_grad(fastcos.paired_distance)(x, y, distances.lp(p, eps))
             right, *slopes = oracle.distance("lp", x, y, p=p, eps=eps)
             oracle.assert_within_ulps(d, right, 4)
             for given, slope in zip(grads, slopes, strict=True):
@@ -536,9 +542,10 @@ def test_half_types_at_right_angles_are_at_the_kink(rng, dtype):
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("name", ["euclidean", "manhattan"])
-def test_half_types_with_an_eps_that_float32_has_not(rng, name, dtype):
+@pytest.mark.parametrize("eps", [1 + 1e-6, 1 + 1e-9])
+def test_half_types_with_an_eps_that_float32_has_not(rng, name, dtype, eps):
     x = rng.integers(-3, 4, (2, 500)).astype(dtype)
-    y, eps = x + dtype.type(1), 1 + 1e-6
+    y = x + dtype.type(1)
     d, (gx, gy) = value_and_grad(fastcos.paired_distance)(x, y, getattr(distances, name)(eps))
     right, slope, _ = oracle.distance(name, x, y, eps=eps)
     oracle.assert_within_ulps(d, right, 4)
