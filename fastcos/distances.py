@@ -649,7 +649,9 @@ def _whole_lp(p: int) -> Distance:
     # The same for a p that the compiler knows, and makes products of: 20 times as fast. With few
     # factors a power of two will do as the unit, and no component is divided by anything:
     #     d = (Σ |a t|^p)^(1/p) / a,   r = b t 1/(b d),   dd/dx = sign(r) |r|^(p-1)
-    #                                state = (Σ |a t|^p, max |t|, a, p, eps), then (b, 1/(b d), eps)
+    # Not the largest |t| tells the unit but their sum, taken in a pass of its own, with an a that
+    # keeps it finite: all that the state has are sums, and these are reordered, and so vectorised.
+    #            state = (Σ |a t|^p or Σ |a t|, a, 0 or 1 for which, p, eps), then (b, 1/(b d), eps)
     less = p - 1
 
     def of_p(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -657,27 +659,35 @@ def _whole_lp(p: int) -> Distance:
         function.__qualname__ += f"_{p}"
         return function
 
+    def init(zero: Any, exponent: Any, eps: Any) -> State:
+        return zero, zero + 1, zero, zero + exponent, zero + eps
+
     @of_p
     def accumulate(state: State, x: Any, y: Any) -> State:
-        total, largest, scale, exponent, eps = state
-        t = abs(x - y + eps)
-        return total + t**p, max(largest, t), scale, exponent, eps
+        total, scale, plain, exponent, eps = state
+        return total + abs(x - y + eps) ** p, scale, plain, exponent, eps
 
     @of_p
     def reaccumulate(state: State, x: Any, y: Any) -> State:
-        total, largest, scale, exponent, eps = state
-        return total + (abs(x - y + eps) * scale) ** p, largest, scale, exponent, eps
+        total, scale, plain, exponent, eps = state
+        t = abs(x - y + eps) * scale
+        return total + (t if plain == 1 else t**p), scale, plain, exponent, eps
 
     def revisit(state: State) -> tuple[bool, State]:
-        total, largest, scale, exponent, eps = state
-        if scale != 1 or _LOW <= total <= _HIGH or not 0 < largest < math.inf:
+        total, scale, plain, exponent, eps = state
+        zero = 0 * scale
+        if plain == 1:
+            if total == 0 or math.isinf(total):
+                return False, (total, zero + 1, zero, exponent, eps)
+            # No more than 2¹⁰⁰⁰, as of a subnormal row: it is to be finite.
+            new = scale * math.ldexp(1.0, min(-math.frexp(total)[1], 1000))
+            return True, (zero, new, zero, exponent, eps)
+        if scale != 1 or _LOW <= total <= _HIGH or math.isnan(total):
             return False, state
-        # No more than 2¹⁰⁰⁰, as of a subnormal row: it is to be finite.
-        new = math.ldexp(1.0, min(-math.frexp(largest)[1], 1000))
-        return new != 1, (total if new == 1 else 0 * new, largest, new, exponent, eps)
+        return True, (zero, 2.0**-64 if total > _HIGH else 1.0, zero + 1, exponent, eps)
 
     def finalize(state: State) -> Any:
-        total, _, scale, exponent, _ = state
+        total, scale, _, exponent, _ = state
         return total ** (1 / exponent) / scale
 
     def prepare(state: State, d: Any) -> State:
@@ -691,17 +701,26 @@ def _whole_lp(p: int) -> Distance:
         g = math.copysign(r**less, r)
         return g, -g
 
+    @of_p
+    def suffices(state: State) -> Any:
+        # As for euclidean.
+        return _moderate(state[0]) and state[4] ** p <= state[0]
+
     def narrow(state: State, d: Any) -> Any:
         return _moderate(d) and 2.0**10 * state[2] <= d
 
-    return _LP._replace(
-        accumulate=accumulate,
-        finalize=finalize,
-        gradient=gradient,
-        revisit=revisit,
-        reaccumulate=reaccumulate,
-        prepare=prepare,
+    return Distance(
+        "lp",
+        init,
+        accumulate,
+        finalize,
+        gradient,
+        revisit,
+        reaccumulate,
+        prepare,
+        suffices=suffices,
         narrow=narrow,
+        parameters=(float(p), 1e-6),
     )
 
 

@@ -397,13 +397,14 @@ def test_p_norms_with_bad_components(rng, p):
 
 @pytest.mark.parametrize("p", [2, 3, 3.5, 8, 100, 400])
 def test_p_norms_of_small_and_large_differences(rng, p):
-    for scale in (1e-300, 1e-30, 1e30, 1e300):
+    for scale in (5e-321, 1e-300, 1e-30, 1e30, 1e300, 1e307):
         x, y = scale * rng.standard_normal((2, 5, 9))
         d, (gx, _) = value_and_grad(fastcos.paired_distance)(x, y, distances.lp(p, eps=0))
         right, slope, _ = oracle.distance("lp", x, y, p=p, eps=0)
         # The root of 1e±1000 as a power: 1/p is rounded, and the logarithm multiplies that.
         oracle.assert_within_ulps(d, right, 128)
-        oracle.assert_rows_within_ulps(gx, slope, 128 * p)
+        if scale > 1e-310:  # d itself is rounded to 10 bits there
+            oracle.assert_rows_within_ulps(gx, slope, 128 * p)
 
 
 def test_triplets_of_large_and_small_rows(rng):
@@ -511,14 +512,14 @@ def test_half_types_are_within_4_ulp(rng, name, dtype, features):
 @pytest.mark.parametrize(("p", "dtype"), [(3, BF16), (8, F16)], ids=str)
 def test_whole_powers_of_half_types_are_within_4_ulp(rng, p, dtype):
     for features in (5, 400):
-        x, y = half_rows(rng, "lp", dtype, features)
-        unlike = x[:4] + dtype.type(1)  # -1 and eps, of which float32 leaves little or nothing
-        for x, y, eps in (
-            (x, y, 0),
-            (x, y, 1e-3),
-            (x * dtype.type(1e-39), y * dtype.type(1e-39), 0),
-            (unlike - dtype.type(1), unlike, 1 + 1e-6),
-            (unlike - dtype.type(1), unlike, 1 + 1e-9),
+        rows, one = half_rows(rng, "lp", dtype, features), dtype.type(1)
+        low = rng.integers(-3, 4, (2, features)).astype(dtype)
+        for (x, y), eps in (
+            (rows, 0),
+            (rows, 1e-3),
+            ([row * dtype.type(1e-39) for row in rows], 0),
+            ((low, low + one), 1 + 1e-6),  # float32 leaves little of -1 and eps
+            ((low, low + one), 1 + 1e-9),  # or nothing
         ):
             d, grads = value_and_grad(fastcos.paired_distance)(x, y, distances.lp(p, eps))
             right, *slopes = oracle.distance("lp", x, y, p=p, eps=eps)
