@@ -651,7 +651,7 @@ def _whole_lp(p: int) -> Distance:
     #     d = (Σ |a t|^p)^(1/p) / a,   r = b t 1/(b d),   dd/dx = sign(r) |r|^(p-1)
     # Not the largest |t| tells the unit but their sum, taken in a pass of its own, with an a that
     # keeps it finite: all that the state has are sums, and these are reordered, and so vectorised.
-    #            state = (Σ |a t|^p or Σ |a t|, a, 0 or 1 for which, p, eps), then (b, 1/(b d), eps)
+    #            state = (Σ |a t|^p or Σ |a t|, 0 or 1 for which, a, p, eps), then (b, 1/(b d), eps)
     less = p - 1
 
     def of_p(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -659,35 +659,32 @@ def _whole_lp(p: int) -> Distance:
         function.__qualname__ += f"_{p}"
         return function
 
-    def init(zero: Any, exponent: Any, eps: Any) -> State:
-        return zero, zero + 1, zero, zero + exponent, zero + eps
-
     @of_p
     def accumulate(state: State, x: Any, y: Any) -> State:
-        total, scale, plain, exponent, eps = state
-        return total + abs(x - y + eps) ** p, scale, plain, exponent, eps
+        total, plain, scale, exponent, eps = state
+        return total + abs(x - y + eps) ** p, plain, scale, exponent, eps
 
     @of_p
     def reaccumulate(state: State, x: Any, y: Any) -> State:
-        total, scale, plain, exponent, eps = state
+        total, plain, scale, exponent, eps = state
         t = abs(x - y + eps) * scale
-        return total + (t if plain == 1 else t**p), scale, plain, exponent, eps
+        return total + (t if plain == 1 else t**p), plain, scale, exponent, eps
 
     def revisit(state: State) -> tuple[bool, State]:
-        total, scale, plain, exponent, eps = state
+        total, plain, scale, exponent, eps = state
         zero = 0 * scale
         if plain == 1:
             if total == 0 or math.isinf(total):
-                return False, (total, zero + 1, zero, exponent, eps)
+                return False, (total, zero, zero + 1, exponent, eps)
             # No more than 2¹⁰⁰⁰, as of a subnormal row: it is to be finite.
             new = scale * math.ldexp(1.0, min(-math.frexp(total)[1], 1000))
-            return True, (zero, new, zero, exponent, eps)
+            return True, (zero, zero, new, exponent, eps)
         if scale != 1 or _LOW <= total <= _HIGH or math.isnan(total):
             return False, state
-        return True, (zero, 2.0**-64 if total > _HIGH else 1.0, zero + 1, exponent, eps)
+        return True, (zero, zero + 1, 2.0**-64 if total > _HIGH else 1.0, exponent, eps)
 
     def finalize(state: State) -> Any:
-        total, scale, _, exponent, _ = state
+        total, _, scale, exponent, _ = state
         return total ** (1 / exponent) / scale
 
     def prepare(state: State, d: Any) -> State:
@@ -709,18 +706,16 @@ def _whole_lp(p: int) -> Distance:
     def narrow(state: State, d: Any) -> Any:
         return _moderate(d) and 2.0**10 * state[2] <= d
 
-    return Distance(
-        "lp",
-        init,
-        accumulate,
-        finalize,
-        gradient,
-        revisit,
-        reaccumulate,
-        prepare,
+    return _LP._replace(
+        accumulate=accumulate,
+        finalize=finalize,
+        gradient=gradient,
+        revisit=revisit,
+        reaccumulate=reaccumulate,
+        prepare=prepare,
+        merge=None,
         suffices=suffices,
         narrow=narrow,
-        parameters=(float(p), 1e-6),
     )
 
 
