@@ -744,19 +744,12 @@ def _canberra() -> Distance:
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
         a, b = abs(x), abs(y)
         m = a + b
-        none = m - m  # NaN for NaN
-        if x == y:
-            return none, none
-        w = state[2] / m
+        w = m if m == 0 else state[2] / m
         s = math.copysign(w, x - y)
-        if x == 0:
-            return s, none
-        if y == 0:
-            return none, -s
-        if (x > 0) != (y > 0):
-            return none, none
-        s = s + s
-        return (b * w) * s, -(a * w) * s
+        if x == y or ((x > 0) != (y > 0) and x != 0 and y != 0):
+            s = m - m  # 0, and NaN for NaN
+        to_x, to_y = (b * w) * (s + s), -(a * w) * (s + s)
+        return s if x == 0 else to_x, -s if y == 0 else to_y
 
     def suffices(state: State) -> Any:
         return _moderate(state[0]) and state[1] <= _MOST
