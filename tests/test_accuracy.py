@@ -528,6 +528,47 @@ def test_whole_powers_of_half_types_are_within_4_ulp(rng, p, dtype):
                 oracle.assert_rows_within_ulps(given, slope, 4)
 
 
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("cosine", F16), ("euclidean", BF16), ("manhattan", F16), ("braycurtis", BF16)],
+    ids=str,
+)
+def test_triplets_of_half_types_whose_slopes_cancel(rng, name, dtype, swap):
+    # A positive and a negative that differ by nothing, by one number, or by a unit in the last
+    # place of some; and rows that float32 is not fit for, beside others.
+    a, apart = rng.standard_normal((2, 9, 300)) / 16
+    a, p = a.astype(dtype), (a + 0.3 * apart).astype(dtype)
+    n = p.copy()
+    n[1, 7] = p[1, 8]
+    for row, some in ((2, slice(0, 1)), (3, slice(0, 20)), (4, slice(None))):
+        n[row, some] = (
+            p[row, some].astype(float) * (1 + float(ml_dtypes.finfo(dtype).eps))
+        ).astype(dtype)
+    n[5] = rng.standard_normal(300).astype(dtype)
+    n[6], p[7] = a[6], 0
+    n[8] = -p[8]
+    options = {"distance_function": name, "margin": 3, "swap": swap, "reduction": "none"}
+    if name in ("euclidean", "manhattan"):
+        options["distance_function"] = PLAIN[name]
+    losses, grads = value_and_grad(fastcos.triplet_margin_with_distance_loss)(a, p, n, **options)
+    expected = oracle.loss(
+        "triplet_margin_with_distance_loss",
+        (a, p, n),
+        **{**options, "distance_function": name, **PARAMETERS.get(name, {})},
+    )
+    oracle.assert_within_ulps(losses, expected.value, 4)
+    for given, slope in zip(grads, expected.grads, strict=True):
+        assert slope.any(1).sum() >= 3
+        oracle.assert_rows_within_ulps(given, slope, 4)
+    for argnums in ((0, 1), (2,)):  # another loop
+        _, some = value_and_grad(fastcos.triplet_margin_with_distance_loss, argnums=argnums)(
+            a, p, n, **options
+        )
+        for given, i in zip(some, argnums, strict=True):
+            oracle.assert_same_bits(given, grads[i])
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_half_types_at_right_angles_are_at_the_kink(rng, dtype):
     # x·y is exactly 0, and the gradient of max(0, c) passes.

@@ -685,55 +685,91 @@ def _sweep_pair(gradient: Any, in_float32: Any, storage: Any, jitable: Any) -> t
     return begin, go_on
 
 
-def _sweep_three(gradient: Any, storage: Any, jitable: Any, swap: bool) -> Any:
-    """The same for the distances (a,p) and (a,n), with ``swap`` or (p,n), and three gradients.
+def _sweep_three(
+    gradient: Any, in_float32: Any, storage: Any, jitable: Any, swap: bool
+) -> tuple[Any, Any]:
+    """The same for the distances (a,p) and (a,n), with ``swap`` or (p,n), and three gradients."""
+    row, size, half = storage.row, storage.size, storage.size == 2
+    coefficients, slopes = in_float32
 
-    In float64: the two parts of one of them may cancel, and the others come with it.
-    """
-    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
+    @jitable()
+    def slopes_in_float64(part: Any, x: float, y: float) -> Any:
+        c, s, d = part
+        dx, dy = gradient(s, d, x, y)
+        return c * dx, c * dy
+
+    write_in_float64 = _write_three(slopes_in_float64, float64, storage, jitable, swap)
+    write_in_float32 = _write_three(slopes, float32, storage, jitable, swap)
+
+    @jitable()
+    def begin(first: Any, second: Any, rows: Any, grads: Any, of_p: bool, queue: int) -> Any:
+        narrow = coefficients(*first), coefficients(*second)
+        return first, second, narrow, rows, grads, of_p, queue
 
     @jitable()
     def go_on(work: Any, start: int, stop: int, features: int) -> None:
-        (c1, s1, d1), (c2, s2, d2), rows, grads, of_p, queue = take(*work)
+        first, second, narrow, rows, grads, of_p, queue = take(*work)
         start, stop = _aligned(grads[0], start, stop, features, size)
         at, length = start * size, stop - start
         a, p, n = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
-        # The one that is in both distances.
-        of_p = swap and of_p
-        q = p if of_p else a
         to_a, to_p = place(queue, 0, grads[0] + at), place(queue, 1, grads[1] + at)
         to_n = place(queue, 2, grads[2] + at)
-        ga, gp, gn = row(to_a, length), row(to_p, length), row(to_n, length)
-        for k in range(length):
-            da, dp = gradient(s1, d1, float64(decode(a[k])), float64(decode(p[k])))
-            dq, dn = gradient(s2, d2, float64(decode(q[k])), float64(decode(n[k])))
-            part_a, part_p, part_q = c1 * da, c1 * dp, c2 * dq
-            ga[k] = encode(part_a if of_p else part_a + part_q)
-            gp[k] = encode(part_p + part_q if of_p else part_p)
-            gn[k] = encode(c2 * dn)
+        given = a, p, n, row(to_a, length), row(to_p, length), row(to_n, length)
+        if half and narrow[0][0] and narrow[1][0]:
+            write_in_float32(*narrow, of_p, given)
+        else:
+            write_in_float64(first, second, of_p, given)
         if queue != 0:
             stream(queue, 0, length * size)
             stream(queue, 1, length * size)
             stream(queue, 2, length * size)
 
-    return go_on
+    return begin, go_on
 
 
-def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
-    """:func:`_sweep` for an operand that takes part in two distances."""
+def _write_three(slopes: Any, number: Any, storage: Any, jitable: Any, swap: bool) -> Any:
+    """The loop of :func:`_sweep_three`."""
     decode, encode = storage.decode, storage.encode
-    sweep = _sweep(gradient, narrow(None, fma, jitable), storage, jitable)
+
+    @jitable()
+    def write(first: Any, second: Any, of_p: bool, given: Any) -> None:
+        a, p, n, ga, gp, gn = given
+        # The one that is in both distances.
+        of_p = swap and of_p
+        q = p if of_p else a
+        for k in range(a.shape[0]):
+            part_a, part_p = slopes(first, number(decode(a[k])), number(decode(p[k])))
+            part_q, part_n = slopes(second, number(decode(q[k])), number(decode(n[k])))
+            ga[k] = encode(part_a if of_p else part_a + part_q)
+            gp[k] = encode(part_p + part_q if of_p else part_p)
+            gn[k] = encode(part_n)
+
+    return write
+
+
+def _sweep_both(gradient: Any, in_float32: Any, storage: Any, jitable: Any) -> Any:
+    """:func:`_sweep` for an operand that takes part in two distances."""
+    decode, encode, half = storage.decode, storage.encode, storage.size == 2
+    sweep = _sweep(gradient, in_float32, storage, jitable)
+    coefficients, slopes = in_float32
 
     @jitable(forceinline=False)
     def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
         c1, s1, d1, x1, y1, side1 = first
         c2, s2, d2, x2, y2, side2 = second
         if mode == WRITE and c1 != 0 and c2 != 0:
-            for k in range(x1.shape[0]):
-                dx, dy = gradient(s1, d1, float64(decode(x1[k])), float64(decode(y1[k])))
-                part = c1 * (dy if side1 else dx)
-                dx, dy = gradient(s2, d2, float64(decode(x2[k])), float64(decode(y2[k])))
-                g[k] = encode(part + c2 * (dy if side2 else dx))
+            f1, f2 = coefficients(c1, s1, d1), coefficients(c2, s2, d2)
+            if half and f1[0] and f2[0]:
+                for k in range(x1.shape[0]):
+                    to_x1, to_y1 = slopes(f1, decode(x1[k]), decode(y1[k]))
+                    to_x2, to_y2 = slopes(f2, decode(x2[k]), decode(y2[k]))
+                    g[k] = encode((to_y1 if side1 else to_x1) + (to_y2 if side2 else to_x2))
+            else:
+                for k in range(x1.shape[0]):
+                    dx, dy = gradient(s1, d1, float64(decode(x1[k])), float64(decode(y1[k])))
+                    part = c1 * (dy if side1 else dx)
+                    dx, dy = gradient(s2, d2, float64(decode(x2[k])), float64(decode(y2[k])))
+                    g[k] = encode(part + c2 * (dy if side2 else dx))
         elif mode == WRITE:
             sweep(mode, g, total, second if c1 == 0 else first)
         elif mode == ADD:
@@ -821,10 +857,13 @@ def _triplet_kernel(
 ) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = registered(distance[6] or as_it_is)
+    # Not in float32 for rows of it: the two parts of a gradient may cancel.
+    half = storage.size == 2
+    in_float32 = _narrow(distance, storage, jitable) if half else narrow(None, fma, jitable)
+    begin, go_on = _sweep_three(gradient, in_float32, storage, jitable, swap)
     measuring = _measuring(distance, storage, jitable)
-    measure_and_write = measuring(_sweep_three(gradient, storage, jitable, swap))
-    measure = measuring()
-    sweep = _sweep_both(gradient, storage, jitable)
+    measure_and_write, measure = measuring(go_on), measuring()
+    sweep = _sweep_both(gradient, in_float32, storage, jitable)
     if swap:
         third = measure
 
@@ -857,7 +896,7 @@ def _triplet_kernel(
         sum_n = doubles(sums[2] + t * features * 8, features)
         wanted = modes[0] != SKIP or modes[1] != SKIP or modes[2] != SKIP
         none = 0.0, prepare(wide(init(0.0, *of_distance)), 0.0), 0.0
-        like = none, none, (0, 0, 0), (0, 0, 0), False, 0
+        like = begin(none, none, (0, 0, 0), (0, 0, 0), False, 0)
         kept, busy = room(like), False
         queue = queues(3) if past else 0
         work = kept, like
@@ -896,7 +935,7 @@ def _triplet_kernel(
             busy = write_all and c1 != 0 and second[0] != 0 and (of_p or c3 == 0)
             if busy:
                 rows_of, grads_of = (at_a, at_p, at_n), (at_ga, at_gp, at_gn)
-                put(kept, ((c1, s1, d1), second, rows_of, grads_of, of_p, queue))
+                put(kept, begin((c1, s1, d1), second, rows_of, grads_of, of_p, queue))
                 continue
             if modes[0] != SKIP:
                 ap, an = (c1, s1, d1, a, p, 0), (c2, s2, d2, a, n, 0)
