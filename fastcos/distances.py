@@ -57,7 +57,8 @@ class Distance(NamedTuple):
             with ``linear``. With it, a CPU computes the gradient of float16 and bfloat16 rows in
             float32, of which it has twice as many in a vector: all that ``gradient`` sees are
             float32 numbers then, and an integer among them would make float64 of the rest. Says
-            whether that will do for the row: d and the state fit float32, and nothing cancels.
+            whether that will do for the row: d and the state fit float32, nothing cancels, and no
+            slope is beyond 2¹⁰². Triplets, of which two gradients may cancel, do not use it.
         parameters: Numbers handed to ``init``. They are arguments of the compiled kernel, so a new
             value compiles nothing.
 
@@ -426,7 +427,7 @@ def _dot() -> Distance:
 def _signed(size: Any, t: Any) -> Any:
     """A size with the sign of t; 0 for 0, NaN for NaN."""
     if t == 0 or math.isnan(t):
-        return t
+        return t * size
     return math.copysign(size, t)
 
 
@@ -730,13 +731,15 @@ def _canberra() -> Distance:
     # which is sign(n) 2|y|/m² and -sign(n) 2|x|/m² where x and y have one sign (no cancellation),
     # and 0 where they have opposite signs, the term being 1 there. At x = 0 dd/dx is the mean of
     # its two sides. One division for both: vectors take all branches, and six were half the time.
-    # State = (Σ |x - y| / m, Σ m, 1); the second says only whether any m was out of range.
+    # State = (Σ |x - y| / m, how many m are out of range, 1)
     def init(zero: Any) -> State:
         return zero, zero, zero + 1
 
     def accumulate(state: State, x: Any, y: Any) -> State:
+        total, beyond, one = state
         n, m = abs(x - y), abs(x) + abs(y)
-        return state[0] + (n if n == 0 else n / m), state[1] + m, state[2]
+        more = m - m if m == 0 or _moderate(m) else one
+        return total + (n if n == 0 else n / m), beyond + more, one
 
     def finalize(state: State) -> Any:
         return state[0]
@@ -746,18 +749,17 @@ def _canberra() -> Distance:
         m = a + b
         w = m if m == 0 else state[2] / m
         s = math.copysign(w, x - y)
-        if x == y or ((x > 0) != (y > 0) and x != 0 and y != 0):
-            s = m - m  # 0, and NaN for NaN
-        to_x, to_y = (b * w) * (s + s), -(a * w) * (s + s)
+        to_x, to_y = (b * w) * s, -(a * w) * s
+        to_x, to_y = to_x + to_x, to_y + to_y
+        if x == y or x == 0 or y == 0 or (x > 0) != (y > 0):
+            to_x = to_y = m - m  # 0, and NaN for NaN
         return s if x == 0 else to_x, -s if y == 0 else to_y
 
     def suffices(state: State) -> Any:
-        return _moderate(state[0]) and state[1] <= _MOST
+        return _moderate(state[0]) and state[1] == 0
 
     def narrow(state: State, d: Any) -> Any:
-        # Beside such numbers, bfloat16 ones so small that 1/m leaves float32, m < 2⁻¹²⁷, may have a
-        # slope of infinity where it is 2¹²⁸ and more.
-        return _moderate(state[1])
+        return state[1] == 0
 
     return Distance(
         "canberra", init, accumulate, finalize, gradient, suffices=suffices, narrow=narrow

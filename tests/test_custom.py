@@ -241,12 +241,23 @@ def test_gradients_of_half_types_are_in_float32_where_that_will_do(dtype):
 def test_gradients_are_not_in_float32_where_their_factor_is_not():
     x, y = rng.standard_normal((2, 3, 900)).astype(ml_dtypes.bfloat16)
     in_float32 = slope_in_float32(lambda state, d: True)
-    for factor, slope in ((2.0**100, 0), (2.0**101, 1), (2.0**-100, 0), (2.0**-101, 1)):
+    for factor, slope in ((2.0**20, 0), (2.0**21, 1), (2.0**-100, 0), (2.0**-101, 1)):
         _, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(
             x, y, in_float32, grad_output=np.full(3, factor, np.float32)
         )
         np.testing.assert_array_equal(gx, np.full(x.shape, slope * factor, x.dtype))
         np.testing.assert_array_equal(gy, -gx)
+
+
+@pytest.mark.host
+def test_triplets_are_not_narrow():
+    rows = rng.standard_normal((3, 3, 40)).astype(np.float16)
+    _, (ga, gp, gn) = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)(
+        *rows, distance_function=slope_in_float32(lambda state, d: True), reduction="sum"
+    )
+    np.testing.assert_array_equal(ga, np.zeros(ga.shape, np.float16))
+    np.testing.assert_array_equal(gp, np.full(gp.shape, -1, np.float16))
+    np.testing.assert_array_equal(gn, np.full(gn.shape, 1, np.float16))
 
 
 @pytest.mark.host
@@ -276,6 +287,11 @@ def test_check_distance_finds_a_wrong_narrow():
     fastcos.check_distance(cancels)
     with pytest.raises(ValueError, match=r"narrow of sqeuclidean is wrong: .* float64 gives"):
         fastcos.check_distance(cancels._replace(narrow=lambda state, d: True))
+
+
+@pytest.mark.host
+def test_check_distance_of_slopes_that_float16_all_but_loses():
+    fastcos.check_distance(distances.braycurtis(), low=1, high=100)
 
 
 @pytest.mark.host

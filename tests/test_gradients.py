@@ -587,6 +587,29 @@ def test_the_gradient_of_a_component_at_zero_is_zero(p):
     assert gx[0, 1] < 0 < gx[0, 2]
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, ml_dtypes.bfloat16])
+def test_slopes_of_canberra_that_are_zero_are_so_for_subnormal_numbers(dtype):
+    tiny = np.ldexp(1.0, -130 if dtype != np.float64 else -1074)
+    # Components: equal, of opposite signs, y zero, x zero; one that is as usual.
+    x, y = (
+        np.array([[tiny, tiny, tiny, 0, 1], [-tiny, tiny, -tiny, 0, 1]]).astype(dtype),
+        (np.array([[tiny, -tiny, 0, tiny, 2], [-tiny, -tiny, 0, tiny, 2]]).astype(dtype)),
+    )
+    _, (gx, gy) = value_and_grad(fastcos.paired_distance)(x, y, "canberra")
+    np.testing.assert_array_equal(gx[:, :3], 0)
+    np.testing.assert_array_equal(gy[:, [0, 1, 3]], 0)
+    for given, right in ((gx[:, 4], -4 / 9), (gy[:, 4], 2 / 9)):
+        np.testing.assert_array_equal(given, np.full(2, right, dtype))
+
+
+def test_ratios_of_sums_of_rows_with_nan():
+    x, y = np.array([[np.nan, 0.0, 1.0], [np.inf, 0.0, 1.0]]), np.array([[1.0, 0.0, -1.0]] * 2)
+    d, grads = value_and_grad(fastcos.paired_distance)(x, y, "braycurtis")
+    assert np.isnan(d).all()
+    for g in grads:
+        assert np.isnan(g).all()
+
+
 def test_kinks_of_ratios_of_sums():
     f = value_and_grad(fastcos.paired_distance)
     # Components: equal, both zero, x zero, y zero, opposite signs.

@@ -59,3 +59,71 @@ def narrow(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
         )
 
     return (coefficients if linear else no_coefficients), slopes
+
+
+def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any, Any]:
+    """The gradients of a triplet in float32, for rows of half types.
+
+    With q the operand that both distances share, o the other one of the first distance and n the
+    negative, q has the gradient ::
+
+        r (u q - o + e) + s (v q - n + f) = t (w q - n) - r (o - n - g),
+        t = r + s,   w = (r u + s v) / t,   g = (r e + s f) / r
+
+    whose numbers are taken in float64. Where the two parts cancel, as for o near n, or both small
+    beside q, the terms of the right side are small, too.
+
+    Args:
+        linear: As for :func:`narrow`.
+        swap: Whether q may be the positive; else it is the anchor.
+        fma: As for :func:`narrow`.
+        jitable: As for :func:`narrow`.
+
+    Returns:
+        ``coefficients(first, second, of_p) -> (fits, ...)``, of ``(c, state, d)`` of the two
+        distances and whether q is the positive; and ``slopes(coefficients, a, p, n)``, all three.
+    """
+    of_one, slopes_of_one = narrow(linear, fma, jitable)
+
+    @jitable()
+    def slopes(coefficients: Any, a: Any, p: Any, n: Any) -> Any:
+        _, of_p, first, second, t, w, rest, r, g = coefficients
+        of_p = swap and of_p
+        q, o = (p, a) if of_p else (a, p)
+        both = fma(-r, o - n - g, t * fma(rest, q, fma(w, q, -n)))
+        to_a, to_p = slopes_of_one(first, a, p)
+        _, to_n = slopes_of_one(second, q, n)
+        return (to_a if of_p else both), (both if of_p else to_p), to_n
+
+    @jitable()
+    def none(first: Any, second: Any, of_p: bool) -> Any:
+        o, single = float32(0), of_one(*first)
+        return False, of_p, single, single, o, o, o, o, o
+
+    @jitable()
+    def coefficients(first: Any, second: Any, of_p: bool) -> Any:
+        c1, s1, d1 = first
+        c2, s2, d2 = second
+        rx, ux, ry, uy, e = linear(s1, d1)
+        s, v, _, _, f = linear(s2, d2)
+        r, u, e = (c1 * ry, uy, -e) if of_p else (c1 * rx, ux, e)
+        s *= c2
+        t, m = r + s, r * u + s * v
+        w = m if m == 0 else m / t
+        g = (r * e + s * f) / r
+        of_first, of_second = of_one(*first), of_one(*second)
+        fits = of_first[0] and of_second[0] and r != 0 and abs(w) <= 2.0**20
+        large = float32(w)
+        return (
+            fits,
+            of_p,
+            of_first,
+            of_second,
+            float32(t),
+            large,
+            float32(w - large),
+            float32(r),
+            float32(g),
+        )
+
+    return (coefficients if linear else none), slopes

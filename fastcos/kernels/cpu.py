@@ -54,7 +54,7 @@ from fastcos.kernels._memory import (
     take_lane,
     wide,
 )
-from fastcos.kernels._narrow import narrow
+from fastcos.kernels._narrow import narrow, narrow_triplet
 from fastcos.losses import Loss
 
 # What the compiler may do to the sums: reorder them, and fuse product and sum.
@@ -604,7 +604,8 @@ def _narrow(distance: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
 
     @jitable()
     def coefficients(c: float, s: Any, d: float) -> Any:
-        return 2.0**-100 <= abs(c) <= 2.0**100 and suits(s, d), float32(c), slim(s), float32(d)
+        fits = 2.0**-100 <= abs(c) <= 2.0**20 and suits(s, d)
+        return fits, float32(c), slim(s), float32(d)
 
     @jitable()
     def slopes(coefficients: Any, x: Any, y: Any) -> Any:
@@ -686,39 +687,51 @@ def _sweep_pair(gradient: Any, in_float32: Any, storage: Any, jitable: Any) -> t
 
 
 def _sweep_three(
-    gradient: Any, in_float32: Any, storage: Any, jitable: Any, swap: bool
+    gradient: Any, linear: Any, storage: Any, jitable: Any, swap: bool
 ) -> tuple[Any, Any]:
-    """The same for the distances (a,p) and (a,n), with ``swap`` or (p,n), and three gradients."""
-    row, size, half = storage.row, storage.size, storage.size == 2
-    coefficients, slopes = in_float32
+    """The same for the distances (a,p) and (a,n), with ``swap`` or (p,n), and three gradients.
+
+    In float64, as the two parts of one of them may cancel, and the others come with it. For half
+    types in float32, where the gradient is linear: that of the sum of both does not cancel.
+    """
+    row, size = storage.row, storage.size
+    half = size == 2 and bool(linear) and has_fma()
+    coefficients, slopes_in_float32 = narrow_triplet(linear if half else None, swap, fma, jitable)
 
     @jitable()
-    def slopes_in_float64(part: Any, x: float, y: float) -> Any:
-        c, s, d = part
-        dx, dy = gradient(s, d, x, y)
-        return c * dx, c * dy
+    def slopes(parts: Any, a: float, p: float, n: float) -> Any:
+        (c1, s1, d1), (c2, s2, d2), of_p = parts
+        of_p = swap and of_p
+        da, dp = gradient(s1, d1, a, p)
+        # The one that is in both distances.
+        dq, dn = gradient(s2, d2, p if of_p else a, n)
+        part_a, part_p, part_q = c1 * da, c1 * dp, c2 * dq
+        return (
+            part_a if of_p else part_a + part_q,
+            part_p + part_q if of_p else part_p,
+            c2 * dn,
+        )
 
-    write_in_float64 = _write_three(slopes_in_float64, float64, storage, jitable, swap)
-    write_in_float32 = _write_three(slopes, float32, storage, jitable, swap)
+    write = _write_three(slopes, float64, storage, jitable)
+    write_in_float32 = _write_three(slopes_in_float32, float32, storage, jitable)
 
     @jitable()
-    def begin(first: Any, second: Any, rows: Any, grads: Any, of_p: bool, queue: int) -> Any:
-        narrow = coefficients(*first), coefficients(*second)
-        return first, second, narrow, rows, grads, of_p, queue
+    def begin(first: Any, second: Any, of_p: bool, rows: Any, grads: Any, queue: int) -> Any:
+        return (first, second, of_p), coefficients(first, second, of_p), rows, grads, queue
 
     @jitable()
     def go_on(work: Any, start: int, stop: int, features: int) -> None:
-        first, second, narrow, rows, grads, of_p, queue = take(*work)
+        parts, factors, rows, grads, queue = take(*work)
         start, stop = _aligned(grads[0], start, stop, features, size)
         at, length = start * size, stop - start
-        a, p, n = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
+        given = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
         to_a, to_p = place(queue, 0, grads[0] + at), place(queue, 1, grads[1] + at)
         to_n = place(queue, 2, grads[2] + at)
-        given = a, p, n, row(to_a, length), row(to_p, length), row(to_n, length)
-        if half and narrow[0][0] and narrow[1][0]:
-            write_in_float32(*narrow, of_p, given)
+        taken = row(to_a, length), row(to_p, length), row(to_n, length)
+        if half and factors[0]:
+            write_in_float32(factors, given, taken)
         else:
-            write_in_float64(first, second, of_p, given)
+            write(parts, given, taken)
         if queue != 0:
             stream(queue, 0, length * size)
             stream(queue, 1, length * size)
@@ -727,49 +740,40 @@ def _sweep_three(
     return begin, go_on
 
 
-def _write_three(slopes: Any, number: Any, storage: Any, jitable: Any, swap: bool) -> Any:
+def _write_three(slopes: Any, number: Any, storage: Any, jitable: Any) -> Any:
     """The loop of :func:`_sweep_three`."""
     decode, encode = storage.decode, storage.encode
 
     @jitable()
-    def write(first: Any, second: Any, of_p: bool, given: Any) -> None:
-        a, p, n, ga, gp, gn = given
-        # The one that is in both distances.
-        of_p = swap and of_p
-        q = p if of_p else a
+    def write(parts: Any, given: Any, taken: Any) -> None:
+        a, p, n = given
+        ga, gp, gn = taken
         for k in range(a.shape[0]):
-            part_a, part_p = slopes(first, number(decode(a[k])), number(decode(p[k])))
-            part_q, part_n = slopes(second, number(decode(q[k])), number(decode(n[k])))
-            ga[k] = encode(part_a if of_p else part_a + part_q)
-            gp[k] = encode(part_p + part_q if of_p else part_p)
-            gn[k] = encode(part_n)
+            to_a, to_p, to_n = slopes(
+                parts, number(decode(a[k])), number(decode(p[k])), number(decode(n[k]))
+            )
+            ga[k] = encode(to_a)
+            gp[k] = encode(to_p)
+            gn[k] = encode(to_n)
 
     return write
 
 
-def _sweep_both(gradient: Any, in_float32: Any, storage: Any, jitable: Any) -> Any:
+def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
     """:func:`_sweep` for an operand that takes part in two distances."""
-    decode, encode, half = storage.decode, storage.encode, storage.size == 2
-    sweep = _sweep(gradient, in_float32, storage, jitable)
-    coefficients, slopes = in_float32
+    decode, encode = storage.decode, storage.encode
+    sweep = _sweep(gradient, narrow(None, fma, jitable), storage, jitable)
 
     @jitable(forceinline=False)
     def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:
         c1, s1, d1, x1, y1, side1 = first
         c2, s2, d2, x2, y2, side2 = second
         if mode == WRITE and c1 != 0 and c2 != 0:
-            f1, f2 = coefficients(c1, s1, d1), coefficients(c2, s2, d2)
-            if half and f1[0] and f2[0]:
-                for k in range(x1.shape[0]):
-                    to_x1, to_y1 = slopes(f1, decode(x1[k]), decode(y1[k]))
-                    to_x2, to_y2 = slopes(f2, decode(x2[k]), decode(y2[k]))
-                    g[k] = encode((to_y1 if side1 else to_x1) + (to_y2 if side2 else to_x2))
-            else:
-                for k in range(x1.shape[0]):
-                    dx, dy = gradient(s1, d1, float64(decode(x1[k])), float64(decode(y1[k])))
-                    part = c1 * (dy if side1 else dx)
-                    dx, dy = gradient(s2, d2, float64(decode(x2[k])), float64(decode(y2[k])))
-                    g[k] = encode(part + c2 * (dy if side2 else dx))
+            for k in range(x1.shape[0]):
+                dx, dy = gradient(s1, d1, float64(decode(x1[k])), float64(decode(y1[k])))
+                part = c1 * (dy if side1 else dx)
+                dx, dy = gradient(s2, d2, float64(decode(x2[k])), float64(decode(y2[k])))
+                g[k] = encode(part + c2 * (dy if side2 else dx))
         elif mode == WRITE:
             sweep(mode, g, total, second if c1 == 0 else first)
         elif mode == ADD:
@@ -857,13 +861,10 @@ def _triplet_kernel(
 ) -> Any:
     init, gradient, row = distance[0], distance[3], storage.row
     prepare = registered(distance[6] or as_it_is)
-    # Not in float32 for rows of it: the two parts of a gradient may cancel.
-    half = storage.size == 2
-    in_float32 = _narrow(distance, storage, jitable) if half else narrow(None, fma, jitable)
-    begin, go_on = _sweep_three(gradient, in_float32, storage, jitable, swap)
+    begin, go_on = _sweep_three(gradient, registered(distance[7]), storage, jitable, swap)
     measuring = _measuring(distance, storage, jitable)
     measure_and_write, measure = measuring(go_on), measuring()
-    sweep = _sweep_both(gradient, in_float32, storage, jitable)
+    sweep = _sweep_both(gradient, storage, jitable)
     if swap:
         third = measure
 
@@ -896,7 +897,7 @@ def _triplet_kernel(
         sum_n = doubles(sums[2] + t * features * 8, features)
         wanted = modes[0] != SKIP or modes[1] != SKIP or modes[2] != SKIP
         none = 0.0, prepare(wide(init(0.0, *of_distance)), 0.0), 0.0
-        like = begin(none, none, (0, 0, 0), (0, 0, 0), False, 0)
+        like = begin(none, none, False, (0, 0, 0), (0, 0, 0), 0)
         kept, busy = room(like), False
         queue = queues(3) if past else 0
         work = kept, like
@@ -935,7 +936,7 @@ def _triplet_kernel(
             busy = write_all and c1 != 0 and second[0] != 0 and (of_p or c3 == 0)
             if busy:
                 rows_of, grads_of = (at_a, at_p, at_n), (at_ga, at_gp, at_gn)
-                put(kept, begin((c1, s1, d1), second, rows_of, grads_of, of_p, queue))
+                put(kept, begin((c1, s1, d1), second, of_p, rows_of, grads_of, queue))
                 continue
             if modes[0] != SKIP:
                 ap, an = (c1, s1, d1, a, p, 0), (c2, s2, d2, a, n, 0)
