@@ -554,35 +554,65 @@ def _manhattan() -> Distance:
 
 def _chebyshev() -> Distance:
     # d = max |t|,  dd/dx = sign(t)/m on the m components that share the maximum, else 0
-    # A row with a NaN has d = NaN, and no component below it.            state = (d, m, eps)
+    # The maximum is told from the rest by the middle between it and the next |t|, which holds for
+    # any rounding of t while the two are apart. Where they are the same, a second pass counts how
+    # many share it. A row with a NaN has d = NaN, and no component below it.
+    #     state = (max |t|, the next one or less than 0 where m is counted, m or 0, eps), then
+    #     (1/m, middle, eps)
     def init(zero: Any, eps: Any) -> State:
-        return zero, zero, zero + eps
+        return zero, zero, zero, zero + eps
 
     def accumulate(state: State, x: Any, y: Any) -> State:
-        largest, ties, eps = state
+        largest, second, count, eps = state
         t = abs(x - y + eps)
         if t > largest or math.isnan(t):
-            return t, 1.0, eps
-        return largest, ties + 1 if t == largest else ties, eps
+            return t, largest, count, eps
+        return largest, max(second, t), count, eps
+
+    def reaccumulate(state: State, x: Any, y: Any) -> State:
+        largest, second, count, eps = state
+        return largest, second, count + 1 if abs(x - y + eps) == largest else count, eps
+
+    def revisit(state: State) -> tuple[bool, State]:
+        largest, second, count, eps = state
+        if 0 < largest == second:
+            return True, (largest, -largest, count, eps)
+        return False, state
 
     def finalize(state: State) -> Any:
         return state[0]
 
     def prepare(state: State, d: Any) -> State:
-        largest, ties, eps = state
-        return largest if largest == 0 or math.isnan(largest) else 1 / ties, eps
+        largest, second, count, eps = state
+        middle = second + (largest - second) / 2
+        share = 1 / count if second < 0 else 1.0
+        return (
+            largest if largest == 0 or math.isnan(largest) else share,
+            middle if 0 <= second < middle else largest,
+            eps,
+        )
 
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
-        share, eps = state
+        share, middle, eps = state
         t = x - y + eps
-        g = 0.0 if abs(t) < d else math.copysign(share, t)
+        g = share - share if abs(t) < middle else math.copysign(share, t)
         return g, -g
 
     def merge(state: State, other: State) -> State:
-        largest, ties, eps = state
+        largest, second, count, eps = state
+        if second < 0:
+            return largest, second, count + other[2], eps
         if other[0] > largest or math.isnan(other[0]):
-            return other
-        return largest, ties + other[1] if other[0] == largest else ties, eps
+            return other[0], max(largest, other[1]), count, eps
+        return largest, max(second, other[0]), count, eps
+
+    # In float32 |t| is off by 2⁻²³ of itself and of eps: the largest one is the largest, and alone.
+    def suffices(state: State) -> Any:
+        largest, second, _, eps = state
+        return _moderate(largest) and largest - second > 2.0**-19 * (largest + abs(eps))
+
+    def narrow(state: State, d: Any) -> Any:
+        return _moderate(d) and d - state[1] > 2.0**-20 * (d + abs(state[2]))
 
     return Distance(
         "chebyshev",
@@ -590,8 +620,12 @@ def _chebyshev() -> Distance:
         accumulate,
         finalize,
         gradient,
-        prepare=prepare,
+        revisit,
+        reaccumulate,
+        prepare,
         merge=merge,
+        suffices=suffices,
+        narrow=narrow,
         parameters=(1e-6,),
     )
 

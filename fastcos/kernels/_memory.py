@@ -260,10 +260,59 @@ def take(address: Any, like: Any) -> Any:
 LANES = 32
 
 
-def _in_lane(builder: Any, address: Any, lane: Any, number: int) -> Any:
+def _in_lane(builder: Any, number: Any, address: Any, lane: Any, i: int) -> Any:
     """Where a number of the state of a lane is: beside the same number of the other lanes."""
-    place = builder.inttoptr(address, ir.DoubleType().as_pointer())
-    return builder.gep(place, [builder.add(lane, _LONG(number * LANES))])
+    place = builder.inttoptr(address, number.as_pointer())
+    return builder.gep(place, [builder.add(lane, _LONG(i * LANES))])
+
+
+def _marked(builder: Any, instruction: Any, mark: str) -> Any:
+    """A load or a store, marked as one of lanes, ``alias.scope``, or as one of none, ``noalias``.
+
+    The compiler would not know, and keep the states where they are, after every number.
+    """
+    domain = builder.module.add_metadata(["fastcos"])
+    scope = builder.module.add_metadata(["lanes", domain])
+    instruction.set_metadata(mark, builder.module.add_metadata([scope]))
+    return instruction
+
+
+@_emitted
+def beside_lanes(values: Any, k: Any) -> Any:
+    """The number k of an array that is not in lanes."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = arrayobj.make_array(values)(context, builder, args[0])
+        return _marked(builder, builder.load(builder.gep(array.data, [args[1]])), "noalias")
+
+    return values.dtype(values, types.int64), codegen
+
+
+def _put_lane(number: Any, state: Any) -> Any:
+    """What emits the way of a state to its lane, as numbers of a type."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = context.get_value_type(number)
+        for i, kind in enumerate(state):
+            value = context.cast(builder, builder.extract_value(args[2], i), kind, number)
+            place = _in_lane(builder, word, args[0], args[1], i)
+            _marked(builder, builder.store(value, place), "alias.scope")
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, state), codegen
+
+
+def _take_lane(number: Any, like: Any) -> Any:
+    """What emits the way back."""
+    kind = types.UniTuple(number, len(like))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = context.get_value_type(number)
+        places = [_in_lane(builder, word, args[0], args[1], i) for i in range(len(like))]
+        numbers = [_marked(builder, builder.load(place), "alias.scope") for place in places]
+        return context.make_tuple(builder, kind, numbers)
+
+    return kind(types.int64, types.int64, like), codegen
 
 
 @_emitted
@@ -280,28 +329,26 @@ def lanes(like: Any) -> Any:
 
 @_emitted
 def put_lane(address: Any, lane: Any, state: Any) -> Any:
-    """Keeps the state of a lane."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        for i, kind in enumerate(state):
-            value = builder.extract_value(args[2], i)
-            value = context.cast(builder, value, kind, types.float64)
-            builder.store(value, _in_lane(builder, args[0], args[1], i))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, state), codegen
+    """Keeps the state of a lane, as float64."""
+    return _put_lane(types.float64, state)
 
 
 @_emitted
 def take_lane(address: Any, lane: Any, like: Any) -> Any:
     """The state of a lane, of as many numbers as ``like``."""
-    kind = types.UniTuple(types.float64, len(like))
+    return _take_lane(types.float64, like)
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        places = [_in_lane(builder, args[0], args[1], i) for i in range(len(like))]
-        return context.make_tuple(builder, kind, [builder.load(place) for place in places])
 
-    return kind(types.int64, types.int64, like), codegen
+@_emitted
+def put_slim_lane(address: Any, lane: Any, state: Any) -> Any:
+    """Keeps the state of a lane, as float32."""
+    return _put_lane(types.float32, state)
+
+
+@_emitted
+def take_slim_lane(address: Any, lane: Any, like: Any) -> Any:
+    """The state of a lane that was kept as float32."""
+    return _take_lane(types.float32, like)
 
 
 def _all_as(number: Any, state: Any) -> Any:

@@ -16,7 +16,7 @@ import functools
 import struct
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import float32, float64, int64, prange
 from numba.core.compiler_lock import global_compiler_lock
@@ -28,6 +28,7 @@ from fastcos.kernels._functions import as_it_is, is_ours, jitable, name_of, regi
 from fastcos.kernels._memory import (
     LANES,
     STORAGE,
+    beside_lanes,
     call,
     double_tuple,
     doubles,
@@ -46,12 +47,14 @@ from fastcos.kernels._memory import (
     prefetch,
     put,
     put_lane,
+    put_slim_lane,
     queues,
     room,
     slim,
     stream,
     take,
     take_lane,
+    take_slim_lane,
     wide,
 )
 from fastcos.kernels._narrow import narrow, narrow_triplet
@@ -402,12 +405,26 @@ def _loop_over(accumulate: Any, number: Any, kept: Any, storage: Any, jitable: A
     return by_pairs if pair else one_by_one
 
 
-def _in_float64(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
+class _Arithmetic(NamedTuple):
+    """The type of sums: of a number, of all in a state, and of states kept in lanes."""
+
+    number: Any
+    kept: Any
+    put_lane: Any
+    take_lane: Any
+
+
+_WIDE = _Arithmetic(float64, wide, put_lane, take_lane)
+_SLIM = _Arithmetic(float32, slim, put_slim_lane, take_slim_lane)
+
+
+def _passes(accumulate: Any, merge: Any, sums: _Arithmetic, storage: Any, jitable: Any) -> Any:
     """Functions that take a row in, stretch by stretch.
 
-    Sums are reordered, and so vectorised, by the compiler. It does not do that to a maximum that
-    is NaN where a number is, nor to one with a count. Where parts of a row can be merged, so many
-    of them are taken side by side, unless the row is too short for ``several``.
+    Sums are reordered, and so vectorised, by the compiler; in float32 each stretch is summed, and
+    these sums in float64. It does not do that to a maximum that is NaN where a number is, nor to
+    one with a second beside it. Where parts of a row can be merged, so many of them are taken side
+    by side, unless the row is too short for ``several``.
 
     Returns:
         ``begin(parts, several, fresh)``, ``first_pass(parts, several, fresh, state, x, y, length)
@@ -416,7 +433,8 @@ def _in_float64(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
         a stretch that is summed apart starts from.
     """
     row, decode, size = storage.row, storage.decode, storage.size
-    take_in = _loop_over(accumulate, float64, wide, storage, jitable)
+    number, kept, put_lane, take_lane = sums
+    take_in = _loop_over(accumulate, number, kept, storage, jitable)
 
     if not merge:
 
@@ -426,7 +444,15 @@ def _in_float64(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
         ) -> Any:
             return take_in(state, x, y, length)
 
-        return _no_parts, alone, alone, _state_alone
+        @jitable()
+        def apart(
+            parts: int, several: bool, fresh: Any, state: Any, x: int, y: int, length: int
+        ) -> Any:
+            start = slim(fresh)
+            return gained(state, take_in(start, x, y, length), start)
+
+        stretch = apart if sums is _SLIM else alone
+        return _no_parts, stretch, stretch, _state_alone
 
     @jitable()
     def begin(parts: int, several: bool, fresh: Any) -> None:
@@ -443,7 +469,8 @@ def _in_float64(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
             xs, ys = row(x + k * size, LANES), row(y + k * size, LANES)
             for lane in range(LANES):
                 part = take_lane(parts, lane, state)
-                part = accumulate(part, float64(decode(xs[lane])), float64(decode(ys[lane])))
+                a, b = beside_lanes(xs, lane), beside_lanes(ys, lane)
+                part = accumulate(part, number(decode(a)), number(decode(b)))
                 put_lane(parts, lane, part)
         return state
 
@@ -454,7 +481,7 @@ def _in_float64(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
         whole = length - length % LANES if several else 0
         first_pass(parts, several, fresh, state, x, y, whole)
         at = whole * size
-        return take_in(state, x + at, y + at, length - whole)
+        return wide(take_in(kept(state), x + at, y + at, length - whole))
 
     @jitable()
     def end(parts: int, several: bool, state: Any) -> Any:
@@ -466,23 +493,9 @@ def _in_float64(accumulate: Any, merge: Any, storage: Any, jitable: Any) -> Any:
                 part = take_lane(parts, lane, state)
                 put_lane(parts, lane, merge(part, take_lane(parts, half + lane, state)))
             half //= 2
-        return merge(state, take_lane(parts, 0, state))
+        return merge(state, wide(take_lane(parts, 0, state)))
 
     return begin, first_pass, last_pass, end
-
-
-def _in_float32(accumulate: Any, storage: Any, jitable: Any) -> Any:
-    """As :func:`_in_float64`: each stretch summed in float32, these sums in float64."""
-    take_in = _loop_over(accumulate, float32, slim, storage, jitable)
-
-    @jitable()
-    def stretch(
-        parts: int, several: bool, fresh: Any, state: Any, x: int, y: int, length: int
-    ) -> Any:
-        start = slim(fresh)
-        return gained(state, take_in(start, x, y, length), start)
-
-    return _no_parts, stretch, stretch, _state_alone
 
 
 def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
@@ -497,7 +510,8 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
     revisit, reaccumulate = registered(revisit or _never), registered(reaccumulate or _same)
     merge, suffices = registered(distance[8]), registered(distance[9])
     row, decode, size = storage.row, storage.decode, storage.size
-    take_in = _loop_over(accumulate, float64, wide, storage, jitable)
+    in_float64 = _passes(accumulate, merge, _WIDE, storage, jitable)
+    begin_in_float64, _, pass_in_float64, end_in_float64 = in_float64
 
     @jitable(fastmath=_REORDER)
     def further_pass(state: Any, x: Any, y: Any) -> Any:
@@ -516,15 +530,18 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
 
     @jitable(forceinline=False)
     def measure_in_float64(fresh: Any, x: int, y: int, features: int) -> Any:
-        state = take_in(fresh, x, y, features)
+        parts, several = lanes(fresh), features >= 2 * LANES
+        begin_in_float64(parts, several, fresh)
+        state = pass_in_float64(parts, several, fresh, fresh, x, y, features)
+        state = end_in_float64(parts, several, state)
         again, revised = revisit(state)
         if again:
             return settle(revised, x, y, features)
         return state, finalize(state)
 
     # Whether a row is to be read again, and the state to begin with; what does that.
-    if suffices and not merge and storage.size == 2:
-        passes = _in_float32(accumulate, storage, jitable)
+    if suffices and storage.size == 2:
+        passes = _passes(accumulate, merge, _SLIM, storage, jitable)
         read_again = measure_in_float64
 
         @jitable()
@@ -532,8 +549,7 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
             return not suffices(state), fresh
 
     else:
-        passes = _in_float64(accumulate, merge, storage, jitable)
-        read_again = settle
+        passes, read_again = in_float64, settle
 
         @jitable()
         def in_doubt(state: Any, fresh: Any) -> Any:
