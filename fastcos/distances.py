@@ -47,12 +47,13 @@ class Distance(NamedTuple):
             gives is neutral. On a GPU several threads take a part each, and on a CPU the lanes of a
             vector do. Without it, a GPU adds up what the parts of each number of the state have
             gained: right for sums and constants.
-        suffices: Optional, ``(state) -> bool``, for a state of sums and constants; not used with
-            ``merge``. With it, a CPU sums float16 and bfloat16 rows in float32, 256 numbers at a
-            time, and what these come to in float64, which takes half the time. ``accumulate`` sees
-            float32 numbers then, also as its state. A sum is off by some 2⁻²⁴ of the magnitudes of
-            its terms, 2⁻¹⁸ at worst where the compiler vectorises it. Says whether that will do for
-            the row, or it is to be read once more and summed in float64 throughout.
+        suffices: Optional, ``(state) -> bool``, for a state of sums and constants. With it, a CPU
+            sums float16 and bfloat16 rows in float32, 256 numbers at a time, and what these come to
+            in float64, which takes half the time. ``accumulate`` sees float32 numbers then, also as
+            its state. A sum is off by some 2⁻²⁴ of the magnitudes of its terms, 2⁻¹⁸ at worst where
+            the compiler vectorises it. With ``merge``, parts of a row stay in float32 to its end,
+            which is for maxima. Says whether that will do for the row, or it is to be read once
+            more and taken in float64 throughout.
         narrow: Optional, ``(state, d) -> bool``, of the state that ``gradient`` is given; not used
             with ``linear``. With it, a CPU computes the gradient of float16 and bfloat16 rows in
             float32, of which it has twice as many in a vector: all that ``gradient`` sees are

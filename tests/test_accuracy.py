@@ -1,5 +1,7 @@
 """What the library promises about its numbers: accuracy, range, singular rows, NaN."""
 
+import itertools
+
 import ml_dtypes
 import mpmath
 import numpy as np
@@ -449,6 +451,7 @@ SUMMED = [
     *((name, BF16) for name in ("cosine", "cosine_similarity", "euclidean", "canberra")),
     *((name, F16) for name in ("angular", "sqeuclidean", "manhattan", "poincare")),
     ("braycurtis", BF16),
+    ("chebyshev", F16),
 ]
 
 
@@ -583,7 +586,7 @@ def test_half_types_at_right_angles_are_at_the_kink(rng, dtype):
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-@pytest.mark.parametrize("name", ["euclidean", "manhattan"])
+@pytest.mark.parametrize("name", ["euclidean", "manhattan", "chebyshev"])
 @pytest.mark.parametrize("eps", [1 + 1e-6, 1 + 1e-9])
 def test_half_types_with_an_eps_that_float32_has_not(rng, name, dtype, eps):
     x = rng.integers(-3, 4, (2, 500)).astype(dtype)
@@ -593,6 +596,33 @@ def test_half_types_with_an_eps_that_float32_has_not(rng, name, dtype, eps):
     oracle.assert_within_ulps(d, right, 4)
     oracle.assert_rows_within_ulps(gx, slope, 4)
     oracle.assert_same_bits(gy, -gx)
+
+
+@pytest.mark.parametrize("features", [2, 70, 700])
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_the_largest_difference_of_half_types_is_the_exact_one(rng, dtype, features):
+    # Two of the numbers in a row, and what float32 makes of both for any eps. The unit is 2⁻²⁴.
+    pairs = [
+        ((64, -63), (-64, 65)),  # with an eps the first is larger, and after each rounding smaller
+        ((64, -1), (-64, 2)),  # one number
+        ((64, -1), (64, 1)),
+        ((64, 0), (-64, 0)),  # equal, but for an eps
+        ((2, -3), (2, -3)),
+        ((1, -64), (-1, 66)),
+    ]
+    x, y = (0.25 * rng.uniform(-1, 1, (2, len(pairs), features))).astype(dtype)
+    for row, chosen in enumerate(pairs):
+        for at, (one, other) in zip(rng.permutation(features)[:2], chosen, strict=True):
+            x[row, at], y[row, at] = one, other * 2.0**-24
+    scales = [1] if dtype == np.float16 else [1, 2.0**-90, 2.0**-105, 2.0**118]
+    for scale, eps in itertools.product(scales, (0, 1e-6, 1e-9)):
+        rows = [z * dtype.type(scale) for z in (x, y)]
+        eps *= scale
+        d, (gx, gy) = value_and_grad(fastcos.paired_distance)(*rows, distances.chebyshev(eps))
+        right, slope, _ = oracle.distance("chebyshev", *rows, eps=eps)
+        oracle.assert_within_ulps(d, right, 1)
+        np.testing.assert_array_equal(gx, slope.astype(dtype))
+        np.testing.assert_array_equal(gy, -gx)
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)

@@ -180,25 +180,18 @@ def count_in_float32(suffices, merge=None):
 
 
 @pytest.mark.host
+@pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_half_types_are_summed_in_float32_where_that_suffices(dtype):
+def test_half_types_are_summed_in_float32_where_that_suffices(dtype, merge):
     rows = rng.standard_normal((2, 3, 900)).astype(dtype)
+    together = lambda a, b: (a[0] + b[0], a[1] + b[1] - 1, a[2], a[3])  # noqa: E731
     for limit in (0, 400):
-        counted = count_in_float32(lambda state, limit=limit: state[0] > limit)
+        counted = count_in_float32(
+            lambda state, limit=limit: state[0] > limit, together if merge else None
+        )
         for features in (1, 5, 256, 900):
             d = fastcos.paired_distance(*rows[..., :features], counted)
             np.testing.assert_array_equal(d, np.full(3, 0 if features > limit else 0.1, dtype))
-
-
-@pytest.mark.host
-def test_what_can_be_merged_is_not_summed_in_float32():
-    rows = rng.standard_normal((2, 3, 900)).astype(np.float16)
-    merged = count_in_float32(
-        lambda state: True,
-        merge=lambda one, two: (one[0] + two[0], one[1] + two[1] - 1, one[2], one[3]),
-    )
-    d = fastcos.paired_distance(*rows, merged)
-    np.testing.assert_array_equal(d, np.full(3, 0.1, np.float16))
 
 
 def slope_in_float32(narrow, linear=None):

@@ -543,11 +543,22 @@ def test_ties_of_the_maximum_norm_share_equally(dtype):
     np.testing.assert_array_equal(gy, -gx)
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_neighbours_do_not_tie(dtype):
+    # The middle of two neighbours is one of them.
+    one = dtype(1)
+    for small in (one, np.nextafter(one, dtype(2)), np.finfo(dtype).smallest_subnormal, dtype(0)):
+        x = np.array([small, np.nextafter(small, dtype(2)), -small, 0], dtype)
+        _, (g, _) = value_and_grad(fastcos.paired_distance)(x, 0 * x, distances.chebyshev(eps=0))
+        np.testing.assert_array_equal(g, [0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
 @pytest.mark.parametrize("features", [33, 63, 64, 97, 256, 289, 517])
-def test_ties_and_nan_wherever_they_are_in_a_row(rng, features):
+def test_ties_and_nan_wherever_they_are_in_a_row(rng, features, dtype):
     # Long rows are taken in parts, each with a maximum and a count of its own.
     f = value_and_grad(fastcos.paired_distance)
-    x = rng.uniform(-1, 1, (50, features)).astype(np.float32)
+    x = rng.uniform(-1, 1, (50, features)).astype(dtype)
     sign, shares = np.zeros((50, features)), np.zeros((50, 1))
     for row, chosen in enumerate(rng.integers(0, features, (50, 4))):
         at = np.unique(chosen)
@@ -556,7 +567,7 @@ def test_ties_and_nan_wherever_they_are_in_a_row(rng, features):
     x[sign != 0] = 2 * sign[sign != 0]
     d, (gx, gy) = f(x, np.zeros_like(x), distances.chebyshev(eps=0))
     np.testing.assert_array_equal(d, 2)
-    np.testing.assert_array_equal(gx, np.float32(sign * shares))
+    np.testing.assert_array_equal(gx, (sign * shares).astype(dtype))
     np.testing.assert_array_equal(gy, -gx)
     bad = rng.integers(0, features, 50)
     bad[:4] = 0, features // 2, features - 2, features - 1

@@ -385,8 +385,9 @@ def gained(state: Any, part: Any, start: Any) -> Any:
         for i in range(len(state)):
             total, now, before = (builder.extract_value(given, i) for given in args)
             same = builder.fcmp_ordered("==", now, before)
-            gain = builder.select(same, ir.FloatType()(0.0), builder.fsub(now, before))
-            numbers.append(builder.fadd(total, builder.fpext(gain, ir.DoubleType())))
+            now, before = (builder.fpext(given, ir.DoubleType()) for given in (now, before))
+            gain = builder.select(same, ir.DoubleType()(0.0), builder.fsub(now, before))
+            numbers.append(builder.fadd(total, gain))
         return context.make_tuple(builder, state, numbers)
 
     return state(state, part, start), codegen

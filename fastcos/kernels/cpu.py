@@ -374,7 +374,7 @@ def _no_parts(parts: int, several: bool, state: Any) -> None:
 
 
 @jitable()
-def _state_alone(parts: int, several: bool, state: Any) -> Any:
+def _state_alone(parts: int, several: bool, fresh: Any, state: Any) -> Any:
     return state
 
 
@@ -405,17 +405,31 @@ def _loop_over(accumulate: Any, number: Any, kept: Any, storage: Any, jitable: A
     return by_pairs if pair else one_by_one
 
 
+@jitable()
+def _as_found(fresh: Any, state: Any) -> Any:
+    return state
+
+
+@jitable()
+def _widened(fresh: Any, state: Any) -> Any:
+    return gained(fresh, state, slim(fresh))
+
+
 class _Arithmetic(NamedTuple):
-    """The type of sums: of a number, of all in a state, and of states kept in lanes."""
+    """How sums are taken: the type of a number, of all in a state, and of states kept in lanes.
+
+    ``whole(fresh, state)`` is the state in float64, of that of no number and what was found.
+    """
 
     number: Any
     kept: Any
     put_lane: Any
     take_lane: Any
+    whole: Any
 
 
-_WIDE = _Arithmetic(float64, wide, put_lane, take_lane)
-_SLIM = _Arithmetic(float32, slim, put_slim_lane, take_slim_lane)
+_WIDE = _Arithmetic(float64, wide, put_lane, take_lane, _as_found)
+_SLIM = _Arithmetic(float32, slim, put_slim_lane, take_slim_lane, _widened)
 
 
 def _passes(accumulate: Any, merge: Any, sums: _Arithmetic, storage: Any, jitable: Any) -> Any:
@@ -424,22 +438,22 @@ def _passes(accumulate: Any, merge: Any, sums: _Arithmetic, storage: Any, jitabl
     Sums are reordered, and so vectorised, by the compiler; in float32 each stretch is summed, and
     these sums in float64. It does not do that to a maximum that is NaN where a number is, nor to
     one with a second beside it. Where parts of a row can be merged, so many of them are taken side
-    by side, unless the row is too short for ``several``.
+    by side, in float32 from end to end, unless the row is too short for ``several``.
 
     Returns:
         ``begin(parts, several, fresh)``, ``first_pass(parts, several, fresh, state, x, y, length)
         -> state`` for whole stretches, ``last_pass`` like it for the rest, and ``end(parts,
-        several, state) -> state``; x and y are addresses. The state of no number, fresh, is what
-        a stretch that is summed apart starts from.
+        several, fresh, state) -> state``; x and y are addresses. The state of no number, fresh,
+        is what a row begins with, and a stretch that is summed apart.
     """
     row, decode, size = storage.row, storage.decode, storage.size
-    number, kept, put_lane, take_lane = sums
+    number, kept, put_lane, take_lane, whole_of = sums
     take_in = _loop_over(accumulate, number, kept, storage, jitable)
 
     if not merge:
 
         @jitable()
-        def alone(
+        def in_place(
             parts: int, several: bool, fresh: Any, state: Any, x: int, y: int, length: int
         ) -> Any:
             return take_in(state, x, y, length)
@@ -451,7 +465,7 @@ def _passes(accumulate: Any, merge: Any, sums: _Arithmetic, storage: Any, jitabl
             start = slim(fresh)
             return gained(state, take_in(start, x, y, length), start)
 
-        stretch = apart if sums is _SLIM else alone
+        stretch = apart if sums is _SLIM else in_place
         return _no_parts, stretch, stretch, _state_alone
 
     @jitable()
@@ -481,10 +495,10 @@ def _passes(accumulate: Any, merge: Any, sums: _Arithmetic, storage: Any, jitabl
         whole = length - length % LANES if several else 0
         first_pass(parts, several, fresh, state, x, y, whole)
         at = whole * size
-        return wide(take_in(kept(state), x + at, y + at, length - whole))
+        return whole_of(fresh, take_in(kept(fresh), x + at, y + at, length - whole))
 
     @jitable()
-    def end(parts: int, several: bool, state: Any) -> Any:
+    def end(parts: int, several: bool, fresh: Any, state: Any) -> Any:
         if not several:
             return state
         half = LANES // 2
@@ -493,7 +507,7 @@ def _passes(accumulate: Any, merge: Any, sums: _Arithmetic, storage: Any, jitabl
                 part = take_lane(parts, lane, state)
                 put_lane(parts, lane, merge(part, take_lane(parts, half + lane, state)))
             half //= 2
-        return merge(state, wide(take_lane(parts, 0, state)))
+        return merge(state, whole_of(fresh, take_lane(parts, 0, state)))
 
     return begin, first_pass, last_pass, end
 
@@ -533,7 +547,7 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
         parts, several = lanes(fresh), features >= 2 * LANES
         begin_in_float64(parts, several, fresh)
         state = pass_in_float64(parts, several, fresh, fresh, x, y, features)
-        state = end_in_float64(parts, several, state)
+        state = end_in_float64(parts, several, fresh, state)
         again, revised = revisit(state)
         if again:
             return settle(revised, x, y, features)
@@ -590,7 +604,7 @@ def _measuring(distance: Any, storage: Any, jitable: Any) -> Any:
                         go_on(work, part, min(part + step, features), features)
             if not live:
                 return state, 0.0
-            state = end(parts, several, state)
+            state = end(parts, several, fresh, state)
             again, anew = in_doubt(state, fresh)
             if again:
                 return read_again(anew, x, y, features)
