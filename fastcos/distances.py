@@ -608,9 +608,10 @@ def _chebyshev() -> Distance:
         return largest, max(second, other[0]), count, eps
 
     # In float32 |t| is off by 2⁻²³ of itself and of eps: the largest one is the largest, and alone.
+    # That is False of one that is infinite there.
     def suffices(state: State) -> Any:
         largest, second, _, eps = state
-        return _moderate(largest) and largest - second > 2.0**-19 * (largest + abs(eps))
+        return largest - second > 2.0**-19 * (largest + abs(eps))
 
     def narrow(state: State, d: Any) -> Any:
         return _moderate(d) and d - state[1] > 2.0**-20 * (d + abs(state[2]))

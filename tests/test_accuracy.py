@@ -601,9 +601,11 @@ def test_half_types_with_an_eps_that_float32_has_not(rng, name, dtype, eps):
 @pytest.mark.parametrize("features", [2, 70, 700])
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_the_largest_difference_of_half_types_is_the_exact_one(rng, dtype, features):
-    # Two of the numbers in a row, and what float32 makes of both for any eps. The unit is 2⁻²⁴.
+    # Two of the numbers in a row that float32 takes for another. The unit is 2⁻²⁴.
+    unit = 2.0**-24
     pairs = [
         ((64, -63), (-64, 65)),  # with an eps the first is larger, and after each rounding smaller
+        ((64, -21), (-64, 120)),
         ((64, -1), (-64, 2)),  # one number
         ((64, -1), (64, 1)),
         ((64, 0), (-64, 0)),  # equal, but for an eps
@@ -613,9 +615,9 @@ def test_the_largest_difference_of_half_types_is_the_exact_one(rng, dtype, featu
     x, y = (0.25 * rng.uniform(-1, 1, (2, len(pairs), features))).astype(dtype)
     for row, chosen in enumerate(pairs):
         for at, (one, other) in zip(rng.permutation(features)[:2], chosen, strict=True):
-            x[row, at], y[row, at] = one, other * 2.0**-24
+            x[row, at], y[row, at] = one, other * unit
     scales = [1] if dtype == np.float16 else [1, 2.0**-90, 2.0**-105, 2.0**118]
-    for scale, eps in itertools.product(scales, (0, 1e-6, 1e-9)):
+    for scale, eps in itertools.product(scales, (0, 1e-6, 1e-9, 50 * unit)):
         rows = [z * dtype.type(scale) for z in (x, y)]
         eps *= scale
         d, (gx, gy) = value_and_grad(fastcos.paired_distance)(*rows, distances.chebyshev(eps))
@@ -623,6 +625,24 @@ def test_the_largest_difference_of_half_types_is_the_exact_one(rng, dtype, featu
         oracle.assert_within_ulps(d, right, 1)
         np.testing.assert_array_equal(gx, slope.astype(dtype))
         np.testing.assert_array_equal(gy, -gx)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_the_largest_of_differences_that_eps_all_but_cancels(dtype):
+    # 3.9 units, and not 3.1, which are 3 and 4 with the eps that float32 has.
+    unit = 2.0**-24
+    x = np.array([-1, -1, -1], dtype)
+    y = np.array([-3 * unit, 4 * unit, 0], dtype)
+    _, (gx, _) = value_and_grad(fastcos.paired_distance)(x, y, distances.chebyshev(1 + 0.9 * unit))
+    np.testing.assert_array_equal(gx, [1, 0, 0])
+
+
+def test_the_largest_of_differences_that_float32_has_not():
+    x = np.array([3e38, 2.9e38, 1], BF16)
+    with np.errstate(over="ignore"):
+        d, (gx, _) = value_and_grad(fastcos.paired_distance)(x, -x, "chebyshev")
+    assert d == np.inf
+    np.testing.assert_array_equal(gx, [1, 0, 0])
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
