@@ -243,6 +243,33 @@ def test_gradients_are_not_in_float32_where_their_factor_is_not():
 
 
 @pytest.mark.host
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("features", [1, 2, 7, 1023, 2**16])
+def test_gradients_in_float32_are_rounded_to_nearest(dtype, features):
+    # All numbers there are, NaN of every kind and products too large among them.
+    every = np.arange(2**16, dtype=np.uint16).view(dtype)
+    x, y = (rng.permutation(every)[: 2**16 // features * features] for _ in range(2))
+    x, y = x.reshape(-1, features), y.reshape(-1, features)
+    products = Distance(
+        "products",
+        init=lambda zero: (zero,),
+        accumulate=lambda state, x, y: state,
+        finalize=lambda state: state[0],
+        gradient=lambda state, d, x, y: (x * y, x + y),
+        narrow=lambda state, d: True,
+    )
+    _, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, products)
+    with np.errstate(all="ignore"):
+        wide = x.astype(np.float32), y.astype(np.float32)
+        expected = (wide[0] * wide[1]).astype(dtype), (wide[0] + wide[1]).astype(dtype)
+    for given, right in zip((gx, gy), expected, strict=True):
+        np.testing.assert_array_equal(np.isnan(given), np.isnan(right))
+        known = ~np.isnan(right)
+        words = given[known].view(np.uint16), right[known].view(np.uint16)
+        np.testing.assert_array_equal(*words)
+
+
+@pytest.mark.host
 def test_triplets_are_not_narrow():
     rows = rng.standard_normal((3, 3, 40)).astype(np.float16)
     _, (ga, gp, gn) = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)(

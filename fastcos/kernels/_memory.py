@@ -109,6 +109,31 @@ def _two_bfloats(address: Any, k: Any) -> Any:
 
 
 @_emitted
+def _put_two_bfloats(address: Any, k: Any, first: Any, second: Any) -> Any:
+    """The way back, of numbers that are NaN by arithmetic or as a bfloat16 is.
+
+    The lower half of such a NaN is 0, and the carry stays in it.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = ir.IntType(32)
+
+        def rounded(value: Any) -> Any:
+            given = builder.bitcast(value, bits)
+            odd = builder.and_(builder.lshr(given, bits(16)), bits(1))
+            return builder.add(builder.add(given, bits(0x7FFF)), odd)
+
+        low, high = (rounded(value) for value in args[2:])
+        both = builder.or_(builder.lshr(low, bits(16)), builder.and_(high, bits(0xFFFF0000)))
+        place = builder.inttoptr(args[0], bits.as_pointer())
+        builder.store(both, builder.gep(place, [args[1]]), align=2)
+        return context.get_dummy_value()
+
+    number = types.float32
+    return types.void(types.int64, types.int64, number, number), codegen
+
+
+@_emitted
 def _plain(value: Any) -> Any:
     return value(value), lambda context, builder, signature, args: args[0]
 
@@ -566,7 +591,8 @@ def has_fma() -> bool:
 class Storage(NamedTuple):
     """How a dtype lies in memory: a row of words, and the way from word to number and back.
 
-    ``pair``, where it is faster, is ``(address, k) -> (number 2 k, number 2 k + 1)``.
+    ``pair``, where it is faster, is ``(address, k) -> (number 2 k, number 2 k + 1)``, and the way
+    back ``put_pair``, ``(address, k, number 2 k, number 2 k + 1)``.
 
     All functions of this module: the disk cache's key then names them.
     """
@@ -577,11 +603,14 @@ class Storage(NamedTuple):
     decode: Any
     encode: Any
     pair: Any = None
+    put_pair: Any = None
 
 
 STORAGE = {
     "float16": Storage("float16", 2, words, _decode_half, _encode_half),
-    "bfloat16": Storage("bfloat16", 2, words, _decode_bfloat, _encode_bfloat, _two_bfloats),
+    "bfloat16": Storage(
+        "bfloat16", 2, words, _decode_bfloat, _encode_bfloat, _two_bfloats, _put_two_bfloats
+    ),
     "float32": Storage("float32", 4, floats, _plain, _plain),
     "float64": Storage("float64", 8, doubles, _plain, _plain),
 }

@@ -684,36 +684,67 @@ def _sweep_pair(gradient: Any, in_float32: Any, storage: Any, jitable: Any) -> t
         start, stop, features)``, to be called for every stretch of the row; work is the address
         where that is kept, and one like it.
     """
-    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
-    coefficients, slopes = in_float32
+    size = storage.size
+    coefficients, slopes_in_float32 = in_float32
+
+    @jitable()
+    def slopes(part: Any, x: float, y: float) -> Any:
+        c, s, d = part
+        dx, dy = gradient(s, d, x, y)
+        return c * dx, c * dy
+
+    write = _write_two(slopes, float64, storage, jitable)
+    write_in_float32 = _write_two(slopes_in_float32, float32, storage, jitable)
 
     @jitable()
     def begin(c: float, s: Any, d: float, rows: Any, grads: Any, queue: int) -> Any:
-        return c, s, d, coefficients(c, s, d), rows, grads, queue
+        return (c, s, d), coefficients(c, s, d), rows, grads, queue
 
     @jitable()
     def go_on(work: Any, start: int, stop: int, features: int) -> None:
-        c, s, d, factors, rows, grads, queue = take(*work)
+        part, factors, rows, grads, queue = take(*work)
         start, stop = _aligned(grads[0], start, stop, features, size)
         at, length = start * size, stop - start
-        xs, ys = row(rows[0] + at, length), row(rows[1] + at, length)
-        gx, gy = place(queue, 0, grads[0] + at), place(queue, 1, grads[1] + at)
-        gxs, gys = row(gx, length), row(gy, length)
+        given = rows[0] + at, rows[1] + at
+        taken = place(queue, 0, grads[0] + at), place(queue, 1, grads[1] + at)
         if factors[0]:
-            for k in range(length):
-                to_x, to_y = slopes(factors, decode(xs[k]), decode(ys[k]))
-                gxs[k] = encode(to_x)
-                gys[k] = encode(to_y)
+            write_in_float32(factors, given, taken, length)
         else:
-            for k in range(length):
-                dx, dy = gradient(s, d, float64(decode(xs[k])), float64(decode(ys[k])))
-                gxs[k] = encode(c * dx)
-                gys[k] = encode(c * dy)
+            write(part, given, taken, length)
         if queue != 0:
             stream(queue, 0, length * size)
             stream(queue, 1, length * size)
 
     return begin, go_on
+
+
+def _write_two(slopes: Any, number: Any, storage: Any, jitable: Any) -> Any:
+    """The loop of :func:`_sweep_pair`: ``(parts, rows, gradients, length)``, both by address."""
+    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
+    pair, put_pair = storage.pair, storage.put_pair
+
+    @jitable()
+    def one_by_one(parts: Any, given: Any, taken: Any, length: int) -> None:
+        x, y = row(given[0], length), row(given[1], length)
+        gx, gy = row(taken[0], length), row(taken[1], length)
+        for k in range(length):
+            to_x, to_y = slopes(parts, number(decode(x[k])), number(decode(y[k])))
+            gx[k] = encode(to_x)
+            gy[k] = encode(to_y)
+
+    @jitable()
+    def by_pairs(parts: Any, given: Any, taken: Any, length: int) -> None:
+        for k in range(length // 2):
+            (x, next_x), (y, next_y) = pair(given[0], k), pair(given[1], k)
+            to_x, to_y = slopes(parts, x, y)
+            next_to_x, next_to_y = slopes(parts, next_x, next_y)
+            put_pair(taken[0], k, to_x, next_to_x)
+            put_pair(taken[1], k, to_y, next_to_y)
+        at, rest = (length - length % 2) * size, length % 2
+        given, taken = (given[0] + at, given[1] + at), (taken[0] + at, taken[1] + at)
+        one_by_one(parts, given, taken, rest)
+
+    return by_pairs if put_pair and number is float32 else one_by_one
 
 
 def _sweep_three(
@@ -724,7 +755,7 @@ def _sweep_three(
     In float64, as the two parts of one of them may cancel, and the others come with it. For half
     types in float32, where the gradient is linear: that of the sum of both does not cancel.
     """
-    row, size = storage.row, storage.size
+    size = storage.size
     half = size == 2 and bool(linear) and has_fma()
     coefficients, slopes_in_float32 = narrow_triplet(linear if half else None, swap, fma, jitable)
 
@@ -754,14 +785,13 @@ def _sweep_three(
         parts, factors, rows, grads, queue = take(*work)
         start, stop = _aligned(grads[0], start, stop, features, size)
         at, length = start * size, stop - start
-        given = row(rows[0] + at, length), row(rows[1] + at, length), row(rows[2] + at, length)
+        given = rows[0] + at, rows[1] + at, rows[2] + at
         to_a, to_p = place(queue, 0, grads[0] + at), place(queue, 1, grads[1] + at)
-        to_n = place(queue, 2, grads[2] + at)
-        taken = row(to_a, length), row(to_p, length), row(to_n, length)
+        taken = to_a, to_p, place(queue, 2, grads[2] + at)
         if half and factors[0]:
-            write_in_float32(factors, given, taken)
+            write_in_float32(factors, given, taken, length)
         else:
-            write(parts, given, taken)
+            write(parts, given, taken, length)
         if queue != 0:
             stream(queue, 0, length * size)
             stream(queue, 1, length * size)
@@ -771,14 +801,15 @@ def _sweep_three(
 
 
 def _write_three(slopes: Any, number: Any, storage: Any, jitable: Any) -> Any:
-    """The loop of :func:`_sweep_three`."""
-    decode, encode = storage.decode, storage.encode
+    """The loop of :func:`_sweep_three`, as :func:`_write_two`."""
+    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
+    pair, put_pair = storage.pair, storage.put_pair
 
     @jitable()
-    def write(parts: Any, given: Any, taken: Any) -> None:
-        a, p, n = given
-        ga, gp, gn = taken
-        for k in range(a.shape[0]):
+    def one_by_one(parts: Any, given: Any, taken: Any, length: int) -> None:
+        a, p, n = row(given[0], length), row(given[1], length), row(given[2], length)
+        ga, gp, gn = row(taken[0], length), row(taken[1], length), row(taken[2], length)
+        for k in range(length):
             to_a, to_p, to_n = slopes(
                 parts, number(decode(a[k])), number(decode(p[k])), number(decode(n[k]))
             )
@@ -786,7 +817,23 @@ def _write_three(slopes: Any, number: Any, storage: Any, jitable: Any) -> Any:
             gp[k] = encode(to_p)
             gn[k] = encode(to_n)
 
-    return write
+    @jitable()
+    def by_pairs(parts: Any, given: Any, taken: Any, length: int) -> None:
+        for k in range(length // 2):
+            a, next_a = pair(given[0], k)
+            p, next_p = pair(given[1], k)
+            n, next_n = pair(given[2], k)
+            to_a, to_p, to_n = slopes(parts, a, p, n)
+            next_to_a, next_to_p, next_to_n = slopes(parts, next_a, next_p, next_n)
+            put_pair(taken[0], k, to_a, next_to_a)
+            put_pair(taken[1], k, to_p, next_to_p)
+            put_pair(taken[2], k, to_n, next_to_n)
+        at, rest = (length - length % 2) * size, length % 2
+        given = given[0] + at, given[1] + at, given[2] + at
+        taken = taken[0] + at, taken[1] + at, taken[2] + at
+        one_by_one(parts, given, taken, rest)
+
+    return by_pairs if put_pair and number is float32 else one_by_one
 
 
 def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
