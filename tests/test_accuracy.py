@@ -538,7 +538,7 @@ def test_whole_powers_of_half_types_are_within_4_ulp(rng, p, dtype):
     ids=str,
 )
 def test_triplets_of_half_types_whose_slopes_cancel(rng, name, dtype, swap):
-    a, apart, other = oracle.draw(rng, name, (3, 14, 300)) / 16
+    a, apart, other = oracle.draw(rng, name, (3, 14, 301)) / 16
     p = (a + 0.3 * apart).astype(dtype).astype(float)
     n = p.copy()
     # A positive and a negative that differ by nothing, by one number, or by a unit in the last
