@@ -292,9 +292,10 @@ def _in_lane(builder: Any, number: Any, address: Any, lane: Any, i: int) -> Any:
 
 
 def _marked(builder: Any, instruction: Any, mark: str) -> Any:
-    """A load or a store, marked as one of lanes, ``alias.scope``, or as one of none, ``noalias``.
+    """A load or a store, marked as one in lanes, ``alias.scope``, or as one elsewhere, ``noalias``.
 
-    The compiler would not know, and keep the states where they are, after every number.
+    Else every number of a row might be in a lane, to the compiler, and the states would have to be
+    in memory whenever one is read.
     """
     domain = builder.module.add_metadata(["fastcos"])
     scope = builder.module.add_metadata(["lanes", domain])
