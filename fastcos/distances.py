@@ -557,31 +557,34 @@ def _chebyshev() -> Distance:
     # d = max |t|,  dd/dx = sign(t)/m on the m components that share the maximum, else 0
     # The maximum is told from the rest by the middle between it and the next |t|, which holds for
     # any rounding of t while the two are apart. Where they are the same, a second pass counts how
-    # many share it. A row with a NaN has d = NaN, and no component below it.
-    #     state = (max |t|, the next one or less than 0 where m is counted, m or 0, eps), then
-    #     (1/m, middle, eps)
+    # many share it. A row with a NaN has d = NaN, and no component below it. d is taken from the
+    # largest difference: with eps, float32 would round it, and equal distances might not be.
+    #     state = (max |t|, the next one, x - y of the first, eps), or (max |t|, -1, m, eps), and
+    #     then (1/m, middle, eps)
     def init(zero: Any, eps: Any) -> State:
         return zero, zero, zero, zero + eps
 
     def accumulate(state: State, x: Any, y: Any) -> State:
-        largest, second, count, eps = state
+        largest, second, difference, eps = state
         t = abs(x - y + eps)
         if t > largest or math.isnan(t):
-            return t, largest, count, eps
-        return largest, max(second, t), count, eps
+            return t, largest, x - y, eps
+        return largest, max(second, t), difference, eps
 
     def reaccumulate(state: State, x: Any, y: Any) -> State:
         largest, second, count, eps = state
         return largest, second, count + 1 if abs(x - y + eps) == largest else count, eps
 
     def revisit(state: State) -> tuple[bool, State]:
-        largest, second, count, eps = state
+        largest, second, _, eps = state
         if 0 < largest == second:
-            return True, (largest, -largest, count, eps)
+            zero = 0 * eps
+            return True, (largest, zero - 1, zero, eps)
         return False, state
 
     def finalize(state: State) -> Any:
-        return state[0]
+        largest, second, difference, eps = state
+        return largest if second < 0 or largest == 0 else abs(difference + eps)
 
     def prepare(state: State, d: Any) -> State:
         largest, second, count, eps = state
@@ -600,12 +603,12 @@ def _chebyshev() -> Distance:
         return g, -g
 
     def merge(state: State, other: State) -> State:
-        largest, second, count, eps = state
+        largest, second, third, eps = state
         if second < 0:
-            return largest, second, count + other[2], eps
+            return largest, second, third + other[2], eps
         if other[0] > largest or math.isnan(other[0]):
-            return other[0], max(largest, other[1]), count, eps
-        return largest, max(second, other[0]), count, eps
+            return other[0], max(largest, other[1]), other[2], eps
+        return largest, max(second, other[0]), third, eps
 
     # In float32 |t| is off by 2⁻²³ of itself and of eps: the largest one is the largest, and alone.
     # That is False of one that is infinite there.

@@ -524,6 +524,19 @@ def test_a_tie_of_swap_splits_half_and_half():
     np.testing.assert_allclose(gn, [[-r, 0]], atol=1e-16)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, *FLOATS])
+def test_a_tie_of_swap_is_one_whatever_else_ties(dtype):
+    # (a,n) has two largest differences and (p,n) one, of the same size: float32 does for that only.
+    a, p, n = np.array([[[3, 3]], [[3, 0]], [[0, 0]]], dtype)
+    value, (ga, gp, gn) = value_and_grad(fastcos.triplet_margin_with_distance_loss)(
+        a, p, n, distance_function=distances.chebyshev(eps=1e-6), margin=5, swap=True
+    )
+    np.testing.assert_array_equal(value, 5)
+    np.testing.assert_array_equal(ga, [[-0.25, 0.75]])
+    np.testing.assert_array_equal(gp, [[-0.5, -1]])
+    np.testing.assert_array_equal(gn, [[0.75, 0.25]])
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_ties_of_the_maximum_norm_share_equally(dtype):
     x = np.array([[1, -2, 2, 0, 2], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [3, 3, 3, 3, -3]], dtype)
