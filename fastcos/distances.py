@@ -577,14 +577,14 @@ def _chebyshev() -> Distance:
 
     def revisit(state: State) -> tuple[bool, State]:
         largest, second, _, eps = state
-        if 0 < largest == second:
+        if largest == second:
             zero = 0 * eps
             return True, (largest, zero - 1, zero, eps)
         return False, state
 
     def finalize(state: State) -> Any:
         largest, second, difference, eps = state
-        return largest if second < 0 or largest == 0 else abs(difference + eps)
+        return largest if second < 0 else abs(difference + eps)
 
     def prepare(state: State, d: Any) -> State:
         largest, second, count, eps = state

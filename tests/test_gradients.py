@@ -556,6 +556,15 @@ def test_ties_of_the_maximum_norm_share_equally(dtype):
     np.testing.assert_array_equal(gy, -gx)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, *FLOATS])
+@pytest.mark.parametrize("features", [1, 3, 64])
+def test_the_maximum_norm_where_eps_cancels_all_there_is(dtype, features):
+    x, y = np.zeros((2, features), dtype), np.full((2, features), 0.5, dtype)
+    d, grads = value_and_grad(fastcos.paired_distance)(x, y, distances.chebyshev(eps=0.5))
+    np.testing.assert_array_equal(d, 0)
+    assert not np.any(grads)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_neighbours_do_not_tie(dtype):
     # The middle of two neighbours is one of them.
