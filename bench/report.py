@@ -239,13 +239,30 @@ def distance_tables(results: Results) -> str:
         # A size between the two: which it is depends on the dtype.
         return where[places.pop()] if len(places) == 1 else "in cache or out of it, by dtype"
 
+    def ceilings(provider: str, dtype: str, size: tuple[int, int]) -> str:
+        found = [
+            r["gbps"]
+            for r in results.rows
+            if (r["provider"], r["dtype"], r["n"], r["d"]) == (provider, dtype, *size)
+        ]
+        low, high = f"{min(found):.0f}", f"{max(found):.0f}"
+        return low if low == high else f"{low} to {high}"
+
     named = "; ".join(f"{n} × {d}, {place((n, d))}" for n, d in sizes)
     text = (
         f"{_machine(results.run)}\n\nBandwidth as a share of the ceiling, fastcos, at {named}."
-        f" **Bold**: below {TARGET:.0%}.\n"
+        f" **Bold**: below {TARGET:.0%}. The ceilings are in GB/s, from the slowest to the fastest"
+        " that the calls of a column ran beside.\n"
     )
-    for mode, title in (("value", "value"), ("value_and_grad_out", "value and gradient")):
+    modes = (("value", "value", "read"), ("value_and_grad_out", "value and gradient", "copy"))
+    for mode, title, ceiling in modes:
         body = [
+            (
+                f"*{ceiling}, GB/s*",
+                *(" / ".join(ceilings(ceiling, t, size) for size in sizes) for t in dtypes),
+            )
+        ]
+        body += [
             (
                 f"`{case.partition(':')[2] or case}`",
                 *(" / ".join(share(case, mode, t, size) for size in sizes) for t in dtypes),

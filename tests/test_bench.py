@@ -273,10 +273,10 @@ def test_table_shows_the_control_beside_the_ratios(results):
 
 
 def test_shares_are_shown_by_size_and_bold_below_the_target():
-    def row(share, mode, n, dtype, provider="fastcos"):
+    def row(share, mode, n, dtype, provider="fastcos", gbps=1.0):
         given = {"case": "paired_distance:dot", "mode": mode, "provider": provider, "n": n, "d": 8}
         cache = "in" if n == 4 else "out"
-        given |= {"dtype": dtype, "cache": cache, "share": share, "others": 0.01}
+        given |= {"dtype": dtype, "cache": cache, "share": share, "others": 0.01, "gbps": gbps}
         return given | {"faster": {} if mode == "ceiling" else {runner.AGAIN: {"ratio": 1.02}}}
 
     rows = [
@@ -285,6 +285,10 @@ def test_shares_are_shown_by_size_and_bold_below_the_target():
         *(row(0.5, mode, 4, "float64") for mode in (VALUE, GRADIENT_OUT)),
         *(row(1.02, mode, 90, "float64") for mode in (VALUE, GRADIENT_OUT)),
         row(0.97, "ceiling", 4, "float16", "copy again"),
+        *(row(1.0, "ceiling", 4, "float16", "read", gbps) for gbps in (83.4, 47.6, 50.0)),
+        *(row(1.0, "ceiling", 90, "float16", "read", gbps) for gbps in (40.2, 39.8)),
+        *(row(1.0, "ceiling", n, "float64", "read", 60.0) for n in (4, 90)),
+        *(row(1.0, "ceiling", n, t, "copy", 70.0) for n in (4, 90) for t in ("float16", "float64")),
     ]
     run = {
         **dict.fromkeys(("cpu", "architecture", "cores", "threads", "threading_layer"), "some"),
@@ -293,6 +297,8 @@ def test_shares_are_shown_by_size_and_bold_below_the_target():
     text = report.distance_tables(report.Results(run, rows))
     assert text.count("\n| `dot` | 90% / **89%** | **50%** / 102% |\n") == 2
     assert "4 × 8, in the L2 cache; 90 × 8, out of cache" in text
+    assert "\n| *read, GB/s* | 48 to 83 / 40 | 60 / 60 |\n" in text
+    assert "\n| *copy, GB/s* | 70 / 70 | 70 / 70 |\n" in text
     assert text.count("\n2 of 4 reach 90%.\n") == 2
     assert "1.02 to 1.02 of the first" in text
 
