@@ -47,13 +47,13 @@ class Distance(NamedTuple):
             gives is neutral. On a GPU several threads take a part each, and on a CPU the lanes of a
             vector do. Without it, a GPU adds up what the parts of each number of the state have
             gained: right for sums and constants.
-        suffices: Optional, ``(state) -> bool``, for a state of sums and constants. With it, a CPU
-            sums float16 and bfloat16 rows in float32, 256 numbers at a time, and what these come to
-            in float64, which takes half the time. ``accumulate`` sees float32 numbers then, also as
-            its state. A sum is off by some 2⁻²⁴ of the magnitudes of its terms, 2⁻¹⁸ at worst where
-            the compiler vectorises it. With ``merge``, parts of a row stay in float32 to its end,
-            which is for maxima. Says whether that will do for the row, or it is to be read once
-            more and taken in float64 throughout.
+        suffices: Optional, ``(state) -> bool``. With it, a CPU takes float16 and bfloat16 rows in
+            float32, which takes half the time: ``accumulate`` sees float32 numbers then, also as
+            its state. Says whether that will do for the row, or it is to be read once more and
+            taken in float64 throughout. A state of sums and constants is summed 256 numbers at a
+            time, and what these come to in float64; a sum is off by some 2⁻²⁴ of the magnitudes of
+            its terms, 2⁻¹⁸ at worst where the compiler vectorises it. With ``merge``, parts of a
+            row stay in float32 to its end, which is for maxima.
         narrow: Optional, ``(state, d) -> bool``, of the state that ``gradient`` is given; not used
             with ``linear``. With it, a CPU computes the gradient of float16 and bfloat16 rows in
             float32, of which it has twice as many in a vector: all that ``gradient`` sees are
@@ -558,9 +558,10 @@ def _chebyshev() -> Distance:
     # The maximum is told from the rest by the middle between it and the next |t|, which holds for
     # any rounding of t while the two are apart. Where they are the same, a second pass counts how
     # many share it. A row with a NaN has d = NaN, and no component below it. d is taken from the
-    # largest difference: with eps, float32 would round it, and equal distances might not be.
+    # largest difference: float32 would round its sum with eps, and distances that are equal,
+    # a tie of swap, would differ by which of them was read in float64.
     #     state = (max |t|, the next one, x - y of the first, eps), or (max |t|, -1, m, eps), and
-    #     then (1/m, middle, eps)
+    #     then (1/m, what |t| is not below, eps), where 0 and NaN are their own share
     def init(zero: Any, eps: Any) -> State:
         return zero, zero, zero, zero + eps
 
@@ -573,7 +574,7 @@ def _chebyshev() -> Distance:
 
     def reaccumulate(state: State, x: Any, y: Any) -> State:
         largest, second, count, eps = state
-        return largest, second, count + 1 if abs(x - y + eps) == largest else count, eps
+        return largest, second, count + (1.0 if abs(x - y + eps) == largest else 0.0), eps
 
     def revisit(state: State) -> tuple[bool, State]:
         largest, second, _, eps = state
@@ -611,10 +612,12 @@ def _chebyshev() -> Distance:
         return largest, max(second, other[0]), third, eps
 
     # In float32 |t| is off by 2⁻²³ of itself and of eps: the largest one is the largest, and alone.
-    # That is False of one that is infinite there.
+    # That is False of one that is infinite there. Where eps all but cancels the difference, its
+    # rounding would be seen in d.
     def suffices(state: State) -> Any:
         largest, second, _, eps = state
-        return largest - second > 2.0**-19 * (largest + abs(eps))
+        apart = largest - second > 2.0**-19 * (largest + abs(eps))
+        return apart and abs(eps) < 128 * largest
 
     def narrow(state: State, d: Any) -> Any:
         return _moderate(d) and d - state[1] > 2.0**-20 * (d + abs(state[2]))

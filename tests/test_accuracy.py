@@ -633,8 +633,19 @@ def test_the_largest_of_differences_that_eps_all_but_cancels(dtype):
     unit = 2.0**-24
     x = np.array([-1, -1, -1], dtype)
     y = np.array([-2 * unit, 3 * unit, 0], dtype)
-    _, (gx, _) = value_and_grad(fastcos.paired_distance)(x, y, distances.chebyshev(1 + 0.9 * unit))
+    d, (gx, _) = value_and_grad(fastcos.paired_distance)(x, y, distances.chebyshev(1 + 0.9 * unit))
     np.testing.assert_array_equal(gx, [1, 0, 0])
+    np.testing.assert_array_equal(d, np.array(2.9 * unit, dtype))
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_a_distance_of_which_eps_cancels_the_most(dtype):
+    # 35 units, and not 36, which is the difference in float32.
+    unit = 1024 * 2.0**-24
+    x, y = np.array([[-35 * unit, 0], [1024, 1024]], dtype)
+    d, (gx, _) = value_and_grad(fastcos.paired_distance)(x, y, distances.chebyshev(1024.0))
+    np.testing.assert_array_equal(d, np.array(35 * unit, dtype))
+    np.testing.assert_array_equal(gx, [-1, 0])
 
 
 def test_the_largest_of_differences_that_float32_has_not():

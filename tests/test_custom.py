@@ -194,6 +194,24 @@ def test_half_types_are_summed_in_float32_where_that_suffices(dtype, merge):
             np.testing.assert_array_equal(d, np.full(3, 0 if features > limit else 0.1, dtype))
 
 
+@pytest.mark.host
+@pytest.mark.parametrize("features", [1, 5, 64, 97, 300])
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_maxima_in_float32_may_start_at_infinity(dtype, features):
+    x = rng.integers(-50, 50, (3, features)).astype(dtype)
+    spread = Distance(
+        "spread",
+        init=lambda zero: (zero - math.inf, zero + 1e30),
+        accumulate=lambda state, x, y: (max(state[0], x + y), min(state[1], x + y)),
+        finalize=lambda state: state[0] - state[1],
+        gradient=lambda state, d, x, y: (0.0, 0.0),
+        merge=lambda a, b: (max(a[0], b[0]), min(a[1], b[1])),
+        suffices=lambda state: True,
+    )
+    d = fastcos.paired_distance(x, np.zeros_like(x), spread)
+    np.testing.assert_array_equal(d, x.max(1) - x.min(1))
+
+
 def slope_in_float32(narrow, linear=None):
     """Length of the rows; its slopes are 1 and -1 in float64, and 0 in float32."""
 

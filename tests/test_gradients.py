@@ -525,7 +525,7 @@ def test_a_tie_of_swap_splits_half_and_half():
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, *FLOATS])
-def test_a_tie_of_swap_is_one_whatever_else_ties(dtype):
+def test_a_tie_of_swap_is_one_in_float32_and_float64(dtype):
     # (a,n) has two largest differences and (p,n) one, of the same size: float32 does for that only.
     a, p, n = np.array([[[3, 3]], [[3, 0]], [[0, 0]]], dtype)
     value, (ga, gp, gn) = value_and_grad(fastcos.triplet_margin_with_distance_loss)(

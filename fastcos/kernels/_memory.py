@@ -419,6 +419,24 @@ def gained(state: Any, part: Any, start: Any) -> Any:
     return state(state, part, start), codegen
 
 
+@_emitted
+def changed(state: Any, part: Any, start: Any) -> Any:
+    """A state in float64, but the numbers of a part in float32 where they are not as at its start.
+
+    For maxima, which do not grow by a difference, and may start at infinity.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = []
+        for i in range(len(state)):
+            fresh, now, before = (builder.extract_value(given, i) for given in args)
+            same = builder.fcmp_ordered("==", now, before)
+            numbers.append(builder.select(same, fresh, builder.fpext(now, ir.DoubleType())))
+        return context.make_tuple(builder, state, numbers)
+
+    return state(state, part, start), codegen
+
+
 # --------------------------------------------------------------------------------------------------
 # Past the caches: a cache line that is written as a whole, and left in no cache, need not be read
 # before. A third of a copy's traffic.

@@ -30,6 +30,7 @@ from fastcos.kernels._memory import (
     STORAGE,
     beside_lanes,
     call,
+    changed,
     double_tuple,
     doubles,
     finish,
@@ -412,7 +413,7 @@ def _as_found(fresh: Any, state: Any) -> Any:
 
 @jitable()
 def _widened(fresh: Any, state: Any) -> Any:
-    return gained(fresh, state, slim(fresh))
+    return changed(fresh, state, slim(fresh))
 
 
 class _Arithmetic(NamedTuple):
@@ -438,7 +439,7 @@ def _passes(accumulate: Any, merge: Any, sums: _Arithmetic, storage: Any, jitabl
     Sums are reordered, and so vectorised, by the compiler; in float32 each stretch is summed, and
     these sums in float64. It does not do that to a maximum that is NaN where a number is, nor to
     one with a second beside it. Where parts of a row can be merged, so many of them are taken side
-    by side, in float32 from end to end, unless the row is too short for ``several``.
+    by side, from end to end of the row, unless it is too short for ``several``.
 
     Returns:
         ``begin(parts, several, fresh)``, ``first_pass(parts, several, fresh, state, x, y, length)
