@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import pathlib
@@ -248,6 +249,9 @@ def distance_tables(results: Results) -> str:
         low, high = f"{min(found):.0f}", f"{max(found):.0f}"
         return low if low == high else f"{low} to {high}"
 
+    def line(name: str, cell: Callable[[str, tuple[int, int]], str]) -> tuple[str, ...]:
+        return (name, *(" / ".join(cell(t, size) for size in sizes) for t in dtypes))
+
     named = "; ".join(f"{n} × {d}, {place((n, d))}" for n, d in sizes)
     text = (
         f"{_machine(results.run)}\n\nBandwidth as a share of the ceiling, fastcos, at {named}."
@@ -257,17 +261,11 @@ def distance_tables(results: Results) -> str:
     modes = (("value", "value", "read"), ("value_and_grad_out", "value and gradient", "copy"))
     for mode, title, ceiling in modes:
         body = [
-            (
-                f"*{ceiling}, GB/s*",
-                *(" / ".join(ceilings(ceiling, t, size) for size in sizes) for t in dtypes),
-            )
-        ]
-        body += [
-            (
-                f"`{case.partition(':')[2] or case}`",
-                *(" / ".join(share(case, mode, t, size) for size in sizes) for t in dtypes),
-            )
-            for case in cases
+            line(f"*{ceiling}, GB/s*", functools.partial(ceilings, ceiling)),
+            *(
+                line(f"`{case.partition(':')[2] or case}`", functools.partial(share, case, mode))
+                for case in cases
+            ),
         ]
         text += f"\n{_markdown((title, *dtypes), body)}"
         reached = [

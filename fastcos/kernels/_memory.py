@@ -399,11 +399,11 @@ def slim(state: Any) -> Any:
     return _all_as(types.float32, state)
 
 
-@_emitted
-def gained(state: Any, part: Any, start: Any) -> Any:
-    """A state in float64, with what a part in float32 has gained since its start.
+def _since_start(state: Any, part: Any, start: Any, number: Any) -> Any:
+    """What emits a state in float64 after a part in float32, number by number.
 
-    What has not changed has gained nothing, also where it is infinite in float32.
+    Each is ``number(builder, same, total, now, before)``: ``total`` in the state, ``now`` in the
+    part and ``before`` at its start, in float64 all; ``same`` where the part left it as it was.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -412,11 +412,24 @@ def gained(state: Any, part: Any, start: Any) -> Any:
             total, now, before = (builder.extract_value(given, i) for given in args)
             same = builder.fcmp_ordered("==", now, before)
             now, before = (builder.fpext(given, ir.DoubleType()) for given in (now, before))
-            gain = builder.select(same, ir.DoubleType()(0.0), builder.fsub(now, before))
-            numbers.append(builder.fadd(total, gain))
+            numbers.append(number(builder, same, total, now, before))
         return context.make_tuple(builder, state, numbers)
 
     return state(state, part, start), codegen
+
+
+@_emitted
+def gained(state: Any, part: Any, start: Any) -> Any:
+    """A state in float64, with what a part in float32 has gained since its start.
+
+    What has not changed has gained nothing, also where it is infinite in float32.
+    """
+
+    def number(builder: Any, same: Any, total: Any, now: Any, before: Any) -> Any:
+        gain = builder.select(same, ir.DoubleType()(0.0), builder.fsub(now, before))
+        return builder.fadd(total, gain)
+
+    return _since_start(state, part, start, number)
 
 
 @_emitted
@@ -426,15 +439,10 @@ def changed(state: Any, part: Any, start: Any) -> Any:
     For maxima, which do not grow by a difference, and may start at infinity.
     """
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        numbers = []
-        for i in range(len(state)):
-            fresh, now, before = (builder.extract_value(given, i) for given in args)
-            same = builder.fcmp_ordered("==", now, before)
-            numbers.append(builder.select(same, fresh, builder.fpext(now, ir.DoubleType())))
-        return context.make_tuple(builder, state, numbers)
+    def number(builder: Any, same: Any, total: Any, now: Any, before: Any) -> Any:
+        return builder.select(same, total, now)
 
-    return state(state, part, start), codegen
+    return _since_start(state, part, start, number)
 
 
 # --------------------------------------------------------------------------------------------------
