@@ -572,6 +572,130 @@ def test_triplets_of_half_types_whose_slopes_cancel(rng, name, dtype, swap):
             oracle.assert_rows_within_ulps(given, expected.grads[i], 4)
 
 
+# Powers of two that norms are drawn from, by the size of a number.
+RANGE = {F16: 5, BF16: 55, np.dtype(np.float32): 55}
+#: Whose slopes cancel, or whose largest components tie, where one row is far below the other.
+OF_LIKE_NORMS = ("canberra", "braycurtis", "chebyshev")
+
+
+def rows_of_any_norm(rng, name, dtype, shape, count):
+    """Rows near one direction, opposite to it or far from it, of one norm or norms of their own."""
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    def one_each(low, high):
+        return 2.0 ** rng.uniform(low, high, (shape[0], 1))
+
+    reach = RANGE[dtype]
+    common, direction = one_each(-reach, reach), unit(rng.standard_normal(shape))
+    for _ in range(count):
+        away, side = one_each(-12, 4), np.where(rng.random((shape[0], 1)) < 0.2, -1, 1)
+        x = unit(side * direction + away * rng.standard_normal(shape))
+        own = common * one_each(-8, 8) if name in OF_LIKE_NORMS else one_each(-reach, reach)
+        norm = np.where(rng.random((shape[0], 1)) < 0.5, common, own)
+        if name == "poincare":
+            norm = 0.9 * 2.0 ** -abs(np.log2(norm))
+        yield (x * norm).astype(dtype)
+
+
+def assert_rows_within_4_ulp(given, right, of_what):
+    """But where the result is outside of its dtype, or a cancellation leaves too little to see."""
+    scale = oracle.row_scale(right)
+    seen = (scale < float(ml_dtypes.finfo(given.dtype).max)) & (scale >= 2.0**-16 * of_what)
+    assert seen.mean() > 0.5
+    seen = seen[:, 0]
+    oracle.assert_rows_within_ulps(given[seen], right[seen], 4)
+
+
+@pytest.mark.parametrize("dtype", RANGE, ids=str)
+@pytest.mark.parametrize("name", oracle.DISTANCES)
+def test_pairs_of_any_norms_are_within_4_ulp(rng, name, dtype):
+    for features in (3, 40):
+        x, y = rows_of_any_norm(rng, name, dtype, (300, features), 2)
+        _, grads = measure(name)(x, y)
+        right, *slopes = oracle.distance(name, x, y, **PARAMETERS.get(name, {}))
+        apart = (right > 0) & (right < 1) if name == "angular" else right != 0
+        for given, slope in zip(grads, slopes, strict=True):
+            assert_rows_within_4_ulp(given[apart], slope[apart], 0)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("name", [n for n in PLAIN if PLAIN[n].linear])
+def test_triplets_of_any_norms_are_within_4_ulp(rng, name, dtype):
+    # In float32 the two parts of the gradient of the row that both distances share are summed in a
+    # form that must not cancel where they do not.
+    parameters, large = PARAMETERS.get(name, {}), float(ml_dtypes.finfo(dtype).max)
+    for features in (3, 40):
+        operands = [*rows_of_any_norm(rng, name, dtype, (300, features), 3)]
+        ap, an, pn = (
+            oracle.distance(name, operands[i], operands[j], **parameters)
+            for i, j in ((0, 1), (0, 2), (1, 2))
+        )
+        options = {"margin": large / 4, "swap": True, "reduction": "none"}
+        _, grads = value_and_grad(fastcos.triplet_margin_with_distance_loss)(
+            *operands, distance_function=PLAIN[name], **options
+        )
+        expected = oracle.loss(
+            "triplet_margin_with_distance_loss",
+            operands,
+            distance_function=name,
+            **parameters,
+            **options,
+        )
+        # Not where float32 could not say which side of a tie they are on.
+        clear = abs(an[0] - pn[0]) > 2.0**-20 * an[0]
+        for d in (ap[0], an[0], pn[0]):
+            clear &= (d > 0) & (d < 1) if name == "angular" else d != 0
+        parts = ((ap[1], an[1]), (ap[2], pn[1]), (an[2], pn[2]))
+        for given, right, of in zip(grads, expected.grads, parts, strict=True):
+            scale = np.maximum(*map(oracle.row_scale, of))
+            assert_rows_within_4_ulp(given[clear], right[clear], scale[clear])
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("shared", ["anchor", "positive"])
+@pytest.mark.parametrize("eps", [0, 1e-12])
+def test_the_row_of_both_distances_beside_one_of_another_norm(shared, swap, eps):
+    # A positive (or, with swap, an anchor) 2³⁰ times smaller had gradients 100 times too large.
+    near, other, negative = np.array([[0.3, 0.7, -0.2], [0.9, 0.1, 0.4], [0.8, 0.3, 0.5]])
+    powers = 2.0 ** np.array([[0, -10, -20, -30, -50, 20, 40]]).T
+    rows = [near + 0 * powers, other * powers, negative + 0 * powers]
+    rows[0][1] = 0  # with eps the only part of its gradient that is left is no cancellation either
+    a, p, n = rows if shared == "anchor" else (rows[1], rows[0], rows[2])
+    operands = [z.astype(BF16) for z in (a, p, n)]
+    options = {"margin": 3, "swap": swap, "reduction": "none"}
+    _, grads = value_and_grad(fastcos.triplet_margin_with_distance_loss)(
+        *operands, distance_function=distances.cosine(eps), **options
+    )
+    expected = oracle.loss(
+        "triplet_margin_with_distance_loss",
+        operands,
+        distance_function="cosine",
+        eps=eps,
+        **options,
+    )
+    for given, right in zip(grads, expected.grads, strict=True):
+        oracle.assert_rows_within_ulps(given, right, 4)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_triplets_with_an_angle_near_0_or_a_half_turn(rng, dtype):
+    # Each term of the slope of such an angle is 1/sin(θ) times their difference.
+    a = rng.standard_normal((4000, 3))
+    gap, side = 2.0 ** rng.uniform(-9, -5, (4000, 1)), np.where(rng.random((4000, 1)) < 0.5, -1, 1)
+    p = 128 * side * (a + gap * rng.standard_normal(a.shape))
+    operands = [z.astype(dtype) for z in (a, p, 2.0**-6 * rng.standard_normal(a.shape))]
+    options = {"distance_function": "angular", "margin": 3, "reduction": "none"}
+    loss = "triplet_margin_with_distance_loss"
+    expected = oracle.loss(loss, operands, **options)
+    _, grads = value_and_grad(getattr(fastcos, loss))(*operands, **options)
+    angle = oracle.distance("angular", *operands[:2])[0]
+    clear = (angle > 1e-9) & (angle < 1 - 1e-9)
+    for given, right in zip(grads, expected.grads, strict=True):
+        assert_rows_within_4_ulp(given[clear], right[clear], 0)
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_half_types_at_right_angles_are_at_the_kink(rng, dtype):
     # x·y is exactly 0, and the gradient of max(0, c) passes.

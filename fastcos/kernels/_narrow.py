@@ -71,7 +71,10 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
         t = r + s,   w = (r u + s v) / t,   g = (r e + s f) / r
 
     whose numbers are taken in float64. Where the two parts cancel, as for o near n, or both small
-    beside q, the terms of the right side are small, too.
+    beside q, the terms of the right side are small, too. That is for ``|r| <= |s|``: else ``r n``
+    may be large beside both parts (``o`` small beside ``n`` under the cosine, near q under the
+    euclidean distance), and o and n, with r and s, change places. As r is about 1 over the distance
+    or the norm of its operand, ``r (o - n)`` is then no larger than the two parts could be alone.
 
     Args:
         linear: As for :func:`narrow`.
@@ -87,10 +90,11 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
 
     @jitable()
     def slopes(coefficients: Any, a: Any, p: Any, n: Any) -> Any:
-        _, of_p, first, second, t, w, rest, r, g = coefficients
+        _, of_p, first, second, pivoted, t, w, rest, r, g = coefficients
         of_p = swap and of_p
         q, o = (p, a) if of_p else (a, p)
-        both = fma(-r, o - n - g, t * fma(rest, q, fma(w, q, -n)))
+        other, pivot = (n, o) if pivoted else (o, n)
+        both = fma(-r, other - pivot - g, t * fma(rest, q, fma(w, q, -pivot)))
         to_a, to_p = slopes_of_one(first, a, p)
         _, to_n = slopes_of_one(second, q, n)
         return (to_a if of_p else both), (both if of_p else to_p), to_n
@@ -98,7 +102,7 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
     @jitable()
     def none(first: Any, second: Any, of_p: bool) -> Any:
         o, single = float32(0), of_one(*first)
-        return False, of_p, single, single, o, o, o, o, o
+        return False, of_p, single, single, False, o, o, o, o, o
 
     @jitable()
     def coefficients(first: Any, second: Any, of_p: bool) -> Any:
@@ -110,19 +114,22 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
         s *= c2
         t, m = r + s, r * u + s * v
         w = m if m == 0 else m / t
-        g = (r * e + s * f) / r
+        pivoted = abs(r) > abs(s)
+        smaller = s if pivoted else r
+        g = (r * e + s * f) / smaller
         of_first, of_second = of_one(*first), of_one(*second)
-        fits = of_first[0] and of_second[0] and r != 0 and abs(w) <= 2.0**20
+        fits = of_first[0] and of_second[0] and smaller != 0 and abs(w) <= 2.0**20
         large = float32(w)
         return (
             fits,
             of_p,
             of_first,
             of_second,
+            pivoted,
             float32(t),
             large,
             float32(w - large),
-            float32(r),
+            float32(smaller),
             float32(g),
         )
 
