@@ -679,6 +679,22 @@ def test_the_row_of_both_distances_beside_one_of_another_norm(shared, swap, eps)
         oracle.assert_rows_within_ulps(given, right, 4)
 
 
+@pytest.mark.parametrize("name", ["dot", "cosine", "sqeuclidean", "euclidean"])
+def test_triplets_of_rows_whose_difference_is_beyond_the_range(name):
+    large = 1.9 * 2.0**127
+    a, p = np.array([[2.0**-30, 2.0**-31]]).astype(BF16), np.array([[large, 1.0]]).astype(BF16)
+    loss, scale = "triplet_margin_with_distance_loss", 2.0**-10
+    options = {"margin": 2.0**110, "reduction": "sum", "grad_output": scale}
+    _, grads = value_and_grad(getattr(fastcos, loss))(
+        a, p, -p, distance_function=PLAIN[name], **options
+    )
+    expected = oracle.loss(
+        loss, (a, p, -p), distance_function=name, **PARAMETERS.get(name, {}), **options
+    )
+    for given, right in zip(grads, expected.grads, strict=True):
+        oracle.assert_rows_within_ulps(given, right, 4)
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_triplets_with_an_angle_near_0_or_a_half_turn(rng, dtype):
     # Each term of the slope of such an angle is 1/sin(θ) times their difference.

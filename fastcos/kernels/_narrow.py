@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import float32
 
 
@@ -87,6 +88,7 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
         distances and whether q is the positive; and ``slopes(coefficients, a, p, n)``, all three.
     """
     of_one, slopes_of_one = narrow(linear, fma, jitable)
+    half = np.float32(0.5)
 
     @jitable()
     def slopes(coefficients: Any, a: Any, p: Any, n: Any) -> Any:
@@ -94,7 +96,9 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
         of_p = swap and of_p
         q, o = (p, a) if of_p else (a, p)
         other, pivot = (n, o) if pivoted else (o, n)
-        both = fma(-r, other - pivot - g, t * fma(rest, q, fma(w, q, -pivot)))
+        # Of the halves: the difference of two numbers of bfloat16 may be infinite in float32.
+        difference = fma(half, other, -half * pivot) - g
+        both = fma(-r, difference, t * fma(rest, q, fma(w, q, -pivot)))
         to_a, to_p = slopes_of_one(first, a, p)
         _, to_n = slopes_of_one(second, q, n)
         return (to_a if of_p else both), (both if of_p else to_p), to_n
@@ -129,8 +133,8 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
             float32(t),
             large,
             float32(w - large),
-            float32(smaller),
-            float32(g),
+            float32(2 * smaller),
+            float32(g / 2),
         )
 
     return (coefficients if linear else none), slopes
