@@ -49,20 +49,68 @@ def _emitted(define: Callable[..., Any]) -> Any:
 _LONG = ir.IntType(64)
 
 
+def _has(feature: str) -> bool:
+    """Whether the processor that is compiled for has a feature; those of other kinds have it all.
+
+    Features that come with the name of a processor (``NUMBA_CPU_NAME``) are not known here.
+    """
+    if config.CPU_NAME or config.CPU_FEATURES:
+        return f"+{feature}" in (config.CPU_FEATURES or "")
+    return bool(llvm.get_host_cpu_features().get(feature, True))
+
+
+# Without an instruction for it, LLVM calls functions that only C compilers bring, and the process
+# ends: "Symbol not found: __extendhfsf2". The way by integers and one addition needs none, and no
+# subnormal float32 number, which the thread may be set to take for 0.
+_WORD, _ONE = ir.IntType(32), 1 << 23  # one step of a float32 exponent
+
+
 @_emitted
 def _decode_half(word: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def by_instruction(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
 
-    return types.float32(types.uint16), codegen
+    def by_integers(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        given = builder.zext(args[0], _WORD)
+        bits = builder.shl(builder.and_(given, _WORD(0x7FFF)), _WORD(13))
+        # 2⁻¹⁴ + m 2⁻²⁴ less 2⁻¹⁴, where the exponent is 0.
+        raised = builder.bitcast(builder.add(bits, _WORD(113 * _ONE)), ir.FloatType())
+        small = builder.bitcast(builder.fsub(raised, ir.FloatType()(2.0**-14)), _WORD)
+        usual = builder.add(bits, _WORD(112 * _ONE))
+        found = builder.select(builder.icmp_unsigned("<", bits, _WORD(_ONE)), small, usual)
+        endless = builder.or_(bits, _WORD(255 * _ONE))
+        found = builder.select(builder.icmp_unsigned(">=", bits, _WORD(31 * _ONE)), endless, found)
+        sign = builder.shl(builder.and_(given, _WORD(0x8000)), _WORD(16))
+        return builder.bitcast(builder.or_(found, sign), ir.FloatType())
+
+    return types.float32(types.uint16), by_instruction if _has("f16c") else by_integers
 
 
 @_emitted
 def _encode_half(value: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def by_instruction(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
 
-    return types.uint16(types.float32), codegen
+    def by_integers(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        given = builder.bitcast(args[0], _WORD)
+        sign = builder.and_(given, _WORD(0x80000000))
+        bits = builder.xor(given, sign)
+        # To nearest, ties to even: by a carry, or by adding a number whose unit is 2⁻²⁴.
+        odd = builder.and_(builder.lshr(bits, _WORD(13)), _WORD(1))
+        carried = builder.add(bits, builder.add(odd, _WORD(0xFFF)))
+        usual = builder.lshr(builder.sub(carried, _WORD(112 * _ONE)), _WORD(13))
+        added = builder.fadd(builder.bitcast(bits, ir.FloatType()), ir.FloatType()(0.5))
+        small = builder.sub(builder.bitcast(added, _WORD), _WORD(126 * _ONE))
+        found = builder.select(builder.icmp_unsigned("<", bits, _WORD(113 * _ONE)), small, usual)
+        infinite = builder.icmp_unsigned(">=", bits, _WORD(143 * _ONE))
+        found = builder.select(infinite, _WORD(0x7C00), found)
+        payload = builder.and_(builder.lshr(bits, _WORD(13)), _WORD(0x1FF))
+        nan = builder.icmp_unsigned(">", bits, _WORD(255 * _ONE))
+        found = builder.select(nan, builder.or_(payload, _WORD(0x7E00)), found)
+        found = builder.or_(found, builder.lshr(sign, _WORD(16)))
+        return builder.trunc(found, ir.IntType(16))
+
+    return types.uint16(types.float32), by_instruction if _has("f16c") else by_integers
 
 
 # In 32 bits throughout: Numba's own arithmetic would widen to 64, for half as many lanes.
@@ -610,9 +658,7 @@ def fma(a: Any, b: Any, c: Any) -> Any:
 
 def has_fma() -> bool:
     """Whether the processor compiled for has an instruction for it: the C library's is slow."""
-    if config.CPU_NAME or config.CPU_FEATURES:
-        return "+fma" in (config.CPU_FEATURES or "")
-    return bool(llvm.get_host_cpu_features().get("fma", True))
+    return _has("fma")
 
 
 class Storage(NamedTuple):
