@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcos._plan import Form, repeats
+from fastcos._plan import Form, may_overlap_itself
 from fastcos.kernels import DOUBLES
 
 from .numpy import (
@@ -22,6 +22,7 @@ from .numpy import (
     float_name,
     label_kind,
     overlap,
+    overlaps_itself,
     sum_to,
 )
 from .numpy import apart as extents_apart
@@ -175,8 +176,10 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     """
     if not isinstance(out, cp.ndarray):
         raise TypeError(f"{name} must be a CuPy array, got {type(out).__name__}")
-    if repeats(form(out)):
-        raise ValueError(f"{name} is a broadcast view: its elements share memory")
+    if may_overlap_itself(form(out)) and overlaps_itself(_extent(out)):
+        raise ValueError(
+            f"{name} is a broadcast view or overlaps itself: its elements share memory"
+        )
     for other, value in others.items():
         if isinstance(value, cp.ndarray) and overlap(_extent(out), _extent(value)):
             raise ValueError(f"{name} shares memory with {other}")

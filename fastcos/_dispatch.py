@@ -382,7 +382,7 @@ def _direct(
     """
     if wanted != tuple(name for name in names if name in wanted):
         return None
-    if any(_plan.repeats(buffer) for buffer in buffers):
+    if any(_plan.may_overlap_itself(buffer) for buffer in buffers):
         return None
     forms = [form for form in operands if form and adapter.float_name(form.dtype)]
     if len(forms) < len(operands) or (loss.labelled and not target):

@@ -107,9 +107,18 @@ def new(form: Form, axis: int, dtype: Any) -> Form:
     return Form(form.shape, (*outer[:at], dtype.itemsize, *outer[at:]), dtype, True)
 
 
-def repeats(form: Form) -> bool:
-    """Whether it is a broadcast view, whose elements share memory."""
-    return any(n > 1 and step == 0 for n, step in zip(form.shape, form.strides, strict=True))
+def may_overlap_itself(form: Form) -> bool:
+    """Whether elements may share memory: no is certain, yes may be wrong where they interleave."""
+    if 0 in form.shape:
+        return False
+    # From the smallest step up, each one leads beyond all that those before it span.
+    span = form.dtype.itemsize // form.unit
+    axes = zip(form.strides, form.shape, strict=True)
+    for step, n in sorted((abs(step), n) for step, n in axes if n > 1):
+        if step < span:
+            return True
+        span += step * (n - 1)
+    return False
 
 
 def is_packed(form: Form) -> bool:

@@ -104,6 +104,7 @@ def test_out(rng, gpu, dtype):
 
 def test_out_is_checked(rng, gpu):
     x, y, one, other = (there(gpu, v) for v in rng.standard_normal((4, 5, 7)))
+    sliding = cp.lib.stride_tricks.as_strided(other, (5, 7), (8, 8))
     for out, error, message in (
         ((one, np.zeros((5, 7))), TypeError, "out for input2 must be a CuPy array"),
         ((one, one), ValueError, "out for input2 shares memory with out for input1"),
@@ -111,6 +112,7 @@ def test_out_is_checked(rng, gpu):
         ((one, y[::2]), ValueError, "out for input2 shares memory with input2"),
         ((one, other[:4]), ValueError, r"out for input2 must have shape \(5, 7\)"),
         ((one, cp.broadcast_to(other[0], (5, 7))), ValueError, "out for input2 is a broadcast"),
+        ((one, sliding), ValueError, "out for input2 .*overlaps itself"),
     ):
         with pytest.raises(error, match=message):
             value_and_grad(fastcos.cosine_embedding_loss)(x, y, there(gpu, LABELS), out=out)

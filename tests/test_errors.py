@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastcos
+from fastcos import _plan
+from fastcos.adapters import numpy as numpy_adapter
 
 rng = np.random.default_rng(11)
 X, Y, Z = rng.standard_normal((3, 4, 3))
@@ -205,8 +207,8 @@ def _outs():
     return np.full_like(X, 7.0), np.full_like(Y, 7.0)
 
 
-def _strided(shape):
-    return np.lib.stride_tricks.as_strided(np.ones(3), shape, (0, 8))
+def _strided(shape, strides=(0, 8)):
+    return np.lib.stride_tricks.as_strided(np.full(32, 7.0), shape, strides)
 
 
 OUT_CASES = {
@@ -231,6 +233,16 @@ OUT_CASES = {
     "input": (lambda g1, g2: (g1, X), ValueError, r"out for input2 shares memory with input1"),
     "broadcast": (
         lambda g1, g2: (g1, _strided((4, 3))),
+        ValueError,
+        r"out for input2.*share memory",
+    ),
+    "overlapping": (
+        lambda g1, g2: (g1, _strided((4, 3), (8, 8))),
+        ValueError,
+        r"out for input2.*share memory",
+    ),
+    "crossing": (
+        lambda g1, g2: (g1, _strided((4, 3), (16, 24))),
         ValueError,
         r"out for input2.*share memory",
     ),
@@ -340,6 +352,43 @@ def test_out_is_what_is_returned():
     left, right = halves[:, :3], halves[:, 3:]
     fastcos.value_and_grad(fastcos.cosine_embedding_loss)(X, Y, T, out=(left, right))
     np.testing.assert_array_equal(halves, np.hstack(grads))
+
+
+def test_out_for_an_empty_batch_is_taken():
+    empty = np.empty((0, 3))
+    out = np.empty((0, 3)), np.empty((0, 3))
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    value, grads = f(empty, empty, np.empty(0), out=out, reduction="sum")
+    assert value == 0
+    assert grads[0] is out[0]
+    assert grads[1] is out[1]
+
+
+def test_out_whose_elements_are_interleaved_is_taken():
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    _, right = f(X, Y, T)
+    # Elements at 2 i + 5 j, of which no two are equal, though the rows reach into each other.
+    out = _strided((4, 3), (16, 40)), _strided((4, 3), (16, 40))
+    _, grads = f(X, Y, T, out=out)
+    for one, other in zip(grads, right, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.host
+@given(
+    axes=st.lists(st.tuples(st.integers(0, 4), st.integers(-9, 9)), max_size=4),
+    size=st.sampled_from([1, 2, 4]),
+)
+def test_an_array_overlaps_itself_where_two_elements_share_a_byte(axes, size):
+    shape, strides = tuple(n for n, _ in axes), tuple(step for _, step in axes)
+    offsets = [
+        sum(i * step for i, step in zip(index, strides, strict=True)) for index in np.ndindex(shape)
+    ]
+    shared = len({o + b for o in offsets for b in range(size)}) < size * len(offsets)
+    array = numpy_adapter.extent(1 << 20, shape, strides, size)
+    assert numpy_adapter.overlaps_itself(array) == shared
+    if shared:
+        assert _plan.may_overlap_itself(numpy_adapter.form(array))
 
 
 def test_unchecked_labels_are_nan_in_their_own_sample():

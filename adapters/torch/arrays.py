@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from fastcos import kernels
-from fastcos._plan import Form, repeats
+from fastcos._plan import Form, may_overlap_itself
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
-from ..numpy import extent, overlap
+from ..numpy import extent, overlap, overlaps_itself
 from .autograd import evaluate as evaluate
 
 Dtype = torch.dtype
@@ -300,8 +300,10 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
         raise TypeError(f"{name} {fault}")
     if out.requires_grad:
         raise ValueError(f"{name} requires a gradient: pass a detached tensor")
-    if repeats(form(out)):
-        raise ValueError(f"{name} is an expanded view: its elements share memory")
+    if may_overlap_itself(form(out)) and overlaps_itself(_extent(out)):
+        raise ValueError(
+            f"{name} is an expanded view or overlaps itself: its elements share memory"
+        )
     for other, value in others.items():
         if not isinstance(value, Tensor):
             continue
