@@ -128,7 +128,7 @@ def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
 @functools.cache
 def _library(kind: type) -> str | None:
     """Whose arrays a type belongs to; None for what goes with any of them."""
-    if issubclass(kind, (type(None), bool, int, float, complex, list, tuple)):
+    if issubclass(kind, (type(None), bool, int, float, complex, str, bytes, list, tuple)):
         return None
     library = kind.__module__.partition(".")[0]
     if library in (*_ADAPTERS, *_NOT_YET):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastcos.distances import real_number
 from fastcos.kernels import ADD, SKIP, WRITE
 
 Shape = tuple[int, ...]
@@ -148,10 +149,7 @@ def check_reduction(reduction: object) -> str:
 
 def check_finite(name: str, value: object) -> float:
     """Returns a finite float or raises."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a real number, got {value!r}") from None
+    number = value if type(value) is float else real_number(name, value)
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")
     return number
@@ -160,9 +158,21 @@ def check_finite(name: str, value: object) -> float:
 def check_axis(axis: object) -> int:
     """Returns an integer or raises."""
     try:
-        return operator.index(axis)  # type: ignore[arg-type]
+        if not isinstance(axis, bool):
+            return operator.index(axis)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"axis must be an integer, got {axis!r}") from None
+        pass
+    raise TypeError(f"axis must be an integer, got {axis!r}")
+
+
+def check_flag(name: str, value: object, optional: bool = False) -> bool | None:
+    """Returns True, False (1 and 0 stand for them) or, where it is optional, None, or raises."""
+    if value is True or value is False or (value is None and optional):
+        return value
+    if isinstance(value, (int, np.bool_, np.integer)) and value in (0, 1):
+        return bool(value)
+    choices = "None, True or False" if optional else "True or False"
+    raise TypeError(f"{name} must be {choices}, got {value!r}")
 
 
 def feature_axis(names: tuple[str, ...], shapes: tuple[Shape, ...], axis: int) -> int:

@@ -2,7 +2,10 @@
 
 import itertools
 import re
+from decimal import Decimal
+from fractions import Fraction
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -126,6 +129,31 @@ CASES = {
         "pos_margin.*finite",
     ),
     "text margin": (lambda: triplet(X, Y, Z, margin="1m"), TypeError, "margin.*'1m'"),
+    "huge margin": (lambda: triplet(X, Y, Z, margin=10**400), ValueError, "margin is beyond"),
+    "text weight": (lambda: cosine(X, Y, T, weight="1"), TypeError, "weight has dtype <U1"),
+    "texts weight": (lambda: cosine(X, Y, T, weight=["1"] * 4), TypeError, "weight has dtype <U1"),
+    "bytes target": (lambda: cosine(X, Y, b"1"), TypeError, "target has dtype .S1"),
+    "text grad_output": (
+        lambda: fastcos.grad(fastcos.cosine_embedding_loss)(X, Y, T, grad_output="1"),
+        TypeError,
+        "grad_output has dtype <U1",
+    ),
+    "text swap": (lambda: triplet(X, Y, Z, swap="no"), TypeError, "swap must be .*got 'no'"),
+    "text normalize": (
+        lambda: fastcos.cosine_distance_loss(X, Y, normalize="no"),
+        TypeError,
+        "normalize must be True or False, got 'no'",
+    ),
+    "text validate": (
+        lambda: cosine(X, Y, T, validate="no"),
+        TypeError,
+        "validate must be None, True or False, got 'no'",
+    ),
+    "axis True": (
+        lambda: fastcos.cosine_similarity(X, Y, axis=True),
+        TypeError,
+        "axis must be an integer, got True",
+    ),
     "array margin": (lambda: triplet(X, Y, Z, margin=np.ones(2)), TypeError, "margin"),
     "negative eps": (lambda: cosine(X, Y, T, eps=-1e-9), ValueError, "eps.*>= 0.*-1e-09"),
     "NaN eps": (lambda: triplet(X, Y, Z, eps=np.nan), ValueError, "eps"),
@@ -184,6 +212,57 @@ CASES = {
     "not a loss": (lambda: fastcos.value_and_grad(np.sum), TypeError, "function of fastcos"),
     "check_distance": (lambda: fastcos.check_distance("cosine"), TypeError, "fastcos.Distance"),
 }
+
+
+# Each is text to Python, or to a library of arrays, and float() reads a number in it.
+TEXTS = ["0.2", b"1", bytearray(b"1"), np.str_("1"), np.bytes_(b"1"), memoryview(b"1")]
+TEXTS += [np.array("1"), np.array(b"1"), np.array("1", object)]
+TEXTS += [np.array("1", np.dtypes.StringDType())]
+COMPLEX = [1j, np.complex64(1), np.array(1 + 0j)]
+PARAMETERS = {
+    "margin": lambda v: triplet(X, Y, Z, margin=v),
+    "pos_margin": lambda v: cosine(X, Y, T, pos_margin=v),
+    "eps": lambda v: fastcos.cosine_similarity(X, Y, eps=v),
+    "p": lambda v: fastcos.distances.lp(v),
+}
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("value", [*TEXTS, *COMPLEX], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_text_and_complex_numbers_are_no_real_numbers(name, value):
+    with pytest.raises(TypeError, match=f"^{name} must be a real number, got ") as caught:
+        PARAMETERS[name](value)
+    assert str(caught.value).endswith(repr(value))
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1, True, Fraction(1), Decimal(1)),
+        *(np.float16(1), np.longdouble(1), np.int8(1), np.True_, ml_dtypes.bfloat16(1)),
+        *(np.array(1.0), np.array(1, object), np.array(1, ml_dtypes.bfloat16)),
+    ],
+    ids=repr,
+)
+def test_real_numbers_of_every_kind_are_taken(value):
+    assert fastcos.distances.lp(value, eps=value) == fastcos.distances.lp(1.0, eps=1.0)
+    assert triplet(X, Y, Z, margin=value) == triplet(X, Y, Z, margin=1.0)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("value", [0, 1, False, True, np.False_, np.True_, np.int64(1)], ids=repr)
+def test_what_is_true_or_false_is_taken(value):
+    truth = bool(value)
+    assert triplet(X, Y, Z, swap=value) == triplet(X, Y, Z, swap=truth)
+    loss = fastcos.cosine_distance_loss
+    assert loss(X, Y, normalize=value) == loss(X, Y, normalize=truth)
+    if truth:
+        with pytest.raises(ValueError, match="target must be"):
+            cosine(X, Y, 2 * T, validate=value)
+    else:
+        assert np.isnan(cosine(X, Y, 2 * T, validate=value))
 
 
 # Arrays of a GPU are neither, and beside such a one these are of another library.

@@ -22,6 +22,7 @@ from fastcos import kernels
 from fastcos._plan import Form, may_overlap_itself
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
+from ..numpy import asarray as of_host
 from ..numpy import extent, overlap, overlaps_itself
 from .autograd import evaluate as evaluate
 
@@ -96,11 +97,24 @@ def asarray(name: str, value: Any) -> Tensor:
             memory.
     """
     if not isinstance(value, Tensor):
-        value = torch.as_tensor(value, device="cpu")
+        value = converted(name, value, "cpu")
     fault = unfit(value)
     if fault:
         raise TypeError(f"{name} {fault}")
     return value.resolve_neg() if value.is_neg() else value
+
+
+def converted(name: str, value: Any, place: str) -> Tensor:
+    """What is no tensor, as one in a place.
+
+    Raises:
+        TypeError, ValueError: it holds no numbers; in the words of the other libraries.
+    """
+    try:
+        return torch.as_tensor(value, device=place)
+    except (TypeError, ValueError, RuntimeError):
+        of_host(name, value)
+        raise
 
 
 def unfit(value: Tensor) -> str:
