@@ -14,6 +14,8 @@ import numpy.typing as npt
 from fastcos._plan import Form, may_overlap_itself
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, FLOATS, LONGS
 
+from . import _foreign
+
 Array = npt.NDArray[Any]
 
 _pointer, _HEADER = ctypes.c_void_p.from_address, object.__basicsize__
@@ -44,7 +46,8 @@ def asarray(name: str, value: Any) -> Array:
     """The argument as a numeric array in native byte order.
 
     Raises:
-        TypeError: it is complex, object, string, masked, sparse, or of a float type not supported.
+        TypeError: it is complex, object, string, masked, sparse, of a float type not supported, or
+            not in memory.
         ValueError: it is a list of unequal depth.
     """
     if type(value) is np.ndarray and _is_plain(value.dtype):
@@ -56,14 +59,14 @@ def asarray(name: str, value: Any) -> Array:
         )
     if type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "toarray"):
         raise TypeError(f"{name} is a sparse {type(value).__name__}: pass {name}.toarray()")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    array = _foreign.read(name, value)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not _is_plain(array.dtype):
-        raise TypeError(f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}")
+        hint = _foreign.cure(name, value, array) if array.dtype == object else ""
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}{hint and '; '}{hint}"
+        )
     return array
 
 

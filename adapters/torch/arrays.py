@@ -22,6 +22,7 @@ from fastcos import kernels
 from fastcos._plan import Form, may_overlap_itself
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
+from .._foreign import check_in_memory
 from ..numpy import asarray as of_host
 from ..numpy import extent, overlap, overlaps_itself
 from .autograd import evaluate as evaluate
@@ -108,8 +109,9 @@ def converted(name: str, value: Any, place: str) -> Tensor:
     """What is no tensor, as one in a place.
 
     Raises:
-        TypeError, ValueError: it holds no numbers; in the words of the other libraries.
+        TypeError, ValueError: it holds no numbers, or not in memory; in the words of all libraries.
     """
+    check_in_memory(name, value)
     try:
         return torch.as_tensor(value, device=place)
     except (TypeError, ValueError, RuntimeError):
