@@ -49,19 +49,37 @@ def asarray(name: str, value: Any) -> Array:
 
     Raises:
         TypeError: it is complex, or of another dtype that is not supported.
+        RuntimeError: there is no GPU.
         ValueError: it is a list of unequal depth, or begins in the middle of a number.
     """
     array = value
     if not isinstance(value, cp.ndarray):
         # What is refused is refused in the same words, wherever the other arguments are.
         foreign = hasattr(value, "__cuda_array_interface__")
-        array = cp.asarray(value if foreign else of_host(name, value))
+        array = _taken(name, value if foreign else of_host(name, value))
     if float_name(array.dtype) is None and array.dtype.kind not in "iub":
         raise TypeError(f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}")
     if array.data.ptr % array.dtype.itemsize:
         # No GPU reads such numbers, CuPy's copy of them neither.
         raise ValueError(f"{name} begins at an address that is no multiple of its item size")
     return array
+
+
+def _taken(name: str, value: Any) -> Array:
+    """What CuPy makes of an array of another library, or of the host.
+
+    Raises:
+        RuntimeError: there is no GPU, or something is not installed.
+    """
+    try:
+        return cp.asarray(value)
+    except RuntimeError as error:
+        from fastcos._config import missing_for_gpus
+
+        missing = missing_for_gpus()
+        if not missing:
+            raise
+        raise RuntimeError(f"{name} cannot be taken to a GPU: {missing} ({error})") from None
 
 
 def float64(name: str, value: Any) -> Array:

@@ -217,7 +217,8 @@ CASES = {
 # Each is text to Python, or to a library of arrays, and float() reads a number in it.
 TEXTS = ["0.2", b"1", bytearray(b"1"), np.str_("1"), np.bytes_(b"1"), memoryview(b"1")]
 TEXTS += [np.array("1"), np.array(b"1"), np.array("1", object)]
-TEXTS += [np.array("1", np.dtypes.StringDType())]
+if hasattr(np.dtypes, "StringDType"):
+    TEXTS += [np.array("1", np.dtypes.StringDType())]
 COMPLEX = [1j, np.complex64(1), np.array(1 + 0j)]
 PARAMETERS = {
     "margin": lambda v: triplet(X, Y, Z, margin=v),
