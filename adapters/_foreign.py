@@ -72,7 +72,7 @@ def read(name: str, value: Any) -> npt.NDArray[Any]:
     """The argument as an array, without a copy where it gives access to its memory.
 
     Raises:
-        TypeError: it is not in memory, or in that of another device.
+        TypeError: it is not in memory, or in that of another device, or refuses.
         ValueError: it is a list of unequal depth.
     """
     check_in_memory(name, value)
@@ -91,6 +91,8 @@ def read(name: str, value: Any) -> npt.NDArray[Any]:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(f"{name} cannot be read as an array: {error}") from error
 
 
 def _has_dlpack_alone(value: Any) -> bool:
@@ -120,9 +122,10 @@ def cure(name: str, value: Any, array: npt.NDArray[Any]) -> str:
     if _root(type(value)) == "pandas":
         na_value = ", na_value=np.nan" if missing else ""
         as_numbers = f'{name}.to_numpy(dtype="float64"{na_value})'
-    if rows and missing:
-        return f"it holds vectors, and none at index {missing[0]}: leave such rows out"
     if rows:
+        for at, item in items:
+            if not _is_row(item):
+                return f"it holds vectors, and none at index {at}: leave such rows out"
         at, first = rows[0]
         for other, item in rows:
             if len(item) != len(first):
@@ -130,10 +133,14 @@ def cure(name: str, value: Any, array: npt.NDArray[Any]) -> str:
                     f"it holds vectors of unequal length, {len(first)} at index {at} and"
                     f" {len(item)} at index {other}"
                 )
-        # Arrow iterates over scalars of its own, and a table over its columns.
-        plain = array.ndim == 1 and _root(type(value)) != "pyarrow"
-        column = name if plain else f"np.asarray({name})" + "[:, 0]" * (array.ndim == 2)
-        return f"it holds vectors: pass np.stack({column})"
+        # Arrow iterates over scalars of its own, and a frame over its columns.
+        plain = name if _root(type(value)) != "pyarrow" else f"np.asarray({name})"
+        stacked = f"np.stack({plain})"
+        if array.ndim > 1:
+            one = array.shape[1:] == (1,)
+            rest = f"np.array(np.asarray({name}).tolist())"
+            stacked = f"np.stack(np.asarray({name})[:, 0])" if one else rest
+        return f"it holds vectors: pass {stacked}"
     if texts:
         at, text = texts[0]
         return f"it holds text, {text!r} at index {at}: leave it out, or pass {as_numbers}"
@@ -142,11 +149,16 @@ def cure(name: str, value: Any, array: npt.NDArray[Any]) -> str:
             f"it has no value at index {missing[0]}: leave such rows out or fill them, or pass"
             f" {as_numbers}, which has NaN there"
         )
-    return f"it holds numbers as objects ({type(items[0][1]).__name__}): pass {as_numbers}"
+    kinds = {type(item) for _, item in items}
+    if not all(hasattr(kind, "__float__") for kind in kinds):
+        return ""
+    listing = ", ".join(sorted(kind.__name__ for kind in kinds))
+    return f"it holds numbers as objects ({listing}): pass {as_numbers}"
 
 
 def _is_row(item: Any) -> bool:
-    return hasattr(item, "__len__") and not isinstance(item, (str, bytes, dict))
+    is_sized = hasattr(item, "__len__") and not isinstance(item, (str, bytes, dict))
+    return is_sized and getattr(item, "ndim", 1) > 0
 
 
 def _is_missing(item: Any) -> bool:

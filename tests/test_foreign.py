@@ -262,7 +262,8 @@ def test_dlpack_of_another_device_or_of_a_dtype_that_numpy_has_not_is_named():
 
 def objects(*items):
     found = np.empty(len(items), object)
-    found[:] = items
+    for place, item in enumerate(items):
+        found[place] = item
     return found
 
 
@@ -289,6 +290,16 @@ CURES = {
         r"vectors of unequal length, 3 at index \(0,\) and 2 at index \(2,\)",
     ),
     "no vector": (objects(X[0], None), r"it holds vectors, and none at index \(1,\)"),
+    "a number for a vector": (objects(1.0, X[0]), r"it holds vectors, and none at index \(0,\)"),
+    "a table of vectors": (
+        objects(*X).reshape(2, 2),
+        r"it holds vectors: pass np\.array\(np\.asarray\(x1\)\.tolist\(\)\)",
+    ),
+    "0-d arrays": (
+        objects(np.array(1.0), 2.0),
+        r"numbers as objects \(float, ndarray\): pass np\.asarray",
+    ),
+    "none at all": (np.empty((0, 3), object), r'pass np\.asarray\(x1, dtype="float64"\)$'),
     "text": (objects(1.0, "a"), r"it holds text, 'a' at index \(1,\)"),
     "None": (objects(1.0, None), r"no value at index \(1,\).*NaN there"),
     "NA": (objects(NAType(), 1), r"no value at index \(0,\)"),
@@ -313,7 +324,10 @@ def test_objects_are_refused_with_what_to_do(kind):
 def test_the_advice_works():
     given = {
         "vectors": objects(*X),
+        "a frame of vectors": objects(*X)[:, None],
+        "a table of vectors": objects(*X).reshape(2, 2),
         "decimals": objects(*map(decimal.Decimal, T.tolist())),
+        "none at all": np.empty((0, 3), object),
         "no value": objects(1.0, None),
     }
     for x1 in given.values():
@@ -322,8 +336,19 @@ def test_the_advice_works():
 
 
 def test_what_holds_no_numbers_at_all_has_no_advice():
-    for value in (None, {"a": 1.0}, object()):
+    for value in (None, {"a": 1.0}, object(), [{"a": 1.0}], objects(1j)):
         assert refused(value, "^x1 has dtype object").endswith("integers or bool")
+
+
+def test_what_cannot_be_read_is_named():
+    class Refuses:
+        def __array__(self, *args, **kwargs):
+            raise self.error
+
+    for error in (TypeError("no array"), RuntimeError("no array")):
+        value = Refuses()
+        value.error = error
+        refused(value, "^x1 cannot be read as an array: no array$")
 
 
 # --------------------------------------------------------------------------------------------------
