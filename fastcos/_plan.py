@@ -166,11 +166,15 @@ def check_axis(axis: object) -> int:
 
 
 def check_flag(name: str, value: object, optional: bool = False) -> bool | None:
-    """Returns True, False (1 and 0 stand for them) or, where it is optional, None, or raises."""
+    """Returns True, False or, where it is optional, None, or raises.
+
+    What equals True or False stands for it: 1 and 0, scalars, arrays of no axes.
+    """
     if value is True or value is False or (value is None and optional):
         return value
-    if isinstance(value, (int, np.bool_, np.integer)) and value in (0, 1):
-        return bool(value)
+    truth = bool(value)
+    if value == truth:
+        return truth
     choices = "None, True or False" if optional else "True or False"
     raise TypeError(f"{name} must be {choices}, got {value!r}")
 

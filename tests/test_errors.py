@@ -253,6 +253,23 @@ def test_real_numbers_of_every_kind_are_taken(value):
 
 
 @pytest.mark.host
+@pytest.mark.parametrize("value", ["no", "", "1", b"1", np.str_("1"), np.array("no"), 2, None, []])
+@pytest.mark.parametrize("name", ["swap", "normalize", "validate"])
+def test_what_is_neither_true_nor_false_is_named(name, value):
+    call = {
+        "swap": lambda: triplet(X, Y, Z, swap=value),
+        "normalize": lambda: fastcos.cosine_distance_loss(X, Y, normalize=value),
+        "validate": lambda: fastcos.hinge_embedding_loss(X[:, 0], T, validate=value),
+    }[name]
+    if name == "validate" and value is None:
+        call()
+    else:
+        with pytest.raises(TypeError, match=f"^{name} must be .*True or False, got ") as caught:
+            call()
+        assert str(caught.value).endswith(repr(value))
+
+
+@pytest.mark.host
 @pytest.mark.parametrize("value", [0, 1, False, True, np.False_, np.True_, np.int64(1)], ids=repr)
 def test_what_is_true_or_false_is_taken(value):
     truth = bool(value)
