@@ -113,6 +113,7 @@ def adapter_of(*kinds: type) -> Any:
 def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
     seen: dict[str, str] = {}
     for name, value in arguments:
+        kind = type(value)
         library = _library(type(value))  # type: ignore[arg-type]
         if library in _NOT_YET:
             return TypeError(
@@ -120,9 +121,11 @@ def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
                 " yet: pass NumPy arrays, CuPy arrays or torch tensors"
             )
         if library is not None:
-            seen.setdefault(library, name)
-    listing = " and ".join(f"{name} is a {library} array" for library, name in seen.items())
-    return TypeError(f"arrays of one library only: {listing}")
+            # What NumPy reads may be of any library, whose name says more.
+            root = kind.__module__.partition(".")[0]
+            what = f"{library} array" if root in _ADAPTERS else f"{root} {kind.__qualname__}"
+            seen.setdefault(library, f"{name} is a {what}")
+    return TypeError(f"arrays of one library only: {' and '.join(seen.values())}")
 
 
 @functools.cache

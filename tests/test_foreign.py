@@ -161,6 +161,12 @@ def test_nor_by_torch():
             fastcos.cosine_distance_loss(torch.ones(1, 3), torch.ones(1, 3), weights=[value])
 
 
+def test_beside_tensors_it_is_called_what_it_is():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"x1 is a torch array and x2 is a test_foreign Dask$"):
+        fastcos.cosine_similarity(torch.ones(4, 3), Dask())
+
+
 def test_nor_is_it_handed_to_a_callable():
     with pytest.raises(TypeError, match=r"^anchor is a .*map_blocks"):
         fastcos.triplet_margin_with_distance_loss(
