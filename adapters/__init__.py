@@ -30,5 +30,8 @@ adapter for an array library provides
   adapter)`` gives the value and sees to its gradient, and ``placed(names, arguments)`` is the
   adapter for where the arguments are.
 
+What is no array of any of these libraries, such as a column of a data frame, is read by
+``_foreign``, or refused with what to do about it.
+
 A framework with losses of its own (torch) has drop-ins for them beside the adapter.
 """

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcos._plan import Form, repeats
+from fastcos._plan import Form, may_overlap_itself
 from fastcos.kernels import DOUBLES
 
 from .numpy import (
@@ -22,6 +22,7 @@ from .numpy import (
     float_name,
     label_kind,
     overlap,
+    overlaps_itself,
     sum_to,
 )
 from .numpy import apart as extents_apart
@@ -48,19 +49,37 @@ def asarray(name: str, value: Any) -> Array:
 
     Raises:
         TypeError: it is complex, or of another dtype that is not supported.
+        RuntimeError: there is no GPU.
         ValueError: it is a list of unequal depth, or begins in the middle of a number.
     """
     array = value
     if not isinstance(value, cp.ndarray):
         # What is refused is refused in the same words, wherever the other arguments are.
         foreign = hasattr(value, "__cuda_array_interface__")
-        array = cp.asarray(value if foreign else of_host(name, value))
+        array = _taken(name, value if foreign else of_host(name, value))
     if float_name(array.dtype) is None and array.dtype.kind not in "iub":
         raise TypeError(f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}")
     if array.data.ptr % array.dtype.itemsize:
         # No GPU reads such numbers, CuPy's copy of them neither.
         raise ValueError(f"{name} begins at an address that is no multiple of its item size")
     return array
+
+
+def _taken(name: str, value: Any) -> Array:
+    """What CuPy makes of an array of another library, or of the host.
+
+    Raises:
+        RuntimeError: there is no GPU, or something is not installed.
+    """
+    try:
+        return cp.asarray(value)
+    except RuntimeError as error:
+        from fastcos._config import missing_for_gpus
+
+        missing = missing_for_gpus()
+        if not missing:
+            raise
+        raise RuntimeError(f"{name} cannot be taken to a GPU: {missing} ({error})") from None
 
 
 def float64(name: str, value: Any) -> Array:
@@ -175,8 +194,10 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     """
     if not isinstance(out, cp.ndarray):
         raise TypeError(f"{name} must be a CuPy array, got {type(out).__name__}")
-    if repeats(form(out)):
-        raise ValueError(f"{name} is a broadcast view: its elements share memory")
+    if may_overlap_itself(form(out)) and overlaps_itself(_extent(out)):
+        raise ValueError(
+            f"{name} is a broadcast view or overlaps itself: its elements share memory"
+        )
     for other, value in others.items():
         if isinstance(value, cp.ndarray) and overlap(_extent(out), _extent(value)):
             raise ValueError(f"{name} shares memory with {other}")

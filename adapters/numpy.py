@@ -11,8 +11,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastcos._plan import Form, repeats
+from fastcos._plan import Form, may_overlap_itself
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, FLOATS, LONGS
+
+from . import _foreign
 
 Array = npt.NDArray[Any]
 
@@ -44,7 +46,8 @@ def asarray(name: str, value: Any) -> Array:
     """The argument as a numeric array in native byte order.
 
     Raises:
-        TypeError: it is complex, object, string, masked, sparse, or of a float type not supported.
+        TypeError: it is complex, object, string, masked, sparse, of a float type not supported, or
+            not in memory.
         ValueError: it is a list of unequal depth.
     """
     if type(value) is np.ndarray and _is_plain(value.dtype):
@@ -56,14 +59,14 @@ def asarray(name: str, value: Any) -> Array:
         )
     if type(value).__module__.partition(".")[0] == "scipy" and hasattr(value, "toarray"):
         raise TypeError(f"{name} is a sparse {type(value).__name__}: pass {name}.toarray()")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    array = _foreign.read(name, value)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not _is_plain(array.dtype):
-        raise TypeError(f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}")
+        hint = _foreign.cure(name, value, array) if array.dtype == object else ""
+        raise TypeError(
+            f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}{hint and '; '}{hint}"
+        )
     return array
 
 
@@ -201,8 +204,10 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
         raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    if repeats(form(out)):
-        raise ValueError(f"{name} is a broadcast view: its elements share memory")
+    if may_overlap_itself(form(out)) and overlaps_itself(out):
+        raise ValueError(
+            f"{name} is a broadcast view or overlaps itself: its elements share memory"
+        )
     for other, value in others.items():
         if isinstance(value, np.ndarray) and overlap(out, value):
             raise ValueError(f"{name} shares memory with {other}")
@@ -223,6 +228,17 @@ def extent(address: int, shape: Sequence[int], strides: Sequence[int], size: int
     where = {"data": (address, False), "shape": tuple(shape), "strides": tuple(strides)}
     kind = {"typestr": f"|V{size}", "version": 3}
     return np.asarray(types.SimpleNamespace(__array_interface__=where | kind))
+
+
+def overlaps_itself(array: Array) -> bool:
+    """Whether two elements of an array share memory, by their addresses."""
+    while array.size and array.ndim:
+        # Two that differ in their first index. How far apart they are does not depend on where
+        # they are, so one of them may be taken to be at 0; then those that are both at 0.
+        if overlap(array[:1], array[1:]):
+            return True
+        array = array[0, ...]
+    return False
 
 
 def overlap(a: Array, b: Array) -> bool:

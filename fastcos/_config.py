@@ -55,14 +55,19 @@ def show_config() -> dict[str, Any]:
 
 def _gpu() -> dict[str, Any]:
     """The GPUs, and what has to be installed for arrays on them."""
+    return {"devices": _devices(), "missing": missing_for_gpus() or "nothing"}
+
+
+def missing_for_gpus() -> str:
+    """What there is not, of what arrays on a GPU need; empty where nothing is missing."""
     from fastcos.kernels import _cubin
 
-    devices, faults = _devices(), [_cubin.missing()]
+    faults = [_cubin.missing()]
     if importlib.util.find_spec("cupy") is None:
         faults.append("no CuPy: pip install 'fastcos[cupy]'")
-    if not devices:
+    if not _devices():
         faults.append("no GPU or no driver")
-    return {"devices": devices, "missing": "; ".join(filter(None, faults)) or "nothing"}
+    return "; ".join(filter(None, faults))
 
 
 def _devices() -> list[str]:

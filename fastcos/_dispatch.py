@@ -113,6 +113,7 @@ def adapter_of(*kinds: type) -> Any:
 def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
     seen: dict[str, str] = {}
     for name, value in arguments:
+        kind = type(value)
         library = _library(type(value))  # type: ignore[arg-type]
         if library in _NOT_YET:
             return TypeError(
@@ -120,15 +121,17 @@ def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
                 " yet: pass NumPy arrays, CuPy arrays or torch tensors"
             )
         if library is not None:
-            seen.setdefault(library, name)
-    listing = " and ".join(f"{name} is a {library} array" for library, name in seen.items())
-    return TypeError(f"arrays of one library only: {listing}")
+            # What NumPy reads may be of any library, whose name says more.
+            root = kind.__module__.partition(".")[0]
+            what = f"{library} array" if root in _ADAPTERS else f"{root} {kind.__qualname__}"
+            seen.setdefault(library, f"{name} is a {what}")
+    return TypeError(f"arrays of one library only: {' and '.join(seen.values())}")
 
 
 @functools.cache
 def _library(kind: type) -> str | None:
     """Whose arrays a type belongs to; None for what goes with any of them."""
-    if issubclass(kind, (type(None), bool, int, float, complex, list, tuple)):
+    if issubclass(kind, (type(None), bool, int, float, complex, str, bytes, list, tuple)):
         return None
     library = kind.__module__.partition(".")[0]
     if library in (*_ADAPTERS, *_NOT_YET):
@@ -382,7 +385,7 @@ def _direct(
     """
     if wanted != tuple(name for name in names if name in wanted):
         return None
-    if any(_plan.repeats(buffer) for buffer in buffers):
+    if any(_plan.may_overlap_itself(buffer) for buffer in buffers):
         return None
     forms = [form for form in operands if form and adapter.float_name(form.dtype)]
     if len(forms) < len(operands) or (loss.labelled and not target):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastcos.distances import real_number
 from fastcos.kernels import ADD, SKIP, WRITE
 
 Shape = tuple[int, ...]
@@ -107,9 +108,18 @@ def new(form: Form, axis: int, dtype: Any) -> Form:
     return Form(form.shape, (*outer[:at], dtype.itemsize, *outer[at:]), dtype, True)
 
 
-def repeats(form: Form) -> bool:
-    """Whether it is a broadcast view, whose elements share memory."""
-    return any(n > 1 and step == 0 for n, step in zip(form.shape, form.strides, strict=True))
+def may_overlap_itself(form: Form) -> bool:
+    """Whether elements may share memory: no is certain, yes may be wrong where they interleave."""
+    if 0 in form.shape:
+        return False
+    # From the smallest step up, each one leads beyond all that those before it span.
+    span = form.dtype.itemsize // form.unit
+    axes = zip(form.strides, form.shape, strict=True)
+    for step, n in sorted((abs(step), n) for step, n in axes if n > 1):
+        if step < span:
+            return True
+        span += step * (n - 1)
+    return False
 
 
 def is_packed(form: Form) -> bool:
@@ -139,10 +149,7 @@ def check_reduction(reduction: object) -> str:
 
 def check_finite(name: str, value: object) -> float:
     """Returns a finite float or raises."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a real number, got {value!r}") from None
+    number = value if type(value) is float else real_number(name, value)
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")
     return number
@@ -151,9 +158,25 @@ def check_finite(name: str, value: object) -> float:
 def check_axis(axis: object) -> int:
     """Returns an integer or raises."""
     try:
-        return operator.index(axis)  # type: ignore[arg-type]
+        if not isinstance(axis, bool):
+            return operator.index(axis)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"axis must be an integer, got {axis!r}") from None
+        pass
+    raise TypeError(f"axis must be an integer, got {axis!r}")
+
+
+def check_flag(name: str, value: object, optional: bool = False) -> bool | None:
+    """Returns True, False or, where it is optional, None, or raises.
+
+    What equals True or False stands for it: 1 and 0, scalars, arrays of no axes.
+    """
+    if value is True or value is False or (value is None and optional):
+        return value
+    truth = bool(value)
+    if value == truth:
+        return truth
+    choices = "None, True or False" if optional else "True or False"
+    raise TypeError(f"{name} must be {choices}, got {value!r}")
 
 
 def feature_axis(names: tuple[str, ...], shapes: tuple[Shape, ...], axis: int) -> int:

@@ -316,7 +316,7 @@ def cosine_embedding_loss(
         target=target,
         weight=weight,
         reduction=reduction,
-        validate=validate,
+        validate=_plan.check_flag("validate", validate, optional=True),
     )
 
 
@@ -369,7 +369,7 @@ def cosine_distance_loss(
     """
     return Problem(
         losses.identity,
-        distances.cosine(eps) if normalize else distances.dot(),
+        distances.cosine(eps) if _plan.check_flag("normalize", normalize) else distances.dot(),
         ("labels", "predictions"),
         (labels, predictions),
         axis=axis,
@@ -526,7 +526,7 @@ def _triplet(
 ) -> Problem:
     """The problem of a triplet loss; torch's functions state it too."""
     return Problem(
-        losses.triplet_swap if swap else losses.triplet,
+        losses.triplet_swap if _plan.check_flag("swap", swap) else losses.triplet,
         distance,
         ("anchor", "positive", "negative"),
         (anchor, positive, negative),
@@ -587,7 +587,7 @@ def hinge_embedding_loss(
         target=target,
         weight=weight,
         reduction=reduction,
-        validate=validate,
+        validate=_plan.check_flag("validate", validate, optional=True),
     )
 
 

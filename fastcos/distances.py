@@ -950,15 +950,23 @@ def _with(distance: Distance, parameters: tuple[float, ...]) -> Distance:
     return tuple.__new__(Distance, (*distance[:-1], parameters))
 
 
-def _number(name: str, value: Any) -> float:
+def real_number(name: str, value: Any) -> float:
+    """Returns a float or raises."""
     try:
-        return float(value)
+        # float() reads text and bytes too, which are no numbers, and what holds them: np.str_,
+        # arrays. Of complex scalars it takes the real part.
+        held = type(value.item() if hasattr(value, "item") else value)
+        if hasattr(held, "__float__") or hasattr(held, "__index__"):
+            return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is beyond the range of float64") from None
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a real number, got {value!r}") from None
+        pass
+    raise TypeError(f"{name} must be a real number, got {value!r}")
 
 
 def _eps(value: Any) -> float:
-    eps = value if type(value) is float else _number("eps", value)
+    eps = value if type(value) is float else real_number("eps", value)
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps must be finite and >= 0, got {value!r}")
     return eps
@@ -1154,7 +1162,7 @@ def lp(p: float, eps: float = 1e-6) -> Distance:
         >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.lp(3, eps=0))), 6)
         6.0
     """
-    power = _number("p", p)
+    power = real_number("p", p)
     if not power > 0:
         raise ValueError(f"p must be > 0 (inf for the maximum norm), got {p!r}")
     special = {1.0: _MANHATTAN, 2.0: _EUCLIDEAN, math.inf: _CHEBYSHEV}.get(power)

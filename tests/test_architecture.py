@@ -20,7 +20,7 @@ ALLOWED = {
     "_version": set(),
     "distances": set(),
     "losses": set(),
-    "_plan": {"kernels"},
+    "_plan": {"distances", "kernels"},
     "kernels._functions": set(),
     "kernels._memory": {"kernels._functions"},
     "kernels._cache": set(),

@@ -17,7 +17,7 @@ import oracle
 import pytest
 
 import fastcos
-from fastcos import _dispatch, value_and_grad
+from fastcos import _config, _dispatch, value_and_grad
 from fastcos.kernels import _cubin
 
 cp = pytest.importorskip("cupy", reason="no CuPy here")
@@ -104,6 +104,7 @@ def test_out(rng, gpu, dtype):
 
 def test_out_is_checked(rng, gpu):
     x, y, one, other = (there(gpu, v) for v in rng.standard_normal((4, 5, 7)))
+    sliding = cp.lib.stride_tricks.as_strided(other, (5, 7), (8, 8))
     for out, error, message in (
         ((one, np.zeros((5, 7))), TypeError, "out for input2 must be a CuPy array"),
         ((one, one), ValueError, "out for input2 shares memory with out for input1"),
@@ -111,6 +112,7 @@ def test_out_is_checked(rng, gpu):
         ((one, y[::2]), ValueError, "out for input2 shares memory with input2"),
         ((one, other[:4]), ValueError, r"out for input2 must have shape \(5, 7\)"),
         ((one, cp.broadcast_to(other[0], (5, 7))), ValueError, "out for input2 is a broadcast"),
+        ((one, sliding), ValueError, "out for input2 .*overlaps itself"),
     ):
         with pytest.raises(error, match=message):
             value_and_grad(fastcos.cosine_embedding_loss)(x, y, there(gpu, LABELS), out=out)
@@ -274,6 +276,27 @@ def test_without_cupy_the_error_names_the_extra():
     )
     assert done.stdout.startswith("ImportError arrays on a GPU need CuPy (")
     assert done.stdout.endswith("pip install 'fastcos[cupy,cuda]'\n")
+
+
+_NOWHERE = cp.cuda.UnownedMemory(4096, 24, None, 0)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_without_a_gpu_the_error_says_so(monkeypatch, first):
+    foreign = OfSomeLibrary(cp.ndarray((3,), memptr=cp.cuda.MemoryPointer(_NOWHERE, 0)))
+
+    def asarray(value):
+        raise cp.cuda.runtime.CUDARuntimeError(35)  # the driver is too old, or there is none
+
+    monkeypatch.setattr(cp, "asarray", asarray)
+    monkeypatch.setattr(_config, "_devices", list)
+    given = (foreign, [1.0]) if first else ([1.0], foreign)
+    with pytest.raises(RuntimeError, match=r"^x1 .* GPU: no GPU or no driver \(cudaErrorInsuff"):
+        fastcos.cosine_similarity(*given)
+    # Where nothing is missing CuPy's own words are the best there are.
+    monkeypatch.setattr(_config, "_devices", lambda: ["some GPU"])
+    with pytest.raises(cp.cuda.runtime.CUDARuntimeError, match=r"^cudaErrorInsufficientDriver"):
+        fastcos.cosine_similarity(*given)
 
 
 def no_longer_known(monkeypatch):

@@ -2,7 +2,10 @@
 
 import itertools
 import re
+from decimal import Decimal
+from fractions import Fraction
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastcos
+from fastcos import _plan
+from fastcos.adapters import numpy as numpy_adapter
 
 rng = np.random.default_rng(11)
 X, Y, Z = rng.standard_normal((3, 4, 3))
@@ -124,6 +129,31 @@ CASES = {
         "pos_margin.*finite",
     ),
     "text margin": (lambda: triplet(X, Y, Z, margin="1m"), TypeError, "margin.*'1m'"),
+    "huge margin": (lambda: triplet(X, Y, Z, margin=10**400), ValueError, "margin is beyond"),
+    "text weight": (lambda: cosine(X, Y, T, weight="1"), TypeError, "weight has dtype <U1"),
+    "texts weight": (lambda: cosine(X, Y, T, weight=["1"] * 4), TypeError, "weight has dtype <U1"),
+    "bytes target": (lambda: cosine(X, Y, b"1"), TypeError, "target has dtype .S1"),
+    "text grad_output": (
+        lambda: fastcos.grad(fastcos.cosine_embedding_loss)(X, Y, T, grad_output="1"),
+        TypeError,
+        "grad_output has dtype <U1",
+    ),
+    "text swap": (lambda: triplet(X, Y, Z, swap="no"), TypeError, "swap must be .*got 'no'"),
+    "text normalize": (
+        lambda: fastcos.cosine_distance_loss(X, Y, normalize="no"),
+        TypeError,
+        "normalize must be True or False, got 'no'",
+    ),
+    "text validate": (
+        lambda: cosine(X, Y, T, validate="no"),
+        TypeError,
+        "validate must be None, True or False, got 'no'",
+    ),
+    "axis True": (
+        lambda: fastcos.cosine_similarity(X, Y, axis=True),
+        TypeError,
+        "axis must be an integer, got True",
+    ),
     "array margin": (lambda: triplet(X, Y, Z, margin=np.ones(2)), TypeError, "margin"),
     "negative eps": (lambda: cosine(X, Y, T, eps=-1e-9), ValueError, "eps.*>= 0.*-1e-09"),
     "NaN eps": (lambda: triplet(X, Y, Z, eps=np.nan), ValueError, "eps"),
@@ -184,6 +214,75 @@ CASES = {
 }
 
 
+# Each is text to Python, or to a library of arrays, and float() reads a number in it.
+TEXTS = ["0.2", b"1", bytearray(b"1"), np.str_("1"), np.bytes_(b"1"), memoryview(b"1")]
+TEXTS += [np.array("1"), np.array(b"1"), np.array("1", object)]
+if hasattr(np.dtypes, "StringDType"):
+    TEXTS += [np.array("1", np.dtypes.StringDType())]
+COMPLEX = [1j, np.complex64(1), np.array(1 + 0j)]
+PARAMETERS = {
+    "margin": lambda v: triplet(X, Y, Z, margin=v),
+    "pos_margin": lambda v: cosine(X, Y, T, pos_margin=v),
+    "eps": lambda v: fastcos.cosine_similarity(X, Y, eps=v),
+    "p": lambda v: fastcos.distances.lp(v),
+}
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("value", [*TEXTS, *COMPLEX], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_text_and_complex_numbers_are_no_real_numbers(name, value):
+    with pytest.raises(TypeError, match=f"^{name} must be a real number, got ") as caught:
+        PARAMETERS[name](value)
+    assert str(caught.value).endswith(repr(value))
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1, True, Fraction(1), Decimal(1)),
+        *(np.float16(1), np.longdouble(1), np.int8(1), np.True_, ml_dtypes.bfloat16(1)),
+        *(np.array(1.0), np.array(1, object), np.array(1, ml_dtypes.bfloat16)),
+    ],
+    ids=repr,
+)
+def test_real_numbers_of_every_kind_are_taken(value):
+    assert fastcos.distances.lp(value, eps=value) == fastcos.distances.lp(1.0, eps=1.0)
+    assert triplet(X, Y, Z, margin=value) == triplet(X, Y, Z, margin=1.0)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("value", ["no", "", "1", b"1", np.str_("1"), np.array("no"), 2, None, []])
+@pytest.mark.parametrize("name", ["swap", "normalize", "validate"])
+def test_what_is_neither_true_nor_false_is_named(name, value):
+    call = {
+        "swap": lambda: triplet(X, Y, Z, swap=value),
+        "normalize": lambda: fastcos.cosine_distance_loss(X, Y, normalize=value),
+        "validate": lambda: fastcos.hinge_embedding_loss(X[:, 0], T, validate=value),
+    }[name]
+    if name == "validate" and value is None:
+        call()
+    else:
+        with pytest.raises(TypeError, match=f"^{name} must be .*True or False, got ") as caught:
+            call()
+        assert str(caught.value).endswith(repr(value))
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("value", [0, 1, False, True, np.False_, np.True_, np.int64(1)], ids=repr)
+def test_what_is_true_or_false_is_taken(value):
+    truth = bool(value)
+    assert triplet(X, Y, Z, swap=value) == triplet(X, Y, Z, swap=truth)
+    loss = fastcos.cosine_distance_loss
+    assert loss(X, Y, normalize=value) == loss(X, Y, normalize=truth)
+    if truth:
+        with pytest.raises(ValueError, match="target must be"):
+            cosine(X, Y, 2 * T, validate=value)
+    else:
+        assert np.isnan(cosine(X, Y, 2 * T, validate=value))
+
+
 # Arrays of a GPU are neither, and beside such a one these are of another library.
 OF_NUMPY = {"masked", "sparse", "object", "strings", "dates", "longdouble", "read-only"}
 
@@ -205,8 +304,8 @@ def _outs():
     return np.full_like(X, 7.0), np.full_like(Y, 7.0)
 
 
-def _strided(shape):
-    return np.lib.stride_tricks.as_strided(np.ones(3), shape, (0, 8))
+def _strided(shape, strides=(0, 8)):
+    return np.lib.stride_tricks.as_strided(np.full(32, 7.0), shape, strides)
 
 
 OUT_CASES = {
@@ -231,6 +330,16 @@ OUT_CASES = {
     "input": (lambda g1, g2: (g1, X), ValueError, r"out for input2 shares memory with input1"),
     "broadcast": (
         lambda g1, g2: (g1, _strided((4, 3))),
+        ValueError,
+        r"out for input2.*share memory",
+    ),
+    "overlapping": (
+        lambda g1, g2: (g1, _strided((4, 3), (8, 8))),
+        ValueError,
+        r"out for input2.*share memory",
+    ),
+    "crossing": (
+        lambda g1, g2: (g1, _strided((4, 3), (16, 24))),
         ValueError,
         r"out for input2.*share memory",
     ),
@@ -340,6 +449,43 @@ def test_out_is_what_is_returned():
     left, right = halves[:, :3], halves[:, 3:]
     fastcos.value_and_grad(fastcos.cosine_embedding_loss)(X, Y, T, out=(left, right))
     np.testing.assert_array_equal(halves, np.hstack(grads))
+
+
+def test_out_for_an_empty_batch_is_taken():
+    empty = np.empty((0, 3))
+    out = np.empty((0, 3)), np.empty((0, 3))
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    value, grads = f(empty, empty, np.empty(0), out=out, reduction="sum")
+    assert value == 0
+    assert grads[0] is out[0]
+    assert grads[1] is out[1]
+
+
+def test_out_whose_elements_are_interleaved_is_taken():
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    _, right = f(X, Y, T)
+    # Elements at 2 i + 5 j, of which no two are equal, though the rows reach into each other.
+    out = _strided((4, 3), (16, 40)), _strided((4, 3), (16, 40))
+    _, grads = f(X, Y, T, out=out)
+    for one, other in zip(grads, right, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.host
+@given(
+    axes=st.lists(st.tuples(st.integers(0, 4), st.integers(-9, 9)), max_size=4),
+    size=st.sampled_from([1, 2, 4]),
+)
+def test_an_array_overlaps_itself_where_two_elements_share_a_byte(axes, size):
+    shape, strides = tuple(n for n, _ in axes), tuple(step for _, step in axes)
+    offsets = [
+        sum(i * step for i, step in zip(index, strides, strict=True)) for index in np.ndindex(shape)
+    ]
+    shared = len({o + b for o in offsets for b in range(size)}) < size * len(offsets)
+    array = numpy_adapter.extent(1 << 20, shape, strides, size)
+    assert numpy_adapter.overlaps_itself(array) == shared
+    if shared:
+        assert _plan.may_overlap_itself(numpy_adapter.form(array))
 
 
 def test_unchecked_labels_are_nan_in_their_own_sample():

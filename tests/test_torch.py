@@ -396,6 +396,65 @@ def test_out_is_written(rng):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-13, atol=1e-16)
 
 
+def test_out_that_is_empty_or_interleaved_is_taken_and_that_overlaps_itself_is_not(rng):
+    f = fastcos.value_and_grad(fastcos.cosine_distance_loss)
+    empty = torch.empty(0, 7, dtype=torch.float64)
+    out = torch.empty_like(empty), torch.empty_like(empty).T.contiguous().T
+    _, grads = f(empty, empty, out=out)
+    assert grads[0] is out[0]
+    assert grads[1] is out[1]
+    x, y = (torch.tensor(rng.standard_normal((4, 3))) for _ in range(2))
+    # Elements at 2 i + 5 j are all different, those at 2 i + 4 j and i + j are not.
+    apart, *others = (
+        torch.zeros(32, dtype=torch.float64).as_strided((4, 3), strides)
+        for strides in ((2, 5), (2, 4), (1, 1))
+    )
+    f(x, y, out=(apart, torch.empty_like(y)))
+    torch.testing.assert_close(apart, f(x, y)[1][0])
+    for other in others:
+        with pytest.raises(ValueError, match=r"out for labels.*its elements share memory"):
+            f(x, y, out=(other, torch.empty_like(y)))
+        assert not other.any()
+
+
+@pytest.mark.parametrize("value", ["1", b"1", ["1"] * 4, [b"1"] * 4], ids=repr)
+def test_text_is_no_number_beside_tensors(rng, value):
+    x, y, ones = torch.ones(4, 3), torch.ones(4, 3), torch.ones(4)
+    loss = fastcos.cosine_embedding_loss
+    each = {"reduction": "none", "grad_output": value}
+    for name, call in {
+        "target": lambda: loss(x, y, value),
+        "weight": lambda: loss(x, y, ones, weight=value),
+        "grad_output": lambda: fastcos.grad(loss)(x, y, ones, **each),
+    }.items():
+        with pytest.raises(TypeError, match=rf"^{name} has dtype .*; accepted are"):
+            call()
+    with pytest.raises(TypeError, match=r"^weight has dtype .*; accepted are"):
+        ft.cosine_embedding_loss(x, y, ones, weight=value)
+
+
+def test_what_is_no_tensor_may_be_a_weight(rng):
+    x, y = (torch.tensor(rng.standard_normal((4, 3))) for _ in range(2))
+    weight = rng.random(4)
+    expected = ft.cosine_embedding_loss(x, y, torch.ones(4), weight=torch.tensor(weight))
+    for given in (weight, weight.tolist()):
+        value = ft.cosine_embedding_loss(x, y, torch.ones(4), weight=given)
+        torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{key: text} for key in ("margin", "p", "eps", "swap") for text in ("1", b"1")],
+    ids=repr,
+)
+def test_text_is_no_option_of_the_losses(options):
+    x = torch.ones(4, 3)
+    with pytest.raises(TypeError):
+        F.triplet_margin_loss(x, x, x, **options)
+    with pytest.raises(TypeError):
+        ft.triplet_margin_loss(x, x, x, **options)
+
+
 def test_broadcast_rows_get_their_sum(rng):
     query = torch.tensor(rng.standard_normal(7), requires_grad=True)
     gallery = torch.tensor(rng.standard_normal((50, 7)), requires_grad=True)

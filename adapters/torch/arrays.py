@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 
 from fastcos import kernels
-from fastcos._plan import Form, repeats
+from fastcos._plan import Form, may_overlap_itself
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
-from ..numpy import extent, overlap
+from .._foreign import check_in_memory
+from ..numpy import asarray as of_host
+from ..numpy import extent, overlap, overlaps_itself
 from .autograd import evaluate as evaluate
 
 Dtype = torch.dtype
@@ -96,11 +98,25 @@ def asarray(name: str, value: Any) -> Tensor:
             memory.
     """
     if not isinstance(value, Tensor):
-        value = torch.as_tensor(value, device="cpu")
+        value = converted(name, value, "cpu")
     fault = unfit(value)
     if fault:
         raise TypeError(f"{name} {fault}")
     return value.resolve_neg() if value.is_neg() else value
+
+
+def converted(name: str, value: Any, place: str) -> Tensor:
+    """What is no tensor, as one in a place.
+
+    Raises:
+        TypeError, ValueError: it holds no numbers, or not in memory; in the words of all libraries.
+    """
+    check_in_memory(name, value)
+    try:
+        return torch.as_tensor(value, device=place)
+    except (TypeError, ValueError, RuntimeError):
+        of_host(name, value)
+        raise
 
 
 def unfit(value: Tensor) -> str:
@@ -300,8 +316,10 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
         raise TypeError(f"{name} {fault}")
     if out.requires_grad:
         raise ValueError(f"{name} requires a gradient: pass a detached tensor")
-    if repeats(form(out)):
-        raise ValueError(f"{name} is an expanded view: its elements share memory")
+    if may_overlap_itself(form(out)) and overlaps_itself(_extent(out)):
+        raise ValueError(
+            f"{name} is an expanded view or overlaps itself: its elements share memory"
+        )
     for other, value in others.items():
         if not isinstance(value, Tensor):
             continue

@@ -104,7 +104,10 @@ def _vetted(place: str) -> Any:
     def direct(value: Any) -> Any:
         return adapter.form(value) if isinstance(value, Tensor) and not value.is_neg() else None
 
-    vars(module).update(asarray=lambda name, value: value, direct=direct)
+    def asarray(name: str, value: Any) -> Tensor:
+        return value if isinstance(value, Tensor) else adapter.asarray(name, value)
+
+    vars(module).update(asarray=asarray, direct=direct)
     return module
 
 

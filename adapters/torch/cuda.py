@@ -72,7 +72,7 @@ def asarray(name: str, value: Any) -> Tensor:
         TypeError: as for tensors on the CPU.
     """
     if not isinstance(value, Tensor):
-        value = torch.as_tensor(value, device=_PLACE)
+        value = arrays.converted(name, value, _PLACE)
     return arrays.asarray(name, value)
 
 
