@@ -23,7 +23,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
-from fastcos.kernels._cache import compiled, digest, exported, source_digest
+from fastcos.kernels._cache import compiled, digest, exported, folder_of, source_digest
 from fastcos.kernels._functions import as_it_is, is_ours, jitable, name_of, registered, times
 from fastcos.kernels._memory import (
     LANES,
@@ -298,7 +298,7 @@ def _source_digest() -> str:
 
 def cache_directory() -> str:
     """Where Numba keeps compiled kernels."""
-    return str(_loop(parallel=False).stats.cache_path or "none that can be written to")
+    return str(folder_of(_loop) or "none that can be written to")
 
 
 def _never(state: Any) -> Any:
