@@ -18,7 +18,7 @@ import numpy as np
 from fastcos import _on_device, _on_host, _plan
 from fastcos.distances import DISTANCES, Distance, Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, OWN
-from fastcos.losses import Loss
+from fastcos.losses import Loss, identity
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
 # goes to NumPy, which reads lists, scalars, data frames and whatever else has numbers in it.
@@ -307,13 +307,17 @@ def solve(
 _NONE_GIVEN: dict[str, Any] = {}
 
 
-def _split(problem: Problem) -> tuple[Functions | None, tuple[float, ...], tuple[int, int]]:
+# The functions of a distance, by its name: what a person knows a kernel by.
+_Named = tuple[str, Functions]
+
+
+def _split(problem: Problem) -> tuple[_Named | None, tuple[float, ...], tuple[int, int]]:
     """The functions of the distance, all parameters, and how many are its own and the loss's."""
     distance, of_loss = problem.distance, problem.parameters
     if not isinstance(distance, Distance):
         return None, of_loss, (0, len(of_loss))
     own = distance.parameters
-    return distance.functions, own + of_loss, (len(own), len(of_loss))
+    return (distance.name, distance.functions), own + of_loss, (len(own), len(of_loss))
 
 
 def _wants(
@@ -361,7 +365,7 @@ class _Direct(NamedTuple):
 def _direct(
     adapter: Any,
     loss: Loss,
-    distance: Functions | None,
+    distance: _Named | None,
     names: tuple[str, ...],
     axis: int,
     reduction: str,
@@ -689,7 +693,7 @@ def _check_fit(
 def _prepared(
     adapter: Any,
     loss: Loss,
-    distance: Functions | None,
+    distance: _Named | None,
     dtype: Any,
     names: tuple[str, ...],
     operands: tuple[_plan.Form, ...],
@@ -734,8 +738,11 @@ def _prepared(
         into = [g and g[0] for g in written]
         passes = _plan.plan(shape, features, layouts, into, on_device=device >= 0)
         known_as = adapter.float_name(dtype)
+        named, functions = distance or (None, None)
+        what = _spoken(loss, named, known_as)
         kernels = [
-            where.kernel(loss, distance, counts, len(rows), known_as, run, device) for run in passes
+            where.kernel(loss, functions, counts, len(rows), known_as, run, device, what)
+            for run in passes
         ]
     return _Call(
         axis,
@@ -750,6 +757,13 @@ def _prepared(
         passes,
         tuple(kernels),
     )
+
+
+def _spoken(loss: Loss, distance: str | None, dtype: str) -> str:
+    """What a person calls a kernel."""
+    name = "paired_distance" if loss is identity else loss.function.__qualname__.split(".")[0]
+    options = dtype if distance is None else f"{distance}, {dtype}"
+    return f"{name.strip('_')}({options})"
 
 
 def _one_device(names: tuple[str, ...], forms: Sequence[_plan.Form]) -> int:

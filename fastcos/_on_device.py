@@ -44,8 +44,9 @@ def kernel(
     dtype: str,
     run: _plan.Pass,
     device: int,
+    what: str,
 ) -> Launch:
-    """What does a pass on a device."""
+    """What does a pass on a device, by the name that a person knows it by."""
     from fastcos.kernels import _cubin, cuda
 
     columns = run.geometry.shape[1]
@@ -57,7 +58,7 @@ def kernel(
     else:
         body = cuda.pair if operands == 2 else cuda.triplet
         make = functools.partial(body, loss, distance, variant)
-    found = _cubin.kernel(make, cuda.signature(operands, variant), layout, device)
+    found = _cubin.kernel(make, cuda.signature(operands, variant), layout, device, what)
     geometry = tuple(run.geometry.ravel().tolist())
     blocks = -(-(run.tasks << layout.shift) // layout.threads)
     return Launch(found, blocks, layout.shift, geometry)
@@ -135,4 +136,5 @@ def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any, dev
 def _finish(dtype: str, device: int) -> Callable[..., None]:
     from fastcos.kernels import _cubin, cuda
 
-    return _cubin.kernel(functools.partial(cuda.finishing, dtype), (4, 1), cuda.FINISHING, device)
+    make, what = functools.partial(cuda.finishing, dtype), f"the sum of losses ({dtype})"
+    return _cubin.kernel(make, (4, 1), cuda.FINISHING, device, what)

@@ -47,14 +47,16 @@ def kernel(
     dtype: str,
     run: _plan.Pass,
     device: int,
+    what: str,
 ) -> Run:
-    """What does a pass."""
+    """What does a pass, by the name that a person knows it by."""
     from fastcos.kernels import cpu
 
     if distance is None:
-        compiled = cpu.pointwise(loss, counts, dtype)
+        compiled = cpu.pointwise(loss, counts, dtype, what)
     else:
-        compiled = (cpu.pair if operands == 2 else cpu.triplet)(loss, distance, counts, dtype)
+        make = cpu.pair if operands == 2 else cpu.triplet
+        compiled = make(loss, distance, counts, dtype, what)
     words, pack = cpu.packer(operands, sum(counts))
     columns = run.geometry.shape[1]
     numbers = operands * run.outer * run.inner * run.features

@@ -200,13 +200,13 @@ def successor(number: int) -> int:
 def exported_to_c(function):
     from numba import int64
 
-    callback = _cache.exported(function, int64(int64), cache=True)
+    callback = _cache.exported(function, int64(int64), "a test", keep=True)
     address = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(callback.address)
     return address(1), callback.cache_hits
 
 
 def called_by_python(function):
-    dispatcher = _cache.compiled(function)
+    dispatcher = _cache.compiled(function, "a test")
     return dispatcher(1), sum(dispatcher.stats.cache_hits.values())
 
 
@@ -230,11 +230,11 @@ def test_a_damaged_binary_of_a_gpu_is_no_file(tmp_path, monkeypatch, damage):
         return b"binary" * 100
 
     for expected in (1, 1):
-        assert _cache.stored(successor, "fastcos-1.cubin", make) == b"binary" * 100
+        assert _cache.stored(successor, "fastcos-1.cubin", make, "a test") == b"binary" * 100
         assert len(made) == expected
     assert damage_files(tmp_path, damage, "*.cubin") == 1
     for expected in (2, 2):
-        assert _cache.stored(successor, "fastcos-1.cubin", make) == b"binary" * 100
+        assert _cache.stored(successor, "fastcos-1.cubin", make, "a test") == b"binary" * 100
         assert len(made) == expected
 
 
@@ -244,7 +244,7 @@ def test_files_are_for_others_too(tmp_path, monkeypatch):
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
     before = os.umask(0o022)
     try:
-        _cache.stored(successor, "fastcos-1.cubin", lambda: b"binary")
+        _cache.stored(successor, "fastcos-1.cubin", lambda: b"binary", "a test")
         called_by_python(successor)
     finally:
         os.umask(before)

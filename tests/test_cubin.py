@@ -12,6 +12,7 @@ pytestmark = pytest.mark.compiled
 
 LAYOUT = cuda.layout(16, "float32")
 VARIANT = cuda.Variant("float32", (1, 0))
+WHAT = "a kernel"
 SIGNATURE = cuda.signature(2, VARIANT)
 
 
@@ -35,7 +36,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def kept(distance, capability=(9, 0), layout=LAYOUT):
-    return _cubin.kept(cuda.pair, arguments(distance), SIGNATURE, layout, capability)
+    return _cubin.kept(cuda.pair, arguments(distance), SIGNATURE, layout, capability, WHAT)
 
 
 def files(folder):
@@ -104,4 +105,6 @@ def test_a_gpu_that_is_too_old_is_named(monkeypatch):
 
     monkeypatch.setattr(_cubin, "toolchain", lambda: Core)
     with pytest.raises(RuntimeError, match=r"device 1 has compute capability 7\.5"):
-        _cubin._kernel.__wrapped__(cuda.pair, arguments(distances.dot()), SIGNATURE, LAYOUT, 1)
+        _cubin._kernel.__wrapped__(
+            cuda.pair, arguments(distances.dot()), SIGNATURE, LAYOUT, 1, WHAT
+        )

@@ -17,6 +17,7 @@ import pathlib
 import pickle
 import sys
 import tempfile
+import time
 import types
 import uuid
 import warnings
@@ -30,54 +31,86 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 
+from fastcos.kernels import _report
 
-def compiled(function: Callable[..., Any], parallel: bool = False) -> Any:
+
+def compiled(function: Callable[..., Any], what: str, parallel: bool = False) -> Any:
     """A function that is compiled when called, outside the GIL, and kept on disk.
 
     Args:
         function: The function.
+        what: What a person calls it.
         parallel: Whether ``prange`` shares out its work.
 
     Returns:
         Numba's dispatcher.
+
+    Raises:
+        RuntimeError: Numba's compiler is turned off.
     """
+    _check_compiler()
     dispatcher: Any = numba.njit(function, nogil=True, parallel=parallel)
-    dispatcher._cache = _Cache(function)
+    dispatcher._cache = _Cache(function, what, keep=True)
     return dispatcher
 
 
-def exported(function: Callable[..., Any], signature: Any, cache: bool) -> Any:
+def exported(function: Callable[..., Any], signature: Any, what: str, keep: bool) -> Any:
     """A function compiled to be called by its address; a division by zero gives infinity or NaN.
 
     Args:
         function: The function.
         signature: Numba's, of what it takes and returns.
-        cache: Whether to keep it on disk; where that fails it is compiled all the same.
+        what: What a person calls it.
+        keep: Whether to keep it on disk; where that fails it is compiled all the same.
 
     Returns:
         Numba's callback, with its ``address``.
+
+    Raises:
+        RuntimeError: Numba's compiler is turned off.
     """
+    _check_compiler()
     # What numba.cfunc() does, which has no place for another cache.
     parts = sigutils.normalize_signature(signature)
     callback: Any = CFunc(function, parts, locals={}, options={"error_model": "numpy"})
-    if cache:
-        callback._cache = _Cache(function)
+    callback._cache = _Cache(function, what, keep)
     callback.compile()
     return callback
 
 
-def stored(function: Callable[..., Any], name: str, make: Callable[[], bytes]) -> bytes:
+def stored(
+    function: Callable[..., Any], name: str | None, make: Callable[[], bytes], what: str
+) -> bytes:
     """The contents of a file where the compiled kernels of a function are kept, made if need be.
 
-    Processes that make it at once each write all of it, and one after the other puts it there.
+    Processes that make it at once each write all of it, and one after the other puts it there. What
+    has no name is not kept.
+
+    Raises:
+        RuntimeError: Numba's compiler is turned off.
     """
-    folder = _folder_or_warning(function)
-    content = _read(folder / name) if folder else None
-    if content is None:
-        content = make()
-        if folder:
-            _write(folder / name, content)
+    _check_compiler()
+    start = time.perf_counter()
+    folder = _folder_or_warning(function) if name else None
+    path = folder / name if folder and name else None
+    content = _read(path) if path else None
+    if content is not None:
+        _report.loaded(what, start)
+        return content
+    _report.begins(what, kept=path is not None, ours=name is not None)
+    content = make()
+    _report.ended(what, start)
+    if path:
+        _write(path, content)
     return content
+
+
+def _check_compiler() -> None:
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError(
+            "fastcos cannot run with NUMBA_DISABLE_JIT=1, as its kernels work on addresses of"
+            " memory and have to be compiled: unset NUMBA_DISABLE_JIT"
+        )
 
 
 def digest(*texts: str) -> str:
@@ -215,9 +248,10 @@ def _write(path: pathlib.Path, content: bytes) -> None:
 class _Cache(caching.FunctionCache):  # type: ignore[misc]
     """What Numba asks for a compiled function, and gives it to be kept."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._py_func = function
-        self._folder = _folder_or_warning(function)
+    def __init__(self, function: Callable[..., Any], what: str, keep: bool) -> None:
+        self._py_func, self._what, self._keep = function, what, keep
+        self._folder = _folder_or_warning(function) if keep else None
+        self._start = 0.0
 
     @property
     def cache_path(self) -> str | None:
@@ -227,23 +261,30 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
         """Nothing: a file holds what its name says, also for one that is compiled again."""
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
+        self._start = time.perf_counter()
         target_context.refresh()
         path = self._path(signature, target_context.codegen())
         content = _read(path) if path else None
-        if content is None:
-            return None
         try:
-            return CompileResult._rebuild(target_context, *pickle.loads(content))
+            found = content and CompileResult._rebuild(target_context, *pickle.loads(content))
         except Exception:  # whatever the parts of a file of another make come upon
-            return None
+            found = None
+        if found:
+            _report.loaded(self._what, self._start)
+            return found
+        _report.begins(self._what, kept=path is not None, ours=self._keep)
+        return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
+        _report.ended(self._what, self._start)
         path = self._path(signature, data.codegen)
         if path and not data.library.has_dynamic_globals:
             _write(path, dumps(data._reduce()))
 
     def _path(self, signature: Any, codegen: Any) -> pathlib.Path | None:
         """The file, by all that a compiled function depends on: that makes it the right one."""
+        if self._folder is None:
+            return None
         key = numba.__version__, sys.implementation.cache_tag, *self._index_key(signature, codegen)
         name = self._py_func.__qualname__.rpartition(".")[2]
-        return self._folder and self._folder / f"{name}-{digest(repr(key))}.nbc"
+        return self._folder / f"{name}-{digest(repr(key))}.nbc"
