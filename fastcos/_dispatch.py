@@ -18,6 +18,7 @@ import numpy as np
 from fastcos import _on_device, _on_host, _plan
 from fastcos.distances import DISTANCES, Distance, Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, OWN
+from fastcos.kernels._forks import importing
 from fastcos.losses import Loss, identity
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
@@ -137,7 +138,10 @@ def _library(kind: type) -> str | None:
     return "cupy" if hasattr(kind, "__cuda_array_interface__") else "numpy"
 
 
-_adapter = functools.cache(importlib.import_module)
+@functools.cache
+def _adapter(name: str) -> Any:
+    with importing():
+        return importlib.import_module(name)
 
 
 class _Call(NamedTuple):
@@ -815,7 +819,8 @@ def _check_labels(
 
 @functools.cache
 def _all_signs() -> Callable[..., bool]:
-    from fastcos.kernels import cpu
+    with importing():
+        from fastcos.kernels import cpu
 
     return cpu.all_signs()
 

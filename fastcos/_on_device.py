@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, DOUBLES, WRITE
+from fastcos.kernels._forks import importing
 from fastcos.losses import Loss
 
 
@@ -47,7 +48,8 @@ def kernel(
     what: str,
 ) -> Launch:
     """What does a pass on a device, by the name that a person knows it by."""
-    from fastcos.kernels import _cubin, cuda
+    with importing():
+        from fastcos.kernels import _cubin, cuda
 
     columns = run.geometry.shape[1]
     written = "summed" if ADD in run.modes else "written" if WRITE in run.modes else "none"
@@ -134,7 +136,8 @@ def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any, dev
 
 @functools.cache
 def _finish(dtype: str, device: int) -> Callable[..., None]:
-    from fastcos.kernels import _cubin, cuda
+    with importing():
+        from fastcos.kernels import _cubin, cuda
 
     make, what = functools.partial(cuda.finishing, dtype), f"the sum of losses ({dtype})"
     return _cubin.kernel(make, (4, 1), cuda.FINISHING, device, what)

@@ -14,6 +14,7 @@ import numpy as np
 from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.kernels import WRITE
+from fastcos.kernels._forks import importing
 from fastcos.losses import Loss
 
 
@@ -50,7 +51,8 @@ def kernel(
     what: str,
 ) -> Run:
     """What does a pass, by the name that a person knows it by."""
-    from fastcos.kernels import cpu
+    with importing():
+        from fastcos.kernels import cpu
 
     if distance is None:
         compiled = cpu.pointwise(loss, counts, dtype, what)
@@ -132,13 +134,15 @@ def value(
 
 @functools.cache
 def _serial() -> Callable[..., float]:
-    from fastcos.kernels import cpu
+    with importing():
+        from fastcos.kernels import cpu
 
     return cpu.serial()
 
 
 @functools.cache
 def _launch() -> Callable[..., float]:
-    from fastcos.kernels import _threads, cpu
+    with importing():
+        from fastcos.kernels import _threads, cpu
 
     return functools.partial(_threads.launch, cpu.threaded(), cpu.serial())

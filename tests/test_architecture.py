@@ -23,8 +23,9 @@ ALLOWED = {
     "_plan": {"kernels"},
     "kernels._functions": set(),
     "kernels._memory": {"kernels._functions"},
+    "kernels._forks": set(),
     "kernels._report": set(),
-    "kernels._cache": {"kernels", "kernels._report"},
+    "kernels._cache": {"kernels", "kernels._forks", "kernels._report"},
     "kernels._narrow": set(),
     "kernels.cpu": {
         "kernels",
@@ -40,8 +41,14 @@ ALLOWED = {
     "kernels._cubin": {"kernels", "kernels._cache", "kernels._functions", "kernels._gpu"},
     "_limit": set(),
     "kernels._threads": {"_limit"},
-    "_on_host": {"_plan", "distances", "losses", "kernels", "kernels.cpu", "kernels._threads"},
-    "_on_device": {"_plan", "distances", "losses", "kernels", "kernels.cuda", "kernels._cubin"},
+    "_on_host": {
+        *("_plan", "distances", "losses", "kernels"),
+        *("kernels._forks", "kernels.cpu", "kernels._threads"),
+    },
+    "_on_device": {
+        *("_plan", "distances", "losses", "kernels"),
+        *("kernels._forks", "kernels.cuda", "kernels._cubin"),
+    },
     "_dispatch": {
         "_on_device",
         "_on_host",
@@ -49,6 +56,7 @@ ALLOWED = {
         "distances",
         "losses",
         "kernels",
+        "kernels._forks",
         "kernels.cpu",
     },
     "api": {"_dispatch", "_plan", "distances", "losses"},

@@ -61,7 +61,8 @@ def said(capsys):
     if not isinstance(sys.stderr, Terminal):
         return capsys.readouterr().err
     text = sys.stderr.getvalue()
-    sys.stderr.truncate(0)
+    sys.stderr.seek(0)
+    sys.stderr.truncate()
     return text
 
 

@@ -91,6 +91,22 @@ def test_a_directory_that_takes_nothing_warns(folder, monkeypatch):
     assert len(made) == 1
 
 
+def test_a_fork_waits_for_what_is_compiled(folder, monkeypatch):
+    from numba.core.compiler_lock import global_compiler_lock
+
+    held = []
+    for name, step in (("ptx", _cubin.ptx), ("link", _cubin.link)):
+
+        def watched(*args, step=step):
+            held.append(global_compiler_lock.is_locked())
+            return step(*args)
+
+        monkeypatch.setattr(_cubin, name, watched)
+    kept(distances.manhattan())
+    kept(distances.manhattan()._replace(finalize=lambda state: 2 * state[0]))
+    assert held == [True] * 4
+
+
 def test_a_kernel_is_compiled_and_linked():
     text, name = _cubin.ptx(cuda.pair, arguments(distances.manhattan()), SIGNATURE, LAYOUT)
     assert name in text

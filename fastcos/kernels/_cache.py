@@ -25,13 +25,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from llvmlite.binding import ffi
 from numba.core import caching, sigutils
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
+from numba.np.ufunc import parallel as threading_layers
 
-from fastcos.kernels import _report
+from fastcos.kernels import _forks, _report
+
+# Numba's, of all that is compiled or loaded, for a GPU too; of the start of its threads, which may
+# happen within it; and that of LLVM, which each call of it takes.
+_forks.held(global_compiler_lock, threading_layers._backend_init_thread_lock, ffi.lib._lock)
 
 
 def compiled(function: Callable[..., Any], what: str, parallel: bool = False) -> Any:

@@ -17,6 +17,7 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.kernels._cache import digest, source_digest, stored
 from fastcos.kernels._functions import is_ours, name_of
@@ -27,7 +28,6 @@ Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
 # instructions for bfloat16.
 _OLDEST = (8, 0)
 
-_lock = threading.Lock()
 _thread = threading.local()
 
 
@@ -144,7 +144,9 @@ def kept(
         parts = name_of(make), name_of(arguments), repr((signature, layout, capability))
         key = f"fastcos-{digest(_sources(), _versions(), *parts)}.cubin"
     what = "{}, for a GPU of compute capability {}.{}".format(what, *capability)
-    name, _, code = stored(make, key, binary, what).partition(b"\0")
+    # Under Numba's lock, which a fork waits for, and other threads that need the same kernel.
+    with global_compiler_lock:
+        name, _, code = stored(make, key, binary, what).partition(b"\0")
     return code, name.decode()
 
 
@@ -161,7 +163,7 @@ def ptx(
 
     integers, floats = signature
     kind = void(types.UniTuple(types.int64, integers), types.UniTuple(types.float64, floats))
-    with _lock, _pretended():
+    with global_compiler_lock, _pretended():
         text, _ = cuda.compile(
             make(*arguments, _gpu),
             kind,
