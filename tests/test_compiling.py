@@ -171,10 +171,19 @@ def test_in_a_pipe_nothing_is_said(made, monkeypatch, capsys):
     assert said(capsys) == ""
 
 
-def test_without_a_console_nothing_is_said(made, monkeypatch):
-    at_a_prompt(monkeypatch)
-    monkeypatch.setattr(sys, "stderr", None)
+def closed():
+    file = io.StringIO()
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize("stderr", [None, closed(), types.SimpleNamespace(write=len)])
+def test_without_a_console_nothing_is_said(made, monkeypatch, stderr):
+    monkeypatch.setattr(sys, "stderr", stderr)
     assert made() == 2
+    if stderr is None:
+        at_a_prompt(monkeypatch)
+        own()
 
 
 def test_who_reads_the_records_is_told_nothing_else(made, monkeypatch, capsys, caplog):

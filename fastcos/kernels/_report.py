@@ -71,4 +71,9 @@ def _is_interactive() -> bool:
     if sys.stderr is None:  # as in programs of Windows that have no console
         return False
     shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
-    return hasattr(sys, "ps1") or bool(shell and shell()) or sys.stderr.isatty()
+    if hasattr(sys, "ps1") or (shell and shell()):
+        return True
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # a program's own idea of one, or one that is closed
+        return False
