@@ -7,6 +7,8 @@ import importlib.util
 import platform
 from typing import Any
 
+from fastcos.kernels._forks import importing
+
 _PACKAGES = ("numpy", "numba", "llvmlite", "ml_dtypes", "torch", "numba-cuda", "cuda-core")
 # CuPy is distributed under a name for each CUDA.
 _CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
@@ -29,11 +31,13 @@ def show_config() -> dict[str, Any]:
         >>> sorted(fastcos.show_config())
         ['cache', 'cpu', 'fastcos', 'gpu', 'packages', 'platform', 'python', 'threads']
     """
-    import llvmlite.binding as llvm
-    import numba
-
     from fastcos._version import __version__
-    from fastcos.kernels import cpu
+
+    with importing():
+        import llvmlite.binding as llvm
+        import numba
+
+        from fastcos.kernels import cpu
 
     features = llvm.get_host_cpu_features()
     notable = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bf16", "neon", "sve")
@@ -60,7 +64,8 @@ def _gpu() -> dict[str, Any]:
 
 def missing_for_gpus() -> str:
     """What there is not, of what arrays on a GPU need; empty where nothing is missing."""
-    from fastcos.kernels import _cubin
+    with importing():
+        from fastcos.kernels import _cubin
 
     faults = [_cubin.missing()]
     if importlib.util.find_spec("cupy") is None:

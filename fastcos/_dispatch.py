@@ -18,7 +18,8 @@ import numpy as np
 from fastcos import _on_device, _on_host, _plan
 from fastcos.distances import DISTANCES, Distance, Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, OWN
-from fastcos.losses import Loss
+from fastcos.kernels._forks import importing
+from fastcos.losses import Loss, identity
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
 # goes to NumPy, which reads lists, scalars, data frames and whatever else has numbers in it.
@@ -140,7 +141,10 @@ def _library(kind: type) -> str | None:
     return "cupy" if hasattr(kind, "__cuda_array_interface__") else "numpy"
 
 
-_adapter = functools.cache(importlib.import_module)
+@functools.cache
+def _adapter(name: str) -> Any:
+    with importing():
+        return importlib.import_module(name)
 
 
 class _Call(NamedTuple):
@@ -310,13 +314,17 @@ def solve(
 _NONE_GIVEN: dict[str, Any] = {}
 
 
-def _split(problem: Problem) -> tuple[Functions | None, tuple[float, ...], tuple[int, int]]:
+# The functions of a distance, by its name: what a person knows a kernel by.
+_Named = tuple[str, Functions]
+
+
+def _split(problem: Problem) -> tuple[_Named | None, tuple[float, ...], tuple[int, int]]:
     """The functions of the distance, all parameters, and how many are its own and the loss's."""
     distance, of_loss = problem.distance, problem.parameters
     if not isinstance(distance, Distance):
         return None, of_loss, (0, len(of_loss))
     own = distance.parameters
-    return distance.functions, own + of_loss, (len(own), len(of_loss))
+    return (distance.name, distance.functions), own + of_loss, (len(own), len(of_loss))
 
 
 def _wants(
@@ -364,7 +372,7 @@ class _Direct(NamedTuple):
 def _direct(
     adapter: Any,
     loss: Loss,
-    distance: Functions | None,
+    distance: _Named | None,
     names: tuple[str, ...],
     axis: int,
     reduction: str,
@@ -692,7 +700,7 @@ def _check_fit(
 def _prepared(
     adapter: Any,
     loss: Loss,
-    distance: Functions | None,
+    distance: _Named | None,
     dtype: Any,
     names: tuple[str, ...],
     operands: tuple[_plan.Form, ...],
@@ -737,8 +745,11 @@ def _prepared(
         into = [g and g[0] for g in written]
         passes = _plan.plan(shape, features, layouts, into, on_device=device >= 0)
         known_as = adapter.float_name(dtype)
+        named, functions = distance or (None, None)
+        what = _spoken(loss, named, known_as)
         kernels = [
-            where.kernel(loss, distance, counts, len(rows), known_as, run, device) for run in passes
+            where.kernel(loss, functions, counts, len(rows), known_as, run, device, what)
+            for run in passes
         ]
     return _Call(
         axis,
@@ -753,6 +764,13 @@ def _prepared(
         passes,
         tuple(kernels),
     )
+
+
+def _spoken(loss: Loss, distance: str | None, dtype: str) -> str:
+    """What a person calls a kernel."""
+    name = "paired_distance" if loss is identity else loss.function.__qualname__.split(".")[0]
+    options = dtype if distance is None else f"{distance}, {dtype}"
+    return f"{name.strip('_')}({options})"
 
 
 def _one_device(names: tuple[str, ...], forms: Sequence[_plan.Form]) -> int:
@@ -804,7 +822,8 @@ def _check_labels(
 
 @functools.cache
 def _all_signs() -> Callable[..., bool]:
-    from fastcos.kernels import cpu
+    with importing():
+        from fastcos.kernels import cpu
 
     return cpu.all_signs()
 

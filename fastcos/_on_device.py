@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, DOUBLES, WRITE
+from fastcos.kernels._forks import importing
 from fastcos.losses import Loss
 
 
@@ -44,9 +45,11 @@ def kernel(
     dtype: str,
     run: _plan.Pass,
     device: int,
+    what: str,
 ) -> Launch:
-    """What does a pass on a device."""
-    from fastcos.kernels import _cubin, cuda
+    """What does a pass on a device, by the name that a person knows it by."""
+    with importing():
+        from fastcos.kernels import _cubin, cuda
 
     columns = run.geometry.shape[1]
     written = "summed" if ADD in run.modes else "written" if WRITE in run.modes else "none"
@@ -57,7 +60,7 @@ def kernel(
     else:
         body = cuda.pair if operands == 2 else cuda.triplet
         make = functools.partial(body, loss, distance, variant)
-    found = _cubin.kernel(make, cuda.signature(operands, variant), layout, device)
+    found = _cubin.kernel(make, cuda.signature(operands, variant), layout, device, what)
     geometry = tuple(run.geometry.ravel().tolist())
     blocks = -(-(run.tasks << layout.shift) // layout.threads)
     return Launch(found, blocks, layout.shift, geometry)
@@ -133,6 +136,8 @@ def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any, dev
 
 @functools.cache
 def _finish(dtype: str, device: int) -> Callable[..., None]:
-    from fastcos.kernels import _cubin, cuda
+    with importing():
+        from fastcos.kernels import _cubin, cuda
 
-    return _cubin.kernel(functools.partial(cuda.finishing, dtype), (4, 1), cuda.FINISHING, device)
+    make, what = functools.partial(cuda.finishing, dtype), f"the sum of losses ({dtype})"
+    return _cubin.kernel(make, (4, 1), cuda.FINISHING, device, what)

@@ -14,6 +14,7 @@ import numpy as np
 from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.kernels import WRITE
+from fastcos.kernels._forks import importing
 from fastcos.losses import Loss
 
 
@@ -47,14 +48,17 @@ def kernel(
     dtype: str,
     run: _plan.Pass,
     device: int,
+    what: str,
 ) -> Run:
-    """What does a pass."""
-    from fastcos.kernels import cpu
+    """What does a pass, by the name that a person knows it by."""
+    with importing():
+        from fastcos.kernels import cpu
 
     if distance is None:
-        compiled = cpu.pointwise(loss, counts, dtype)
+        compiled = cpu.pointwise(loss, counts, dtype, what)
     else:
-        compiled = (cpu.pair if operands == 2 else cpu.triplet)(loss, distance, counts, dtype)
+        make = cpu.pair if operands == 2 else cpu.triplet
+        compiled = make(loss, distance, counts, dtype, what)
     words, pack = cpu.packer(operands, sum(counts))
     columns = run.geometry.shape[1]
     numbers = operands * run.outer * run.inner * run.features
@@ -130,13 +134,15 @@ def value(
 
 @functools.cache
 def _serial() -> Callable[..., float]:
-    from fastcos.kernels import cpu
+    with importing():
+        from fastcos.kernels import cpu
 
     return cpu.serial()
 
 
 @functools.cache
 def _launch() -> Callable[..., float]:
-    from fastcos.kernels import _threads, cpu
+    with importing():
+        from fastcos.kernels import _threads, cpu
 
     return functools.partial(_threads.launch, cpu.threaded(), cpu.serial())

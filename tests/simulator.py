@@ -240,7 +240,7 @@ def _who_met(alive, team):
     return met
 
 
-def kernel(gpu, make, signature, layout, device):
+def kernel(gpu, make, signature, layout, device, what):
     """Stands in for ``fastcos.kernels._cubin.kernel``, the arrays of a launch being of the host."""
     return _made(gpu, make.func, make.args, signature, layout.threads)
 
@@ -426,9 +426,9 @@ class Lent:
         self._asked[id(tensor)] = weakref.ref(tensor)
         return tensor.data_ptr()
 
-    def kernel(self, make, signature, layout, device):
+    def kernel(self, make, signature, layout, device, what):
         """Stands in for ``fastcos.kernels._cubin.kernel``."""
-        run = kernel(self._gpu, make, signature, layout, device)
+        run = kernel(self._gpu, make, signature, layout, device, what)
 
         def launch(stream, blocks, integers, floats):
             self._asked = {key: ask for key, ask in self._asked.items() if ask() is not None}

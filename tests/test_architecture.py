@@ -23,7 +23,9 @@ ALLOWED = {
     "_plan": {"distances", "kernels"},
     "kernels._functions": set(),
     "kernels._memory": {"kernels._functions"},
-    "kernels._cache": set(),
+    "kernels._forks": set(),
+    "kernels._report": set(),
+    "kernels._cache": {"kernels", "kernels._forks", "kernels._report"},
     "kernels._narrow": set(),
     "kernels.cpu": {
         "kernels",
@@ -39,8 +41,14 @@ ALLOWED = {
     "kernels._cubin": {"kernels", "kernels._cache", "kernels._functions", "kernels._gpu"},
     "_limit": set(),
     "kernels._threads": {"_limit"},
-    "_on_host": {"_plan", "distances", "losses", "kernels", "kernels.cpu", "kernels._threads"},
-    "_on_device": {"_plan", "distances", "losses", "kernels", "kernels.cuda", "kernels._cubin"},
+    "_on_host": {
+        *("_plan", "distances", "losses", "kernels"),
+        *("kernels._forks", "kernels.cpu", "kernels._threads"),
+    },
+    "_on_device": {
+        *("_plan", "distances", "losses", "kernels"),
+        *("kernels._forks", "kernels.cuda", "kernels._cubin"),
+    },
     "_dispatch": {
         "_on_device",
         "_on_host",
@@ -48,10 +56,11 @@ ALLOWED = {
         "distances",
         "losses",
         "kernels",
+        "kernels._forks",
         "kernels.cpu",
     },
     "api": {"_dispatch", "_plan", "distances", "losses"},
-    "_warmup": {"_dispatch", "_plan", "api", "distances"},
+    "_warmup": {"_dispatch", "_plan", "api", "distances", "kernels", "kernels._report"},
 }
 
 

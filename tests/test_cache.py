@@ -1,16 +1,23 @@
 """Compiled kernels are kept on disk, found again, and never outlive the source they came from."""
 
 import ctypes
+import hashlib
+import importlib.util
+import itertools
+import marshal
 import os
 import pathlib
+import py_compile
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
 import fastcos
 from fastcos import adapters
+from fastcos.kernels import _cache
 
 PACKAGE = pathlib.Path(fastcos.__file__).parent
 ADAPTERS = pathlib.Path(adapters.__file__).parent
@@ -31,23 +38,29 @@ def copy(tmp_path):
     """The package in a folder of its own, with a cache of its own."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "fastcos", ignore=ignore)
-    shutil.copytree(ADAPTERS, tmp_path / "fastcos" / "adapters", ignore=ignore)
+    # Where fastcos/adapters is a link, it was followed.
+    adapters = tmp_path / "fastcos" / "adapters"
+    shutil.copytree(ADAPTERS, adapters, ignore=ignore, dirs_exist_ok=True)
     return tmp_path
 
 
-def measure(folder, code=MEASURE):
-    environment = {**os.environ, "PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "nbc")}
+def run_in(folder, code, environment):
+    environment = {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "nbc"), **environment}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
-        env=environment,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    where, value, hits = done.stdout.split()
+    return done.stdout
+
+
+def measure(folder, code=MEASURE):
+    where, value, hits = run_in(folder, code, {}).split()
     assert pathlib.Path(where).parent.parent == folder.resolve()
     return float(value), int(hits)
 
@@ -123,6 +136,217 @@ def test_kernels_from_several_processes_do_not_mix(copy):
         assert measure(copy, ONE_DTYPE.format(dtypes=[dtype])) == (38.0, 1)
     for dtypes in (["f2", "f4", "f8"], ["f8", "f4", "f2"], ["f4", "f8", "f2"]):
         assert measure(copy, ONE_DTYPE.format(dtypes=dtypes)) == (3 * 38.0, 3)
+
+
+# --------------------------------------------------------------------------------------------------
+# Files that are damaged
+# --------------------------------------------------------------------------------------------------
+
+
+def cut(content):
+    return content[:-100]
+
+
+def empty(content):
+    return b""
+
+
+def shorter_than_a_digest(content):
+    return content[:7]
+
+
+def garbage(content):
+    return b"\x80\x04garbage" * 100
+
+
+def zeros(content):
+    return bytes(len(content))
+
+
+def one_bit(content):
+    return content[:200] + bytes([content[200] ^ 1]) + content[201:]
+
+
+def unsealed(content):
+    """As by a version that had no seal."""
+    return content[:-32]
+
+
+def another_make(content):
+    """Whole, but nothing that can be taken apart."""
+    other = b"of another make"
+    return other + hashlib.sha256(other).digest()
+
+
+DAMAGES = (
+    *(cut, empty, shorter_than_a_digest, garbage),
+    *(zeros, one_bit, unsealed, another_make),
+)
+each_damage = pytest.mark.parametrize("damage", DAMAGES)
+
+
+def damage_files(folder, damage, pattern="*.nb?"):
+    """Damages all files, and says how many there are."""
+    files = [path for path in folder.rglob(pattern) if path.is_file()]
+    for path in files:
+        path.write_bytes(damage(path.read_bytes()))
+    return len(files)
+
+
+def successor(number: int) -> int:
+    return number + 1
+
+
+def exported_to_c(function):
+    from numba import int64
+
+    callback = _cache.exported(function, int64(int64), "a test", keep=True)
+    address = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(callback.address)
+    return address(1), callback.cache_hits
+
+
+def called_by_python(function):
+    dispatcher = _cache.compiled(function, "a test")
+    return dispatcher(1), sum(dispatcher.stats.cache_hits.values())
+
+
+@each_damage
+@pytest.mark.parametrize("make", [called_by_python, exported_to_c])
+def test_a_damaged_file_is_no_file(tmp_path, monkeypatch, make, damage):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    assert [make(successor), make(successor)] == [(2, 0), (2, 1)]
+    assert damage_files(tmp_path, damage) == 1
+    assert [make(successor), make(successor)] == [(2, 0), (2, 1)]
+    assert len(os.listdir(*tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [d for d in DAMAGES if d is not another_make])
+def test_a_damaged_binary_of_a_gpu_is_no_file(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    made = []
+
+    def make():
+        made.append(None)
+        return b"binary" * 100
+
+    for expected in (1, 1):
+        assert _cache.stored(successor, "fastcos-1.cubin", make, "a test") == b"binary" * 100
+        assert len(made) == expected
+    assert damage_files(tmp_path, damage, "*.cubin") == 1
+    for expected in (2, 2):
+        assert _cache.stored(successor, "fastcos-1.cubin", make, "a test") == b"binary" * 100
+        assert len(made) == expected
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no permissions of this kind")
+def test_files_are_for_others_too(tmp_path, monkeypatch):
+    # An image is made by root, and used by somebody else.
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    before = os.umask(0o022)
+    try:
+        _cache.stored(successor, "fastcos-1.cubin", lambda: b"binary", "a test")
+        called_by_python(successor)
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()]
+    assert modes == [0o644, 0o644]
+
+
+EVERYTHING = """
+import numpy as np, fastcos
+from fastcos.kernels import cpu
+d = fastcos.hinge_embedding_loss(np.array([0.5, 0.25], "f4"), [1, -1])
+kernels = cpu.pointwise(fastcos.losses.hinge_embedding, (0, 2), "float32"),
+loops = cpu.all_signs(), cpu.serial()
+print(fastcos.__file__, float(d), sum(k.cache_hits for k in kernels)
+      + sum(sum(loop.stats.cache_hits.values()) for loop in loops))
+"""
+
+
+def test_processes_after_the_damage(copy):
+    assert measure(copy, EVERYTHING) == (0.625, 0)
+    assert measure(copy, EVERYTHING) == (0.625, 3)
+    files = sorted((copy / "nbc").rglob("*.nb?"))
+    for path, damage in zip(files, itertools.cycle((cut, garbage, empty))):
+        path.write_bytes(damage(path.read_bytes()))
+    assert measure(copy, EVERYTHING) == (0.625, 0)
+    assert measure(copy, EVERYTHING) == (0.625, 3)
+
+
+# --------------------------------------------------------------------------------------------------
+# Without sources
+# --------------------------------------------------------------------------------------------------
+
+GRADIENT = """
+import numpy as np, fastcos
+from fastcos.kernels import cpu
+from fastcos import losses, distances
+x, y = np.array([[1.0, 2.0]]), np.array([[3.0, 5.0]])
+value, (grad, _) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, "sqeuclidean")
+assert grad.tolist() == [[-4, -6]]
+kernel = cpu.pair(losses.identity, distances.sqeuclidean().functions, (0, 0), "float64")
+print(fastcos.__file__, float(value[0]), kernel.cache_hits)
+"""
+
+
+def test_bytecode_alone(copy):
+    for path in sorted((copy / "fastcos").rglob("*.py")):
+        py_compile.compile(str(path), cfile=f"{path}c", dfile=f"/nowhere/{path.name}")
+        path.unlink()
+    assert measure(copy, GRADIENT) == (13.0, 0)
+    assert measure(copy, GRADIENT) == (13.0, 1)
+    # Beside the package, too.
+    code = GRADIENT.replace("print(", "print(fastcos.show_config()['cache']) or print(")
+    environment = {"NUMBA_CACHE_DIR": ""}
+    for hits in (0, 1):
+        where, value = run_in(copy, code, environment).splitlines()
+        assert where == str(copy / "fastcos" / "kernels" / "__pycache__")
+        assert value.split()[1:] == ["13.0", str(hits)]
+
+
+@pytest.mark.parametrize("suffix", [".py", ".pyc"])
+def test_in_a_zip_file(copy, suffix):
+    archive = copy / "library.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted((copy / "fastcos").rglob("*.py")):
+            name = path.relative_to(copy).as_posix()
+            if suffix == ".pyc":
+                py_compile.compile(str(path), cfile=f"{path}c", dfile=name)
+            file.write(path.with_suffix(suffix), pathlib.Path(name).with_suffix(suffix))
+    shutil.rmtree(copy / "fastcos")
+    for hits in (0, 1):
+        found = run_in(copy, GRADIENT, {"PYTHONPATH": str(archive)}).split()
+        assert found == [str(archive / "fastcos" / f"__init__{suffix}"), "13.0", str(hits)]
+    # Without a directory that is named, in the user's own.
+    for hits in (0, 1):
+        own = {"NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": str(copy / "own"), "HOME": str(copy)}
+        assert run_in(copy, GRADIENT, {"PYTHONPATH": str(archive), **own}).split()[2] == str(hits)
+
+
+@pytest.mark.parametrize("module", ["distances", "kernels", "kernels.cuda"])
+def test_the_digest_of_bytecode(module):
+    # The same in each process, whatever the order of its sets and the addresses of its objects,
+    # and another one after an edit.
+    source = importlib.util.find_spec(f"fastcos.{module}").loader.get_source(f"fastcos.{module}")
+    code = compile(source, "somewhere", "exec")
+    described = _cache._described(code)
+    assert described == _cache._described(marshal.loads(marshal.dumps(code)))
+    assert " at 0x" not in described
+    edited = compile(source + "\nlast = lambda x: 2 * x", "somewhere", "exec")
+    again = compile(source + "\nlast = lambda x: 3 * x", "somewhere", "exec")
+    assert len({described, *map(_cache._described, (edited, again))}) == 3
+
+
+def test_a_frozen_application_uses_the_users_own_directory(tmp_path, monkeypatch):
+    # It may be unpacked to another place each time it starts.
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr("numba.config.CACHE_DIR", "")
+    for variable in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    folder = _cache.folder_of(successor)
+    assert tmp_path in folder.parents
+    monkeypatch.setattr(sys.modules[__name__], "__file__", "/elsewhere/module.pyc")
+    assert _cache.folder_of(successor) == folder
 
 
 # --------------------------------------------------------------------------------------------------

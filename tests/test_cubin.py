@@ -12,6 +12,7 @@ pytestmark = pytest.mark.compiled
 
 LAYOUT = cuda.layout(16, "float32")
 VARIANT = cuda.Variant("float32", (1, 0))
+WHAT = "a kernel"
 SIGNATURE = cuda.signature(2, VARIANT)
 
 
@@ -35,7 +36,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def kept(distance, capability=(9, 0), layout=LAYOUT):
-    return _cubin.kept(cuda.pair, arguments(distance), SIGNATURE, layout, capability)
+    return _cubin.kept(cuda.pair, arguments(distance), SIGNATURE, layout, capability, WHAT)
 
 
 def files(folder):
@@ -90,6 +91,22 @@ def test_a_directory_that_takes_nothing_warns(folder, monkeypatch):
     assert len(made) == 1
 
 
+def test_a_fork_waits_for_what_is_compiled(folder, monkeypatch):
+    from numba.core.compiler_lock import global_compiler_lock
+
+    held = []
+    for name, step in (("ptx", _cubin.ptx), ("link", _cubin.link)):
+
+        def watched(*args, step=step):
+            held.append(global_compiler_lock.is_locked())
+            return step(*args)
+
+        monkeypatch.setattr(_cubin, name, watched)
+    kept(distances.manhattan())
+    kept(distances.manhattan()._replace(finalize=lambda state: 2 * state[0]))
+    assert held == [True] * 4
+
+
 def test_a_kernel_is_compiled_and_linked():
     text, name = _cubin.ptx(cuda.pair, arguments(distances.manhattan()), SIGNATURE, LAYOUT)
     assert name in text
@@ -104,4 +121,6 @@ def test_a_gpu_that_is_too_old_is_named(monkeypatch):
 
     monkeypatch.setattr(_cubin, "toolchain", lambda: Core)
     with pytest.raises(RuntimeError, match=r"device 1 has compute capability 7\.5"):
-        _cubin._kernel.__wrapped__(cuda.pair, arguments(distances.dot()), SIGNATURE, LAYOUT, 1)
+        _cubin._kernel.__wrapped__(
+            cuda.pair, arguments(distances.dot()), SIGNATURE, LAYOUT, 1, WHAT
+        )

@@ -7,10 +7,14 @@ and a threading layer is for life.
 import asyncio
 import concurrent.futures
 import functools
+import math
 import multiprocessing
 import os
+import signal
+import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -234,6 +238,177 @@ def test_joblib(backend):
 
 
 # --------------------------------------------------------------------------------------------------
+# Forks while another thread imports, compiles, or loads from disk
+# --------------------------------------------------------------------------------------------------
+
+
+def small(wrong=False):
+    """A call that needs a kernel, the loop and the check of labels."""
+    losses, labels = np.array([0.5, 0.25], np.float32), np.array([1, -1])
+    try:
+        return float(fastcos.hinge_embedding_loss(losses, 2 * labels if wrong else labels))
+    except ValueError:
+        return math.nan
+
+
+def child_of(fork, call):
+    """A child is forked now, whose call is right; an alarm ends it where nothing else does."""
+    if fork == "os.fork":
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            os._exit(0 if call() else 1)
+        status = os.waitpid(child, 0)[1]
+    else:
+        process = multiprocessing.get_context("fork").Process(target=in_time, args=(call,))
+        process.start()
+        process.join()
+        status = process.exitcode
+    assert status == 0, status
+
+
+def in_time(call):
+    signal.alarm(60)
+    assert call()
+
+
+def right():
+    """The same calls in this thread, and in another."""
+    found = []
+
+    def work():
+        found.append((small(), math.isnan(small(wrong=True))))
+
+    work()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return found == [(0.625, True)] * 2
+
+
+def linger(stay):
+    """Calls ``stay`` with what is about to be imported, compiled or loaded, under their locks."""
+    from fastcos.kernels import _cache
+
+    class Finder:
+        """Sees every import, and finds nothing."""
+
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            stay(name)
+
+    load = _cache._Cache.load_overload
+
+    def slowly(self, *args):
+        stay(self._what)
+        return load(self, *args)
+
+    sys.meta_path.insert(0, Finder)
+    _cache._Cache.load_overload = slowly
+
+
+def fork_within(layer, moment, fork="os.fork"):
+    """A fork while another thread is at a moment of its first call, and stays there for a while."""
+    reached = threading.Event()
+
+    def stay(where):
+        if where == moment and not reached.is_set():
+            reached.set()
+            time.sleep(1)
+
+    linger(stay)
+    thread = threading.Thread(target=small, args=(moment == "the check of labels",))
+    thread.start()
+    assert reached.wait(60)
+    child_of(fork, right)
+    thread.join()
+    assert right()
+
+
+MOMENTS = [
+    *("fastcos.adapters.numpy", "fastcos.kernels.cpu"),
+    *("hinge_embedding(float32)", "the loop over samples", "the check of labels"),
+]
+
+
+@needs_fork
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_fork_while_another_thread_begins(moment):
+    run("workqueue", "fork_within", moment)
+
+
+@needs_fork
+def test_a_fork_while_another_thread_compiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    run("workqueue", "fork_within", "hinge_embedding(float32)", "multiprocessing")
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+def forks_all_along(layer):
+    """Forks of several threads, one after another, while others make their first calls."""
+    linger(lambda where: time.sleep(0.3 if " " in where else 0))
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        calls = [pool.submit(small, wrong) for wrong in (False, True)]
+        for _ in range(4):
+            time.sleep(0.1)
+            calls.append(pool.submit(child_of, "os.fork", right))
+        for call in calls:
+            call.result()
+    assert right()
+
+
+@needs_fork
+def test_forks_of_several_threads():
+    run("workqueue", "forks_all_along")
+
+
+def fork_in_the_thread_that_holds_the_lock(layer):
+    from fastcos.kernels._cache import global_compiler_lock
+
+    with global_compiler_lock:
+        child_of("os.fork", lambda: small() == 0.625)
+
+        def after():
+            # The child leaves the block as the parent does, and then its threads come in.
+            global_compiler_lock.release()
+            return right()
+
+        child_of("os.fork", after)
+    assert not global_compiler_lock.is_locked()
+    assert right()
+
+
+@needs_fork
+def test_a_fork_in_the_thread_that_holds_the_lock():
+    run("workqueue", "fork_in_the_thread_that_holds_the_lock")
+
+
+@needs_fork
+def test_a_fork_while_another_thread_makes_a_record():
+    # Logging holds its lock across forks, too: taken in the other order, neither would go on.
+    code = """
+import os, threading, time, fastcos, logging
+from fastcos.kernels import _cache
+reached = threading.Event()
+def successor(n): return n + 1
+def work():
+    with _cache.global_compiler_lock:
+        reached.set()
+        time.sleep(1)
+        _cache.stored(successor, None, bytes, "a test")
+thread = threading.Thread(target=work)
+thread.start()
+reached.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+# --------------------------------------------------------------------------------------------------
 # The number of threads
 # --------------------------------------------------------------------------------------------------
 
@@ -357,6 +532,7 @@ SCENARIOS = {
     f.__name__: f
     for f in (
         *(python_threads, processes, fork_of_fork, stress, workers),
+        *(fork_within, forks_all_along, fork_in_the_thread_that_holds_the_lock),
         *(limits, frameworks, same_bits),
     )
 }

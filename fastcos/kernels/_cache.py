@@ -1,86 +1,123 @@
 """Compiled kernels on disk, and what happens where the disk does not take them.
 
-Numba refuses to compile where it finds no directory to write to, and overlooks one that it can read
-but not write to, which is what a container image with kernels compiled ahead has. Here the first
-goes without the cache, with one warning, and the second is read.
+Numba keeps an index and numbered files, believes what it finds in them, and refuses to compile
+where it finds no source or no directory to write to. Here a kernel is a file of its own, named by
+all that it was made of, which is read only where it is whole; a directory that can only be read,
+which is what a container image with kernels compiled ahead has, is read; and without any directory
+kernels are compiled all the same, with one warning.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import os
 import pathlib
+import pickle
+import sys
 import tempfile
+import time
+import types
+import uuid
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numba
+from llvmlite.binding import ffi
 from numba.core import caching, sigutils
 from numba.core.ccallback import CFunc
+from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.serialize import dumps
+from numba.misc.appdirs import AppDirs
+from numba.np.ufunc import parallel as threading_layers
+
+from fastcos.kernels import _forks, _report
+
+# Numba's, of all that is compiled or loaded, for a GPU too; of the start of its threads, which may
+# happen within it; and that of LLVM, which each call of it takes.
+_forks.held(global_compiler_lock, threading_layers._backend_init_thread_lock, ffi.lib._lock)
 
 
-def compiled(function: Callable[..., Any], parallel: bool = False) -> Any:
+def compiled(function: Callable[..., Any], what: str, parallel: bool = False) -> Any:
     """A function that is compiled when called, outside the GIL, and kept on disk.
 
     Args:
         function: The function.
+        what: What a person calls it.
         parallel: Whether ``prange`` shares out its work.
 
     Returns:
         Numba's dispatcher.
+
+    Raises:
+        RuntimeError: Numba's compiler is turned off.
     """
+    _check_compiler()
     dispatcher: Any = numba.njit(function, nogil=True, parallel=parallel)
-    _keep(dispatcher, function)
+    dispatcher._cache = _Cache(function, what, keep=True)
     return dispatcher
 
 
-def exported(function: Callable[..., Any], signature: Any, cache: bool) -> Any:
+def exported(function: Callable[..., Any], signature: Any, what: str, keep: bool) -> Any:
     """A function compiled to be called by its address; a division by zero gives infinity or NaN.
 
     Args:
         function: The function.
         signature: Numba's, of what it takes and returns.
-        cache: Whether to keep it on disk; where that fails it is compiled all the same.
+        what: What a person calls it.
+        keep: Whether to keep it on disk; where that fails it is compiled all the same.
 
     Returns:
         Numba's callback, with its ``address``.
+
+    Raises:
+        RuntimeError: Numba's compiler is turned off.
     """
+    _check_compiler()
     # What numba.cfunc() does, which has no place for another cache.
     parts = sigutils.normalize_signature(signature)
     callback: Any = CFunc(function, parts, locals={}, options={"error_model": "numpy"})
-    if cache:
-        _keep(callback, function)
+    callback._cache = _Cache(function, what, keep)
     callback.compile()
     return callback
 
 
-def stored(function: Callable[..., Any], name: str, make: Callable[[], bytes]) -> bytes:
+def stored(
+    function: Callable[..., Any], name: str | None, make: Callable[[], bytes], what: str
+) -> bytes:
     """The contents of a file where the compiled kernels of a function are kept, made if need be.
 
-    Processes that make it at once each write all of it, and one after the other puts it there.
+    Processes that make it at once each write all of it, and one after the other puts it there. What
+    has no name is not kept.
+
+    Raises:
+        RuntimeError: Numba's compiler is turned off.
     """
-    try:
-        folder = pathlib.Path(_Cache(function).cache_path)
-    except RuntimeError:
-        _no_directory()
-        return make()
-    try:
-        return (folder / name).read_bytes()
-    except OSError:
-        content = make()
-    file = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, folder / name)
-    except OSError as error:
-        if file:
-            pathlib.Path(file.name).unlink(missing_ok=True)
-        _warn(str(folder), error.strerror)
+    _check_compiler()
+    start = time.perf_counter()
+    folder = _folder_or_warning(function) if name else None
+    path = folder / name if folder and name else None
+    content = _read(path) if path else None
+    if content is not None:
+        _report.loaded(what, start)
+        return content
+    _report.begins(what, kept=path is not None, ours=name is not None)
+    content = make()
+    _report.ended(what, start)
+    if path:
+        _write(path, content)
     return content
+
+
+def _check_compiler() -> None:
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError(
+            "fastcos cannot run with NUMBA_DISABLE_JIT=1, as its kernels work on addresses of"
+            " memory and have to be compiled: unset NUMBA_DISABLE_JIT"
+        )
 
 
 def digest(*texts: str) -> str:
@@ -89,28 +126,81 @@ def digest(*texts: str) -> str:
 
 
 def source_digest(*modules: str) -> str:
-    """A digest of the sources of modules of fastcos.
+    """A digest of the sources of modules of fastcos, or of their code where the sources are absent.
 
-    Numba's disk cache looks at the file, name and closure of a function alone, and would serve the
-    old result after an edit of a function that it calls. The digest enters the name.
+    What is on disk is known by the name, code and closure of a function, and would be the old one
+    after an edit of a function that it calls. The digest enters the name.
     """
-    package = pathlib.Path(__file__).parents[1]
-    paths = [package.joinpath(*module.split(".")) for module in modules]
-    files = [path / "__init__.py" if path.is_dir() else path.with_suffix(".py") for path in paths]
-    return digest(*(file.read_text() for file in files))
+    return digest(*map(_text, modules))
 
 
-def _keep(dispatcher: Any, function: Callable[..., Any]) -> None:
+def _text(module: str) -> str:
+    name = f"fastcos.{module}"
+    spec = importlib.util.find_spec(name)
+    loader: Any = spec and spec.loader
+    # Of a module that is in a zip file, or is frozen, only its loader knows where it is.
+    source = loader.get_source(name)
+    return _described(loader.get_code(name)) if source is None else source
+
+
+def _described(code: types.CodeType) -> str:
+    """What code does, as the same text in every process, which that of marshal is not."""
+    constants = [c if not isinstance(c, types.CodeType) else _described(c) for c in code.co_consts]
+    names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+    return repr((code.co_code, names, constants))
+
+
+# --------------------------------------------------------------------------------------------------
+# Where
+# --------------------------------------------------------------------------------------------------
+
+
+def folder_of(function: Callable[..., Any]) -> pathlib.Path | None:
+    """Where the compiled kernels of a function are kept; None where there is no directory.
+
+    A directory that the user has named comes before all others, writable or readable; of the others
+    those that can be written to.
+    """
+    frozen = getattr(sys, "frozen", False)
+    # A frozen application of one file unpacks itself to another place each time.
+    path = sys.executable if frozen else sys.modules[function.__module__].__file__
+    assert path
+    # The directories are those that Numba itself would use.
+    below = caching._CacheLocator.get_suitable_cache_subpath(path)
+    named = [pathlib.Path(numba.config.CACHE_DIR, below)] if numba.config.CACHE_DIR else []
+    beside = [] if frozen else [pathlib.Path(path).parent / "__pycache__"]
+    own = pathlib.Path(AppDirs(appname="numba", appauthor=False).user_cache_dir, below)
+    for folders in (named, [*beside, own]):
+        for usable in (_is_writable, _is_readable):
+            for folder in folders:
+                if usable(folder):
+                    return folder
+    return None
+
+
+def _is_writable(folder: pathlib.Path) -> bool:
     try:
-        # What dispatcher.enable_caching() does, with a class that takes no for an answer.
-        dispatcher._cache = _Cache(function)
-    except RuntimeError:
-        _no_directory()
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
 
 
-def _no_directory() -> None:
-    directory = numba.config.CACHE_DIR or pathlib.Path(__file__).parent / "__pycache__"
-    _warn(str(directory), "cannot be written to")
+def _is_readable(folder: pathlib.Path) -> bool:
+    try:
+        os.scandir(folder).close()
+    except OSError:
+        return False
+    return True
+
+
+def _folder_or_warning(function: Callable[..., Any]) -> pathlib.Path | None:
+    folder = folder_of(function)
+    if folder is None:
+        directory = numba.config.CACHE_DIR or pathlib.Path(__file__).parent / "__pycache__"
+        _warn(str(directory), "cannot be written to")
+    return folder
 
 
 @functools.cache
@@ -123,43 +213,85 @@ def _warn(directory: str, reason: str) -> None:
     )
 
 
-def _readable(locator: type) -> type:
-    """One of Numba's ways to find the directory, that is content to read there."""
+# --------------------------------------------------------------------------------------------------
+# Files
+# --------------------------------------------------------------------------------------------------
 
-    class Readable(locator):  # type: ignore[misc]
-        def ensure_cache_path(self) -> None:
-            os.scandir(self.get_cache_path()).close()
-
-    return Readable
+_SEAL = hashlib.sha256().digest_size
 
 
-# NUMBA_CACHE_DIR, __pycache__ beside the source, the user's own; and what is not in files.
-_named, _beside, _own, *_others = caching.CompileResultCacheImpl._locator_classes
+def _read(path: pathlib.Path) -> bytes | None:
+    """What was written there; None where there is no file, or not all of it, or another one."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    content, seal = content[:-_SEAL], content[-_SEAL:]
+    return content if hashlib.sha256(content).digest() == seal else None
 
 
-class _Files(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    # A directory that the user has named comes before all others, readable or writable; of the
-    # others those that can be written to.
-    _locator_classes = (
-        *(_named, _readable(_named)),
-        *(_beside, _own, *_others),
-        *(_readable(_beside), _readable(_own)),
-    )
+def _write(path: pathlib.Path, content: bytes) -> None:
+    """Puts a file there, whole, in place of one that may be there; warns where that fails.
+
+    The seal at its end says that it is whole: a machine that loses its power may leave a file of
+    the right name and size, with zeros in it, and a cut binary of a GPU does not show by itself.
+    """
+    # Not a file of tempfile's, which nobody else may read.
+    partial = path.with_name(f"{path.name}.tmp.{uuid.uuid4().hex[:16]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content + hashlib.sha256(content).digest())
+        os.replace(partial, path)
+    except OSError as error:  # a full disk, a directory made read-only, or one taken away
+        try:
+            partial.unlink(missing_ok=True)
+        except OSError:
+            pass
+        # Where another process reads the file, as Windows has it, it is there already.
+        if _read(path) is None:
+            _warn(str(path.parent), error.strerror)
 
 
 class _Cache(caching.FunctionCache):  # type: ignore[misc]
-    """Numba's own, where a file that cannot be read is no file, and one not written is no error."""
+    """What Numba asks for a compiled function, and gives it to be kept."""
 
-    _impl_class = _Files
+    def __init__(self, function: Callable[..., Any], what: str, keep: bool) -> None:
+        self._py_func, self._what, self._keep = function, what, keep
+        self._folder = _folder_or_warning(function) if keep else None
+        self._start = 0.0
+
+    @property
+    def cache_path(self) -> str | None:
+        return str(self._folder) if self._folder else None
+
+    def flush(self) -> None:
+        """Nothing: a file holds what its name says, also for one that is compiled again."""
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
+        self._start = time.perf_counter()
+        target_context.refresh()
+        path = self._path(signature, target_context.codegen())
+        content = _read(path) if path else None
         try:
-            return super().load_overload(signature, target_context)
-        except OSError as error:
-            return _warn(self.cache_path, error.strerror)
+            found = content and CompileResult._rebuild(target_context, *pickle.loads(content))
+        except Exception:  # whatever the parts of a file of another make come upon
+            found = None
+        if found:
+            _report.loaded(self._what, self._start)
+            return found
+        _report.begins(self._what, kept=path is not None, ours=self._keep)
+        return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        try:
-            super().save_overload(signature, data)
-        except OSError as error:  # a full disk, a directory made read-only, or one taken away
-            _warn(self.cache_path, error.strerror)
+        _report.ended(self._what, self._start)
+        path = self._path(signature, data.codegen)
+        if path and not data.library.has_dynamic_globals:
+            _write(path, dumps(data._reduce()))
+
+    def _path(self, signature: Any, codegen: Any) -> pathlib.Path | None:
+        """The file, by all that a compiled function depends on: that makes it the right one."""
+        if self._folder is None:
+            return None
+        key = numba.__version__, sys.implementation.cache_tag, *self._index_key(signature, codegen)
+        name = self._py_func.__qualname__.rpartition(".")[2]
+        return self._folder / f"{name}-{digest(repr(key))}.nbc"

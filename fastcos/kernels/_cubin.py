@@ -17,6 +17,7 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
+from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.kernels._cache import digest, source_digest, stored
 from fastcos.kernels._functions import is_ours, name_of
@@ -27,12 +28,11 @@ Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
 # instructions for bfloat16.
 _OLDEST = (8, 0)
 
-_lock = threading.Lock()
 _thread = threading.local()
 
 
 def kernel(
-    make: functools.partial[Any], signature: tuple[int, int], layout: Any, device: int
+    make: functools.partial[Any], signature: tuple[int, int], layout: Any, device: int, what: str
 ) -> Launcher:
     """What launches a kernel on a device.
 
@@ -41,6 +41,7 @@ def kernel(
         signature: How many int64 and how many float64 numbers the kernel takes.
         layout: A :class:`fastcos.kernels.cuda.Layout`.
         device: The number of the GPU.
+        what: What a person calls the kernel.
 
     Returns:
         ``(stream, blocks, integers, floats) -> None``, where ``stream`` is the address of one; the
@@ -50,7 +51,7 @@ def kernel(
         ImportError: what compiles and launches kernels is not installed.
         RuntimeError: the GPU is too old.
     """
-    return _kernel(make.func, make.args, signature, layout, device)
+    return _kernel(make.func, make.args, signature, layout, device, what)
 
 
 @functools.cache
@@ -60,6 +61,7 @@ def _kernel(
     signature: tuple[int, int],
     layout: Any,
     device: int,
+    what: str,
 ) -> Launcher:
     core = toolchain()
     capability = tuple(core.Device(device).compute_capability)
@@ -69,7 +71,7 @@ def _kernel(
                 device, *capability, *_OLDEST
             )
         )
-    binary, name = kept(make, arguments, signature, layout, capability)
+    binary, name = kept(make, arguments, signature, layout, capability, what)
     function = core.ObjectCode.from_cubin(binary).get_kernel(name)
     launch = core.launch
 
@@ -128,6 +130,7 @@ def kept(
     signature: tuple[int, int],
     layout: Any,
     capability: tuple[int, ...],
+    what: str,
 ) -> tuple[bytes, str]:
     """A compiled kernel and its name, from disk where it has been compiled before."""
 
@@ -135,13 +138,15 @@ def kept(
         text, name = ptx(make, arguments, signature, layout)
         return name.encode() + b"\0" + link(text, capability)[0]
 
-    content = binary
+    key = None
     if all(is_ours(function) for function in _functions(arguments)):
         # A user's function may be redefined under its old name, which the key would not see.
         parts = name_of(make), name_of(arguments), repr((signature, layout, capability))
-        key = digest(_sources(), _versions(), *parts)
-        content = functools.partial(stored, make, f"fastcos-{key}.cubin", binary)
-    name, _, code = content().partition(b"\0")
+        key = f"fastcos-{digest(_sources(), _versions(), *parts)}.cubin"
+    what = "{}, for a GPU of compute capability {}.{}".format(what, *capability)
+    # Under Numba's lock, which a fork waits for, and other threads that need the same kernel.
+    with global_compiler_lock:
+        name, _, code = stored(make, key, binary, what).partition(b"\0")
     return code, name.decode()
 
 
@@ -158,7 +163,7 @@ def ptx(
 
     integers, floats = signature
     kind = void(types.UniTuple(types.int64, integers), types.UniTuple(types.float64, floats))
-    with _lock, _pretended():
+    with global_compiler_lock, _pretended():
         text, _ = cuda.compile(
             make(*arguments, _gpu),
             kind,

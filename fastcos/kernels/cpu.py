@@ -23,7 +23,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
-from fastcos.kernels._cache import compiled, digest, exported, source_digest
+from fastcos.kernels._cache import compiled, digest, exported, folder_of, source_digest
 from fastcos.kernels._functions import as_it_is, is_ours, jitable, name_of, registered, times
 from fastcos.kernels._memory import (
     LANES,
@@ -70,7 +70,9 @@ _REORDER = {"reassoc", "contract"}
 _BLOCK, _BLOCK_SIZE, _STEP = 256, 1024, 512
 
 
-def pair(loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: str) -> Any:
+def pair(
+    loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: str, what: str = ""
+) -> Any:
     """The kernel of a loss of one distance between two operands.
 
     Args:
@@ -78,28 +80,31 @@ def pair(loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: st
         distance: The functions of the distance.
         parameters: How many parameters the distance has, and how many the loss.
         dtype: Of the operands and gradients.
+        what: What a person calls the kernel.
 
     Returns:
         Numba's callback; its ``address`` is what a loop takes.
     """
-    return _compiled(_pair, loss.function, distance, parameters, 2, dtype)
+    return _compiled(what, _pair, loss.function, distance, parameters, 2, dtype)
 
 
-def triplet(loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: str) -> Any:
+def triplet(
+    loss: Loss, distance: Functions, parameters: tuple[int, int], dtype: str, what: str = ""
+) -> Any:
     """The kernel of a loss of the distances (a,p), (a,n) and, for a loss of three, (p,n).
 
     As :func:`pair`, with three operands.
     """
     body = _triplet_swap if loss.arity == 3 else _triplet
-    return _compiled(body, loss.function, distance, parameters, 3, dtype)
+    return _compiled(what, body, loss.function, distance, parameters, 3, dtype)
 
 
-def pointwise(loss: Loss, parameters: tuple[int, int], dtype: str) -> Any:
+def pointwise(loss: Loss, parameters: tuple[int, int], dtype: str, what: str = "") -> Any:
     """The kernel of a loss of distances that were computed elsewhere.
 
     As :func:`pair`, with rows of length 1, the distances, as operands.
     """
-    return _compiled(_pointwise, loss.function, (), parameters, loss.arity, dtype)
+    return _compiled(what, _pointwise, loss.function, (), parameters, loss.arity, dtype)
 
 
 def serial() -> Callable[..., float]:
@@ -205,7 +210,7 @@ def all_signs() -> Callable[[int, int, int], bool]:
         return wrong == 0
 
     kernel.__qualname__ += f"_{_source_digest()}"
-    return compiled(kernel)
+    return compiled(kernel, "the check of labels")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -216,16 +221,17 @@ def all_signs() -> Callable[[int, int, int], bool]:
 _kernels: dict[tuple[Any, ...], Any] = {}
 
 
-def _compiled(*key: Any) -> Any:
+def _compiled(what: str, *key: Any) -> Any:
     if key not in _kernels:
         # Under Numba's lock, or threads that need a kernel at once would each compile it.
         with global_compiler_lock:
             if key not in _kernels:
-                _kernels[key] = _kernel(*key)
+                _kernels[key] = _kernel(what, *key)
     return _kernels[key]
 
 
 def _kernel(
+    what: str,
     body: Callable[..., Callable[..., None]],
     function: Callable[..., Any],
     distance: Functions,
@@ -243,7 +249,7 @@ def _kernel(
     functions = registered(function), tuple(map(registered, distance))
     kernel = body(*functions, STORAGE[dtype], unpack, jitable)
     kernel.__qualname__ += f"_{tag}"
-    return exported(kernel, int64(int64, int64), cache=ours)
+    return exported(kernel, int64(int64, int64), what, keep=ours)
 
 
 @functools.cache
@@ -260,7 +266,8 @@ def _loop(parallel: bool) -> Any:
         return _total(doubles(losses, samples))
 
     loop.__qualname__ += f"_{digest(_source_digest(), str(parallel))}"
-    return compiled(loop, parallel=parallel)
+    what = "the loop that threads share" if parallel else "the loop over samples"
+    return compiled(loop, what, parallel)
 
 
 def _named(tag: str) -> Any:
@@ -298,7 +305,7 @@ def _source_digest() -> str:
 
 def cache_directory() -> str:
     """Where Numba keeps compiled kernels."""
-    return str(_loop(parallel=False).stats.cache_path or "none that can be written to")
+    return str(folder_of(_loop) or "none that can be written to")
 
 
 def _never(state: Any) -> Any:
