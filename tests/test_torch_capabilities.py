@@ -959,6 +959,51 @@ def test_modules_that_torch_can_script_can_be_scripted(name):
     same(torch.autograd.grad(value, xs, upstream), torch.autograd.grad(expected, xs, upstream))
 
 
+#: What torch's own modules do not have, in a script too.
+EXTRAS = {
+    "CosineEmbeddingLoss": ({"margin": -0.2}, 2, True),
+    "CosineEmbeddingLoss pos_margin": ({"margin": -0.2, "pos_margin": 0.6}, 2, True),
+    "CosineEmbeddingLoss whole": ({"margin": 0.0, "pos_margin": 0}, 2, True),
+    "TripletMarginLoss": ({"p": 3.0, "swap": True}, 3, False),
+    "HingeEmbeddingLoss": ({"margin": 0.5}, 1, True),
+}
+
+
+@pytest.mark.unsimulated
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", EXTRAS)
+def test_a_scripted_module_has_the_options_that_torch_lacks(name, reduction):
+    kwargs, count, labelled = EXTRAS[name]
+    eager = getattr(ft, name.split()[0])(**kwargs, reduction=reduction)
+    scripted = torch.jit.script(eager)
+    shape = (ROWS,) if count == 1 else (ROWS, COLUMNS)
+    each = draw(ROWS, seed=169).abs()
+    for weight in (None, each, torch.arange(ROWS), torch.tensor(0.3), torch.zeros(1)):
+        xs = [draw(*shape, seed=160 + k).requires_grad_() for k in range(count)]
+        rest = [labels(xs[0])] if labelled else []
+        value, expected = scripted(*xs, *rest, weight), eager(*xs, *rest, weight)
+        same(value, expected)
+        upstream = draw(*value.shape, seed=161)
+        grads = torch.autograd.grad(expected, xs, upstream)
+        assert some_nonzero(grads) or not weight.any()
+        same(torch.autograd.grad(value, xs, upstream), grads)
+
+
+@pytest.mark.unsimulated
+def test_a_scripted_module_refuses_a_reduction_that_is_none():
+    scripted = torch.jit.script(ft.HingeEmbeddingLoss(reduction="median"))
+    for weight in (None, torch.ones(ROWS)):
+        with pytest.raises(torch.jit.Error, match="median is not a valid value for reduction"):
+            scripted(draw(ROWS), LABELS[:ROWS], weight)
+
+
+@pytest.mark.unsimulated
+def test_a_distance_that_is_an_option_cannot_be_scripted_as_in_torch():
+    """An error, and no other distance in its place."""
+    with pytest.raises(torch.jit.frontend.NotSupportedError, match="keyword-only"):
+        torch.jit.script(ft.TripletMarginWithDistanceLoss(distance_function="cosine"))
+
+
 @pytest.mark.unsimulated
 def test_a_network_with_a_loss_inside_can_be_scripted():
     class Model(torch.nn.Module):
