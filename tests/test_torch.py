@@ -489,7 +489,13 @@ def test_named_distances_have_second_derivatives(generator):
         assert torch.autograd.gradgradcheck(loss, ins), name
 
 
-def test_a_distance_of_ones_own_is_fused_and_says_what_it_lacks(generator, launches):
+def test_every_named_distance_has_a_composite():
+    assert set(composites._DISTANCES) == {*fastcos.distances.DISTANCES, "lp"}
+
+
+def test_a_distance_without_a_composite_is_fused_and_says_what_it_lacks(
+    generator, launches, monkeypatch
+):
     quartic = fastcos.Distance(
         "quartic",
         init=lambda zero: (zero,),
@@ -497,18 +503,23 @@ def test_a_distance_of_ones_own_is_fused_and_says_what_it_lacks(generator, launc
         finalize=lambda state: state[0],
         gradient=lambda state, d, x, y: (4 * (x - y) ** 3, -4 * (x - y) ** 3),
     )
+    for module in (_dispatch, composites):
+        table = {**fastcos.distances.DISTANCES, "quartic": lambda: quartic}
+        monkeypatch.setattr(module, "DISTANCES", table)
     ins = [leaf(rows(generator, 3, 4, dtype=torch.float64)) for _ in range(3)]
-    ours = ft.triplet_margin_with_distance_loss(*ins, distance_function=quartic)
     theirs = F.triplet_margin_with_distance_loss(
         *ins, distance_function=lambda x, y: ((x - y) ** 4).sum(-1)
     )
-    assert launches
-    torch.testing.assert_close(ours, theirs)
-    for a, b in zip(torch.autograd.grad(ours, ins), torch.autograd.grad(theirs, ins), strict=True):
-        torch.testing.assert_close(a, b)
-    loss = ft.triplet_margin_with_distance_loss(*ins, distance_function=quartic)
-    with pytest.raises(TypeError, match="quartic has a first derivative"):
-        torch.autograd.grad(loss, ins, create_graph=True)
+    right = torch.autograd.grad(theirs, ins)
+    for distance in (quartic, "quartic"):
+        launches.clear()
+        ours = ft.triplet_margin_with_distance_loss(*ins, distance_function=distance)
+        assert launches
+        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(torch.autograd.grad(ours, ins), right)
+        loss = ft.triplet_margin_with_distance_loss(*ins, distance_function=distance)
+        with pytest.raises(TypeError, match="quartic has a first derivative"):
+            torch.autograd.grad(loss, ins, create_graph=True)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
