@@ -20,6 +20,7 @@ Sparse, nested and quantised tensors, and those on other kinds of devices, raise
 tensors on two devices torch's ``RuntimeError``.
 """
 
+from . import compiling
 from .functional import (
     cosine_embedding_loss,
     cosine_similarity,
@@ -36,6 +37,8 @@ from .modules import (
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
+
+compiling.leave_alone()
 
 __all__ = [
     "CosineEmbeddingLoss",
