@@ -538,7 +538,7 @@ def _triplet(
         distance,
         ("anchor", "positive", "negative"),
         (anchor, positive, negative),
-        (margin,),
+        (margin, math.nan),
         axis=axis,
         weight=weight,
         reduction=reduction,

@@ -680,7 +680,7 @@ def _of_distances(
         None,
         tuple(names),
         given,
-        (float(margin),),
+        (float(margin), 0.0),
         weight=weight,
         reduction=reduction,
     )
