@@ -484,14 +484,20 @@ def test_who_wants_to_see_operators_is_told_where_they_are(generator, name):
         WATCHED[name](*xs)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+@pytest.mark.unsimulated
 def test_tensors_that_are_not_transformed_are_constants_of_a_transform(generator):
     x, y = (rows(generator, 3, 4, dtype=torch.float64) for _ in range(2))
     d = paired(x, y)
+    both = value_and_grad(fastcos.cosine_distance_loss)
+    _, (gradient, _) = both(x, y)
+    found = torch.func.vmap(lambda t: t + both(x, y)[1][0])(x[None])
+    torch.testing.assert_close(found, (x + gradient)[None])
     torch.testing.assert_close(torch.func.vmap(lambda t: t + paired(x, y))(d[None]), 2 * d[None])
-    assert torch.func.jvp(lambda t: t * paired(x, y), (d,), (d,))[1].equal(d * d)
     with forward_ad.dual_level():
         assert paired(x, y).equal(d)
+    # Some wrap what is new, too.
+    with pytest.raises(RuntimeError, match=r"transforms.*fastcos\.adapters\.torch"):
+        torch.func.grad(lambda t: (t * both(x, y)[1][0]).sum())(x)
 
 
 @pytest.mark.unsimulated

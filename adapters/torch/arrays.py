@@ -73,9 +73,7 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
     """
     watcher = _watcher(values)
     if watcher:
-        raise RuntimeError(
-            f"{watcher}: this function runs a kernel, of which torch sees nothing; {BY_TORCH}"
-        )
+        raise RuntimeError(unseen(watcher))
     first, place = "", torch.device("cpu")
     for name, value in zip(names, values, strict=True):
         # Others are refused by name, later.
@@ -88,6 +86,11 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
 
 
 _module: Any = functools.cache(importlib.import_module)
+
+
+def unseen(watcher: str) -> str:
+    """What is said to those who want to see operators."""
+    return f"{watcher}: this function runs a kernel, of which torch sees nothing; {BY_TORCH}"
 
 
 def _watcher(values: Sequence[Any]) -> str:
@@ -322,9 +325,16 @@ def scalar(number: float, dtype: Dtype, like: Tensor) -> Tensor:
 
 
 def address(array: Any) -> int:
-    """Where the data begin."""
+    """Where the data begin.
+
+    Raises:
+        RuntimeError: of a new tensor, which ``torch.func.grad`` wraps, as all that is computed.
+    """
     if isinstance(array, Tensor):
-        return array.data_ptr()
+        try:
+            return array.data_ptr()
+        except RuntimeError as error:
+            raise RuntimeError(unseen("torch.func transforms")) from error
     return ctypes.addressof(ctypes.c_char.from_buffer(array))
 
 
