@@ -134,9 +134,11 @@ def _library(kind: type) -> str | None:
     """Whose arrays a type belongs to; None for what goes with any of them."""
     if issubclass(kind, (type(None), bool, int, float, complex, str, bytes, list, tuple)):
         return None
-    library = kind.__module__.partition(".")[0]
-    if library in (*_ADAPTERS, *_NOT_YET):
-        return library
+    # A subclass, which may be defined anywhere, is an array of its library too.
+    for one in kind.__mro__:
+        library = one.__module__.partition(".")[0]
+        if library in (*_ADAPTERS, *_NOT_YET):
+            return library
     # Memory of a GPU under whatever name is as good as CuPy's.
     return "cupy" if hasattr(kind, "__cuda_array_interface__") else "numpy"
 

@@ -23,6 +23,13 @@ R = TypeVar("R")
 
 _PUBLIC: set[Any] = set()
 
+# torch.compiler.disable, in the form of the attributes that it sets: torch is not imported here.
+_NOT_COMPILED = {
+    "_torchdynamo_disable": True,
+    "_torchdynamo_disable_msg": "it runs a kernel and none of torch's operators; the functions of"
+    " fastcos.adapters.torch can be compiled",
+}
+
 
 def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
     """A function that states a problem, as one that returns its value."""
@@ -35,6 +42,7 @@ def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
         return _dispatch.evaluate(problem(*args, **kwargs))
 
     function.__annotations__ = {**problem.__annotations__, "return": "Any"}
+    vars(function).update(_NOT_COMPILED)
     _PUBLIC.add(function)
     return function
 
@@ -530,7 +538,7 @@ def _triplet(
         distance,
         ("anchor", "positive", "negative"),
         (anchor, positive, negative),
-        (margin,),
+        (margin, math.nan),
         axis=axis,
         weight=weight,
         reduction=reduction,

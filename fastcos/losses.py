@@ -20,8 +20,8 @@ class Loss(NamedTuple):
     Args:
         arity: How many distances it takes: 1 for pairs, 2 for triplets, 3 for triplets with swap.
         function: ``(d, target, *parameters) -> (value, slopes)`` with ``d`` and ``slopes`` tuples
-            of one length; ``target`` is 1 or -1, or 0 where the loss has no target. What any other
-            target gives is the last of the parameters.
+            of one length; ``target`` is 1 or -1, or 0 where the loss has no target. The last of the
+            parameters is what any other target gives, or the slope of a triplet whose loss is NaN.
         labelled: Whether it has a target.
     """
 
@@ -84,10 +84,16 @@ def _hinge_embedding() -> Loss:
     return Loss(1, function, labelled=True)
 
 
+# Where the loss of a triplet is NaN, so is its slope, and what comes of it for the rows. In torch,
+# where distances are operands of their own, it is 0, as that of a clamp is.
+
+
 def _triplet() -> Loss:
     # l = max(0, d(a,p) - d(a,n) + margin)
-    def function(d: Any, target: Any, margin: Any) -> Any:
+    def function(d: Any, target: Any, margin: Any, lost: Any) -> Any:
         value, slope = _ramp(d[0] - d[1] + margin)
+        if math.isnan(slope):
+            slope = lost
         return value, (slope, -slope)
 
     return Loss(2, function)
@@ -95,12 +101,14 @@ def _triplet() -> Loss:
 
 def _triplet_swap() -> Loss:
     # l = max(0, d(a,p) - min(d(a,n), d(p,n)) + margin); a tie of the minimum splits half and half.
-    def function(d: Any, target: Any, margin: Any) -> Any:
+    def function(d: Any, target: Any, margin: Any, lost: Any) -> Any:
         first = 0.5 if d[1] == d[2] else (1.0 if d[1] < d[2] else 0.0)
         nearest = d[1] if first > 0 else d[2]
         if math.isnan(d[1]):
             nearest = d[1]  # comparisons do not see a NaN; the minimum of it is NaN
         value, slope = _ramp(d[0] - nearest + margin)
+        if math.isnan(slope):
+            slope = lost
         return value, (slope, -slope * first, -slope * (1 - first))
 
     return Loss(3, function)

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+import fastcos
 from bench import __main__ as command
 from bench import ceilings, report, runner, start
 from bench.cases import (
@@ -86,6 +87,11 @@ def test_who_computes_row_cosines(dtype):
     assert providers == expected
     chosen = calls(_case("cosine_similarity"), draw(4, 8, dtype), ["numkong"])
     assert {name for mode, name in chosen} == {"fastcos", "numkong"} - set(MISSING)
+
+
+def test_every_distance_has_a_case():
+    timed = {case.keywords["distance"].name for case in CASES if "distance" in case.keywords}
+    assert timed == {*fastcos.distances.DISTANCES, "lp"}
 
 
 def test_peers_that_are_not_installed_are_left_out():

@@ -76,7 +76,7 @@ def resources(text, capability):
 
 
 def variant_of(record, loss, dtype, gradients, features):
-    counts = len(record.parameters), 3 if loss is losses.cosine_embedding else 1
+    counts = len(record.parameters), 3 if loss is losses.cosine_embedding else 2
     wide = cuda.layout(features, dtype).wide
     return cuda.Variant(dtype, counts, 1, gradients, wide)
 
@@ -118,7 +118,7 @@ def test_triplets(name, loss, dtype, gradients, features):
 
 @pytest.mark.parametrize(("loss", "dtype"), POINTWISE)
 def test_distances_computed_elsewhere(loss, dtype):
-    counts = 0, 2 if loss is losses.hinge_embedding else 1 if loss.arity > 1 else 0
+    counts = 0, 0 if loss is losses.identity else 2
     variant = cuda.Variant(dtype, counts, 2, "written", False)
     text, found = compiled(cuda.pointwise, (loss, variant), loss.arity, variant, 1)
     assert all(used["stack frame"] == 0 for used in found.values())

@@ -1,5 +1,6 @@
 """torch tensors: which calls run fused, and plain fastcos functions with autograd."""
 
+import importlib
 import itertools
 import math
 
@@ -9,10 +10,14 @@ import oracle
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.testing._internal.two_tensor import TwoTensor
 
 import fastcos
 import fastcos.adapters.torch as ft
-from fastcos import _dispatch, _on_device, _on_host
+from fastcos import _dispatch, _on_device, _on_host, grad, value_and_grad
 from fastcos.adapters.torch import composites
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -483,6 +488,183 @@ def test_second_derivatives_say_where_they_are(rng):
         torch.autograd.grad(loss, x, create_graph=True)
 
 
+@pytest.fixture
+def dynamo():
+    """The compiler with nothing compiled, before and after."""
+    torch._dynamo.reset()
+    yield importlib.import_module("torch._dynamo.testing")
+    torch._dynamo.reset()
+
+
+def paired(x, y):
+    return fastcos.paired_distance(x, y, "cosine")
+
+
+def paired_with_tangents(x, y):
+    with forward_ad.dual_level():
+        return paired(forward_ad.make_dual(x, y), y)
+
+
+def paired_with_fakes(x, y):
+    with FakeTensorMode() as mode:
+        return paired(mode.from_tensor(x), mode.from_tensor(y))
+
+
+WATCHED = {
+    "grad": lambda *xs: torch.func.grad(lambda *xs: paired(*xs).sum())(*xs),
+    "vmap": lambda *xs: torch.func.vmap(paired)(*(x[None] for x in xs)),
+    "jvp": lambda *xs: torch.func.jvp(paired, xs, xs),
+    "functionalize": torch.func.functionalize(paired),
+    "forward mode": paired_with_tangents,
+    "jit.trace": lambda *xs: torch.jit.trace(paired, xs),
+    "make_fx": lambda *xs: make_fx(paired)(*xs),
+    "make_fx with fakes": lambda *xs: make_fx(paired, tracing_mode="fake")(*xs),
+    "export": lambda *xs: torch.export.export(Exported(paired), xs, strict=False),
+    "fakes": paired_with_fakes,
+}
+
+
+class Exported(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *xs):
+        return self.function(*xs)
+
+
+@pytest.mark.unsimulated
+@pytest.mark.filterwarnings("ignore:.torch.jit.(trace|script):DeprecationWarning")
+@pytest.mark.parametrize("name", WATCHED)
+def test_who_wants_to_see_operators_is_told_where_they_are(generator, name):
+    """And gets no numbers that stay the same for other inputs, nor a tangent that is left out."""
+    xs = (rows(generator, 3, 4, dtype=torch.float64) for _ in range(2))
+    with pytest.raises(RuntimeError, match=r"a kernel.*fastcos\.adapters\.torch call torch's op"):
+        WATCHED[name](*xs)
+
+
+@pytest.mark.unsimulated
+def test_tensors_that_are_not_transformed_are_constants_of_a_transform(generator):
+    x, y = (rows(generator, 3, 4, dtype=torch.float64) for _ in range(2))
+    d = paired(x, y)
+    both = value_and_grad(fastcos.cosine_distance_loss)
+    _, (gradient, _) = both(x, y)
+    found = torch.func.vmap(lambda t: t + both(x, y)[1][0])(x[None])
+    torch.testing.assert_close(found, (x + gradient)[None])
+    torch.testing.assert_close(torch.func.vmap(lambda t: t + paired(x, y))(d[None]), 2 * d[None])
+    with forward_ad.dual_level():
+        assert paired(x, y).equal(d)
+    # Some wrap what is new, too.
+    with pytest.raises(RuntimeError, match=r"transforms.*fastcos\.adapters\.torch"):
+        torch.func.grad(lambda t: (t * both(x, y)[1][0]).sum())(x)
+
+
+@pytest.mark.unsimulated
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own
+def test_a_compiled_function_runs_kernels_between_its_graphs(generator, dynamo):
+    y, *others = (leaf(rows(generator, 3, 4, dtype=torch.float64)) for _ in range(3))
+    both, gradients = (f(fastcos.cosine_distance_loss) for f in (value_and_grad, grad))
+
+    def direct(x, y):
+        value, (of_x, of_y) = both(x + 1, y)
+        return value * 2 + of_x - gradients(x, y + of_y)[1]
+
+    def recorded(x, y):
+        return (2 * paired(x + 1, y) - 1).sum()
+
+    # What is around the calls is compiled, in two graphs, or three; what is in them is not.
+    for function, graphs in ((recorded, 2), (direct, 3)):
+        counter = dynamo.CompileCounterWithBackend("eager")
+        compiled = torch.compile(function, backend=counter)
+        for x in others:
+            value, expected = compiled(x, y), function(x, y)
+            assert value.equal(expected)
+            if function is recorded:
+                given, right = (torch.autograd.grad(v, (x, y)) for v in (value, expected))
+                torch.testing.assert_close(given, right)
+        assert counter.frame_count == graphs
+        with pytest.raises(torch._dynamo.exc.Unsupported, match=r"fastcos\.adapters\.torch can be"):
+            torch.compile(function, backend="eager", fullgraph=True)(others[0], y)
+
+
+def test_inference_mode_and_functional_calls_are_plain(generator):
+    x, y = (rows(generator, 3, 4, dtype=torch.float64) for _ in range(2))
+    expected = paired(x, y)
+    with torch.inference_mode():
+        assert paired(x, y).is_inference()
+        inferred = x.clone()
+    assert paired(inferred, y).equal(expected)
+    with pytest.raises(RuntimeError, match="Inference tensors cannot be saved"):
+        paired(inferred, leaf(y))
+    assert torch.func.functional_call(Exported(paired), {}, (x, y)).equal(expected)
+
+
+class Mine(torch.Tensor):
+    """A subclass that hears of what is called, and has nothing to do with it."""
+
+    heard = 0
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        cls.heard += 1
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_subclasses_are_taken_for_the_numbers_in_them(generator):
+    x, y = (leaf(rows(generator, 5, 4, dtype=torch.float64)) for _ in range(2))
+    weights = torch.rand(5, generator=generator).double()
+    both = value_and_grad(fastcos.cosine_distance_loss)
+    expected, grads = both(x, y, weights=weights)
+    expected_grads = torch.autograd.grad(
+        fastcos.cosine_distance_loss(x, y, weights=weights), (x, y)
+    )
+    for kinds in itertools.product((torch.Tensor, Mine), repeat=3):
+        a, b, w = (t.detach().as_subclass(k) for t, k in zip((x, y, weights), kinds, strict=True))
+        a.requires_grad_()
+        b.requires_grad_()
+        out = torch.empty_like(x).as_subclass(kinds[0]), torch.empty_like(y)
+        value, given = both(a, b, weights=w)
+        _, written = both(a, b, weights=w, out=out)
+        assert written[0] is out[0]
+        recorded = fastcos.cosine_distance_loss(a, b, weights=w)
+        assert {type(t) for t in (value, *given, recorded)} == {torch.Tensor}
+        for one in (given, written, torch.autograd.grad(recorded, (a, b))):
+            torch.testing.assert_close([t.as_subclass(torch.Tensor) for t in one], list(grads))
+        torch.testing.assert_close((value, recorded), (expected, expected), check_stride=False)
+    torch.testing.assert_close(expected_grads, grads)
+    with pytest.raises(TypeError, match="x1 is a torch array and x2 is a numpy array"):
+        paired(x.as_subclass(Mine), np.zeros((5, 4)))
+
+
+def test_a_subclass_with_operators_of_its_own_is_refused(generator):
+    class Negated(torch.Tensor):
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            raise NotImplementedError
+
+    x = rows(generator, 3, 4)
+    with pytest.raises(TypeError, match=r"x2 is a Negated, .*fastcos\.adapters\.torch"):
+        paired(x, torch.Tensor._make_subclass(Negated, x))
+    with pytest.raises(TypeError, match=r"x1 has no memory .*fastcos\.adapters\.torch"):
+        paired(TwoTensor(x, x), x)
+
+
+@pytest.mark.host
+def test_a_class_belongs_to_the_library_that_it_is_derived_from():
+    for base, library in (
+        (torch.Tensor, "torch"),
+        (torch.nn.Parameter, "torch"),
+        (np.ndarray, "numpy"),
+        (type("Array", (), {"__module__": "jax"}), "jax"),
+        (type("ndarray", (), {"__module__": "cupy._core"}), "cupy"),
+        (type("EagerTensor", (), {"__module__": "tensorflow.python"}), "tensorflow"),
+        (dict, "numpy"),
+        (list, None),
+    ):
+        derived = type("Derived", (type("Between", (base,), {}),), {})
+        assert _dispatch._library(derived) == library
+
+
 UNFIT = {
     "meta": lambda: torch.empty(2, 3, device="meta"),
     "sparse": lambda: torch.eye(2, 3).to_sparse(),
@@ -548,7 +730,13 @@ def test_named_distances_have_second_derivatives(generator):
         assert torch.autograd.gradgradcheck(loss, ins), name
 
 
-def test_a_distance_of_ones_own_is_fused_and_says_what_it_lacks(generator, launches):
+def test_every_named_distance_has_a_composite():
+    assert set(composites._DISTANCES) == {*fastcos.distances.DISTANCES, "lp"}
+
+
+def test_a_distance_without_a_composite_is_fused_and_says_what_it_lacks(
+    generator, launches, monkeypatch
+):
     quartic = fastcos.Distance(
         "quartic",
         init=lambda zero: (zero,),
@@ -556,18 +744,23 @@ def test_a_distance_of_ones_own_is_fused_and_says_what_it_lacks(generator, launc
         finalize=lambda state: state[0],
         gradient=lambda state, d, x, y: (4 * (x - y) ** 3, -4 * (x - y) ** 3),
     )
+    for module in (_dispatch, composites):
+        table = {**fastcos.distances.DISTANCES, "quartic": lambda: quartic}
+        monkeypatch.setattr(module, "DISTANCES", table)
     ins = [leaf(rows(generator, 3, 4, dtype=torch.float64)) for _ in range(3)]
-    ours = ft.triplet_margin_with_distance_loss(*ins, distance_function=quartic)
     theirs = F.triplet_margin_with_distance_loss(
         *ins, distance_function=lambda x, y: ((x - y) ** 4).sum(-1)
     )
-    assert launches
-    torch.testing.assert_close(ours, theirs)
-    for a, b in zip(torch.autograd.grad(ours, ins), torch.autograd.grad(theirs, ins), strict=True):
-        torch.testing.assert_close(a, b)
-    loss = ft.triplet_margin_with_distance_loss(*ins, distance_function=quartic)
-    with pytest.raises(TypeError, match="quartic has a first derivative"):
-        torch.autograd.grad(loss, ins, create_graph=True)
+    right = torch.autograd.grad(theirs, ins)
+    for distance in (quartic, "quartic"):
+        launches.clear()
+        ours = ft.triplet_margin_with_distance_loss(*ins, distance_function=distance)
+        assert launches
+        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(torch.autograd.grad(ours, ins), right)
+        loss = ft.triplet_margin_with_distance_loss(*ins, distance_function=distance)
+        with pytest.raises(TypeError, match="quartic has a first derivative"):
+            torch.autograd.grad(loss, ins, create_graph=True)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

@@ -4,6 +4,7 @@ Each case is a call of the library and the same in torch's operators; whatever i
 done to the other and must give the same.
 """
 
+import contextlib
 import copy
 import gc
 import importlib
@@ -15,9 +16,12 @@ from typing import NamedTuple
 import devices
 import pytest
 
+import fastcos
+
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 ft = importlib.import_module("fastcos.adapters.torch")
+autograd = importlib.import_module("fastcos.adapters.torch.autograd")
 
 pytestmark = [
     # Torch's own forward mode scripts some decompositions when it is first used.
@@ -646,6 +650,33 @@ def test_labels_that_change_before_the_backward_pass_are_noticed():
             same(given, expected)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("kind", ["list", "array", "labels", "both by fastcos"])
+def test_what_is_no_tensor_may_change_before_the_backward_pass(kind, reduction):
+    """The gradient is that of the numbers that the loss was computed from."""
+    x, y = inputs(CASES["cosine_similarity"], requires_grad=True)
+    target, weight = labels(x), draw(ROWS, seed=230).abs()
+    function = ft.cosine_embedding_loss
+    if kind == "list":
+        weight = weight.tolist()
+    elif kind == "array":
+        weight = weight.numpy()
+    else:
+        target, function = target.tolist(), fastcos.cosine_embedding_loss
+        weight = weight.tolist() if kind == "both by fastcos" else weight
+    kept = copy.deepcopy((target, weight))
+    loss = function(x, y, target, margin=-0.2, weight=weight, reduction=reduction).sum() * 0.7
+    for given in (target, weight):
+        if not isinstance(given, torch.Tensor):
+            given[:] = [-given[k] for k in range(ROWS)]
+    found = loss.detach(), torch.autograd.grad(loss, (x, y))
+    target, weight = (torch.as_tensor(given, dtype=F64) for given in kept)
+    each = F.cosine_embedding_loss(x, y, target, margin=-0.2, reduction="none")
+    right = (weighted_mean(each, weight) if reduction == "mean" else (each * weight).sum()) * 0.7
+    # Lists of numbers become tensors of float32.
+    same(found, (right.detach(), torch.autograd.grad(right, (x, y))), rtol=1e-6, atol=1e-7)
+
+
 @each_case
 def test_what_was_saved_is_let_go_with_the_graph(case):
     """At once: a cycle of references would keep a batch until the next collection."""
@@ -686,6 +717,96 @@ def test_a_checkpoint_computes_again_what_it_threw_away(case, upstream):
     expected = torch.autograd.grad((case.theirs(*xs) ** 2).sum(), xs)
     same(list(given), [upstream * g for g in expected])
     assert len(calls) == 2
+
+
+def held():
+    """Bytes of the tensors that there are."""
+    gc.collect()
+    storages = [t.untyped_storage() for t in gc.get_objects() if type(t) is torch.Tensor]
+    return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+
+
+def by_checkpoint(f, *xs):
+    options = {"use_reentrant": False, "preserve_rng_state": False}
+    return torch.utils.checkpoint.checkpoint(f, *xs, **options)
+
+
+def by_reentrant_checkpoint(f, *xs):
+    options = {"use_reentrant": True, "preserve_rng_state": False}
+    return torch.utils.checkpoint.checkpoint(f, *xs, **options)
+
+
+def by_nested_checkpoints(f, *xs):
+    return by_checkpoint(lambda *ys: by_checkpoint(f, *ys), *xs)
+
+
+def by_hooks(f, *xs):
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+        return f(*xs)
+
+
+WAYS = (by_checkpoint, by_reentrant_checkpoint, by_nested_checkpoints, by_hooks)
+
+
+@pytest.mark.unsimulated
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cosine_embedding-mean",
+        "cosine_embedding-none",
+        "cosine_embedding-extras",
+        "triplet-mean",
+        "distance-callable",
+        "hinge-mean",
+    ],
+)
+def test_checkpoints_and_hooks_hold_no_gradients(name):
+    case = CASES[name]
+    xs = inputs(case, rows=32, requires_grad=True)
+    for way in WAYS:
+        for upstream in (1.0, 0.7):  # what a forward pass may know, and what it does not
+            before = held()
+            value = way(case.ours, *xs)
+            more = held() - before - value.nbytes
+            # What a callable computes on the way is saved by torch.
+            assert more < xs[0].nbytes // 2 or (way, name) == (by_hooks, "distance-callable")
+            value.backward(torch.full_like(value, upstream))
+            given = [x.grad for x in xs]
+            for x in xs:
+                x.grad = None
+            right = case.theirs(*xs)
+            same(given, list(torch.autograd.grad(right, xs, torch.full_like(right, upstream))))
+
+
+@pytest.mark.parametrize("name", ["cosine_embedding-mean", "triplet-mean"])
+def test_the_forward_pass_makes_gradients_where_nothing_is_packed(name, monkeypatch):
+    case, made = CASES[name], []
+    solved = autograd._solved
+
+    def noted(adapter, problem, forms, wanted, result):
+        made.append(bool(wanted))
+        return solved(adapter, problem, forms, wanted, result)
+
+    monkeypatch.setattr(autograd, "_solved", noted)
+    xs = inputs(case, requires_grad=True)
+    expected = torch.autograd.grad(case.theirs(*xs), xs)
+    graph = torch.autograd.graph
+    for wanted, mode in (
+        (True, contextlib.nullcontext()),
+        (True, graph.disable_saved_tensors_hooks("not here")),
+        (False, graph.save_on_cpu()),
+        (False, graph.saved_tensors_hooks(torch.Tensor.float, torch.Tensor.double)),
+        (True, contextlib.nullcontext()),
+    ):
+        made.clear()
+        with mode:
+            value = case.ours(*xs)
+        assert made == [wanted]
+        for _ in range(2):
+            given = torch.autograd.grad(value, xs, retain_graph=True)
+            same(given, expected, rtol=1e-5, atol=1e-6)
+            for g in given:  # they are the caller's
+                g.zero_()
 
 
 @each_case
@@ -957,6 +1078,51 @@ def test_modules_that_torch_can_script_can_be_scripted(name):
     same(value, expected)
     upstream = draw(*value.shape, seed=161)
     same(torch.autograd.grad(value, xs, upstream), torch.autograd.grad(expected, xs, upstream))
+
+
+#: What torch's own modules do not have, in a script too.
+EXTRAS = {
+    "CosineEmbeddingLoss": ({"margin": -0.2}, 2, True),
+    "CosineEmbeddingLoss pos_margin": ({"margin": -0.2, "pos_margin": 0.6}, 2, True),
+    "CosineEmbeddingLoss whole": ({"margin": 0.0, "pos_margin": 0}, 2, True),
+    "TripletMarginLoss": ({"p": 3.0, "swap": True}, 3, False),
+    "HingeEmbeddingLoss": ({"margin": 0.5}, 1, True),
+}
+
+
+@pytest.mark.unsimulated
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", EXTRAS)
+def test_a_scripted_module_has_the_options_that_torch_lacks(name, reduction):
+    kwargs, count, labelled = EXTRAS[name]
+    eager = getattr(ft, name.split()[0])(**kwargs, reduction=reduction)
+    scripted = torch.jit.script(eager)
+    shape = (ROWS,) if count == 1 else (ROWS, COLUMNS)
+    each = draw(ROWS, seed=169).abs()
+    for weight in (None, each, torch.arange(ROWS), torch.tensor(0.3), torch.zeros(1)):
+        xs = [draw(*shape, seed=160 + k).requires_grad_() for k in range(count)]
+        rest = [labels(xs[0])] if labelled else []
+        value, expected = scripted(*xs, *rest, weight), eager(*xs, *rest, weight)
+        same(value, expected)
+        upstream = draw(*value.shape, seed=161)
+        grads = torch.autograd.grad(expected, xs, upstream)
+        assert some_nonzero(grads) or not weight.any()
+        same(torch.autograd.grad(value, xs, upstream), grads)
+
+
+@pytest.mark.unsimulated
+def test_a_scripted_module_refuses_a_reduction_that_is_none():
+    scripted = torch.jit.script(ft.HingeEmbeddingLoss(reduction="median"))
+    for weight in (None, torch.ones(ROWS)):
+        with pytest.raises(torch.jit.Error, match="median is not a valid value for reduction"):
+            scripted(draw(ROWS), LABELS[:ROWS], weight)
+
+
+@pytest.mark.unsimulated
+def test_a_distance_that_is_an_option_cannot_be_scripted_as_in_torch():
+    """An error, and no other distance in its place."""
+    with pytest.raises(torch.jit.frontend.NotSupportedError, match="keyword-only"):
+        torch.jit.script(ft.TripletMarginWithDistanceLoss(distance_function="cosine"))
 
 
 @pytest.mark.unsimulated

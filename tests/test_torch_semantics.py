@@ -8,6 +8,7 @@ its text and its warnings included. The extras of the library are held against t
 import functools
 import importlib
 import inspect
+import itertools
 import math
 import operator
 import re
@@ -1329,6 +1330,61 @@ def test_callables_are_distances_as_in_torch(distance, reduction, swap):
             kind.TripletMarginWithDistanceLoss(**options, reduction=reduction) for kind in (ft, nn)
         )
         same_outcome(ours, theirs, tensors, {})
+
+
+def of_distances(kind, **options):
+    """The loss as a function of the distances, which a callable gives in their order."""
+
+    def loss(*given, **kwargs):
+        rows, following = given[0].detach()[:, None], iter(given)
+        return kind.triplet_margin_with_distance_loss(
+            rows, rows, rows, distance_function=lambda x, y: next(following), **options, **kwargs
+        )
+
+    return loss
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@by_reduction
+@pytest.mark.parametrize("dtype", [F64, F32], ids=str)
+def test_distances_that_are_not_finite_have_the_slopes_of_torch(dtype, reduction, swap):
+    """Which are 0 where the loss is NaN, and 1 where it is infinite."""
+    numbers = [0.25, 1.75, NAN, INF, -INF][slice(None) if swap else slice(1, None)]
+    count = 3 if swap else 2
+    triples = torch.tensor(list(itertools.product(numbers, repeat=count)), dtype=dtype)
+    weight = torch.linspace(0.5, 2, len(triples), dtype=dtype)
+    ours = of_distances(ft, swap=swap, reduction=reduction)
+    theirs = of_distances(F, swap=swap, reduction=reduction)
+    each = of_distances(F, swap=swap, reduction="none")
+
+    def scaled(*given):  # by what the forward pass does not know
+        return -0.7 * ours(*given[:-1], weight=given[-1])
+
+    def expected(*given):
+        return -0.7 * reduced(each(*given[:-1]), given[-1], reduction)
+
+    # NaN spreads in a sum, and hides the others: all, then some alone.
+    for some in (slice(None), *[slice(k, k + 1) for k in range(0, len(triples), 3)]):
+        given = wants(*triples[some].T.contiguous())
+        found = same_outcome(ours, theirs, given, {})
+        assert not any(g.isnan().any() for g in found.grads)
+        same_outcome(scaled, expected, (*given, weight[some]), {})
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@by_reduction
+def test_rows_that_are_not_finite_are_a_callables_affair(reduction, swap):
+    for number in (NAN, INF, -INF):
+        for which in range(3):
+            rows = [draw(4, 5, seed=k) for k in range(3)]
+            rows[which][1, 2] = number
+            parity(
+                "triplet_margin_with_distance_loss",
+                *wants(*rows),
+                distance_function=lambda x, y: 1 - F.cosine_similarity(x, y),
+                swap=swap,
+                reduction=reduction,
+            )
 
 
 @pytest.mark.parametrize("swap", [False, True])

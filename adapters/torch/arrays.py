@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from fastcos import kernels
 from fastcos._plan import Form, may_overlap_itself
@@ -47,6 +48,11 @@ PLACES = {"cpu": "fastcos.adapters.torch.arrays", "cuda": "fastcos.adapters.torc
 
 _HERE = torch.device("cpu")
 _INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_RECORDING = [
+    getattr(torch._C._TorchDispatchModeKey, name) for name in ("FAKE", "FUNCTIONAL", "PROXY")
+]
+#: What to do where torch has to see what is computed.
+BY_TORCH = "the functions of fastcos.adapters.torch call torch's operators there"
 _ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
 
 # Memory of gradients that were let go, by size. malloc gives such blocks back to the system
@@ -65,8 +71,11 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
     """The adapter for where tensors are.
 
     Raises:
-        RuntimeError: they are on two devices.
+        RuntimeError: they are on two devices; torch transforms or records the call.
     """
+    watcher = _watcher(values)
+    if watcher:
+        raise RuntimeError(unseen(watcher))
     first, place = "", torch.device("cpu")
     for name, value in zip(names, values, strict=True):
         # Others are refused by name, later.
@@ -81,6 +90,28 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
 _module: Any = functools.cache(importlib.import_module)
 
 
+def unseen(watcher: str) -> str:
+    """What is said to those who want to see operators."""
+    return f"{watcher}: this function runs a kernel, of which torch sees nothing; {BY_TORCH}"
+
+
+def _watcher(values: Sequence[Any]) -> str:
+    """Who wants to see the operators of a call on these tensors; empty for nobody."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if torch._C._get_tracing_state() is not None:
+        return "torch.jit.trace"
+    if torch._C._len_torch_dispatch_stack() and any(map(torch._C._get_dispatch_mode, _RECORDING)):
+        return "make_fx, torch.export and fake tensors"
+    if torch._C._are_functorch_transforms_active() and any(
+        map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)
+    ):
+        return "torch.func transforms"
+    unpacked: Any = forward_ad.unpack_dual
+    if forward_ad._current_level >= 0 and any(unpacked(t).tangent is not None for t in tensors):
+        return "forward-mode differentiation"
+    return ""
+
+
 def _check_device(one: str, here: torch.device, other: str, there: torch.device) -> None:
     # The type of torch's own error, and how that begins.
     if here != there:
@@ -93,15 +124,22 @@ def _check_device(one: str, here: torch.device, other: str, there: torch.device)
 def asarray(name: str, value: Any) -> Tensor:
     """The argument as a strided tensor; numbers and lists in the memory of this machine.
 
+    A subclass is taken for the numbers in its memory, and hears of nothing.
+
     Raises:
-        TypeError: it is on another device than a GPU, sparse, nested, quantised, complex or without
-            memory.
+        TypeError: it is on another device than a GPU, sparse, nested, quantised, complex, without
+            memory, or of a class that has operators of its own.
     """
     if not isinstance(value, Tensor):
         value = converted(name, value, "cpu")
     fault = unfit(value)
+    if not fault and type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        fault = f"is a {type(value).__name__}, which has operators of its own; {BY_TORCH}"
     if fault:
         raise TypeError(f"{name} {fault}")
+    if not is_exact(value):
+        with torch._C.DisableTorchFunctionSubclass():
+            value = value.as_subclass(Tensor)
     return value.resolve_neg() if value.is_neg() else value
 
 
@@ -119,6 +157,11 @@ def converted(name: str, value: Any, place: str) -> Tensor:
         raise
 
 
+def is_exact(value: Any) -> bool:
+    """Whether this is a tensor, and of no class of another name that could change what it does."""
+    return type(value) is Tensor or type(value) is torch.nn.Parameter
+
+
 def unfit(value: Tensor) -> str:
     """Why the kernels cannot take a tensor; empty where they can."""
     if value.dtype not in FLOATS and value.dtype not in _INTEGERS:
@@ -128,8 +171,12 @@ def unfit(value: Tensor) -> str:
     if value.layout is not torch.strided or value.is_nested:
         kind = "a nested tensor" if value.is_nested else f"of layout {value.layout}"
         return f"is {kind}; accepted are strided tensors"
-    if value.data_ptr() == 0 and value.numel():
-        return "has no memory of its own (it is a fake, wrapped or zero tensor)"
+    try:
+        memory = value.data_ptr()
+    except RuntimeError:
+        memory = 0
+    if memory == 0 and value.numel():
+        return f"has no memory of its own (it is a fake, wrapped or zero tensor); {BY_TORCH}"
     return ""
 
 
@@ -163,7 +210,7 @@ device_of = Tensor.get_device
 
 def direct(value: Any) -> Form | None:
     """The form of a tensor that kernels could take as it is; None for what is to be converted."""
-    if not isinstance(value, Tensor) or value.is_neg() or unfit(value):
+    if not is_exact(value) or value.is_neg() or unfit(value):
         return None
     return form(value)
 
@@ -294,9 +341,16 @@ def scalar(number: float, dtype: Dtype, like: Tensor) -> Tensor:
 
 
 def address(array: Any) -> int:
-    """Where the data begin."""
+    """Where the data begin.
+
+    Raises:
+        RuntimeError: of a new tensor, which ``torch.func.grad`` wraps, as all that is computed.
+    """
     if isinstance(array, Tensor):
-        return array.data_ptr()
+        try:
+            return array.data_ptr()
+        except RuntimeError as error:
+            raise RuntimeError(unseen("torch.func transforms")) from error
     return ctypes.addressof(ctypes.c_char.from_buffer(array))
 
 

@@ -8,6 +8,10 @@ them from the inputs with that upstream gradient, in full precision; float16 inp
 are usually scaled, wait for it. The inputs are kept too, by reference, for that and for second
 derivatives, which come from torch's own operators.
 
+Gradients that the forward pass has are not given to hooks for saved tensors, which may round them,
+and are handed out as nobody else's. So there are none where such hooks are set: checkpoints, and
+what keeps activations elsewhere, are there to hold less.
+
 A GPU is not waited for: the kernel is launched in the backward pass in any case, into the gradients
 of the forward pass, and leaves them as they are where it finds an upstream gradient of 1. What is
 computed goes to the current stream, which the engine sees to be that of the forward pass.
@@ -27,6 +31,9 @@ from torch import Tensor
 from fastcos import _dispatch
 from fastcos._dispatch import Problem
 from fastcos._plan import Form
+
+#: The hooks for saved tensors that are set now. Before torch 2.8 nobody can say.
+_hooks: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda _: None)
 
 Composite = Callable[..., Tensor] | None
 Forms = tuple[Form | None, ...] | None
@@ -51,13 +58,19 @@ def evaluate(
             derivatives; None where there is none.
         result: The dtype of the value; None for that which is computed in.
     """
+    target, weight = problem.target, problem.weight
     if adapter is None:
         adapter = _vetted(problem.operands[0].device.type)
     else:
-        operands = map(adapter.asarray, problem.names, problem.operands)
-        problem = problem._replace(operands=tuple(operands))
+        operands = tuple(map(adapter.asarray, problem.names, problem.operands))
+        # A subclass would be kept, and what is computed from it be of that class.
+        if isinstance(target, Tensor):
+            target = adapter.asarray("target", target)
+        if isinstance(weight, Tensor):
+            weight = adapter.asarray(problem.weight_name, weight)
+        problem = problem._replace(operands=operands, target=target, weight=weight)
     if torch.is_grad_enabled():
-        tensors = (*problem.operands, problem.target, problem.weight)
+        tensors = (*problem.operands, target, weight)
         names = (*problem.names, "", problem.weight_name)
         given = [(name, t) for name, t in zip(names, tensors, strict=True) if isinstance(t, Tensor)]
         wanted = tuple([name for name, t in given if name and t.requires_grad])
@@ -67,9 +80,26 @@ def evaluate(
             if composite and any([t.is_inference() for _, t in given]):
                 # These cannot be kept for the backward pass, and torch does not always have to.
                 return composite(*tensors)
+            if not (isinstance(target, _FIXED) and isinstance(weight, _FIXED)):
+                device = problem.operands[0].device
+                target = _fixed(adapter, "target", target, device)
+                weight = _fixed(adapter, problem.weight_name, weight, device)
+                problem = problem._replace(target=target, weight=weight)
+                tensors = (*problem.operands, target, weight)
             call = adapter, problem, forms, composite, result, names, wanted
             return _apply(call, *tensors)
     return _solved(adapter, problem, forms, (), result)[0]
+
+
+# What nobody can change unseen between the passes: autograd watches tensors, and nothing else.
+_FIXED = (types.NoneType, Tensor, float, int)
+
+
+def _fixed(adapter: Any, name: str, given: Any, device: torch.device) -> Any:
+    """Labels or weights as they are now: of a list or a NumPy array a copy."""
+    if isinstance(given, _FIXED):
+        return given
+    return adapter.asarray(name, given).to(device, copy=True)
 
 
 def _solved(
@@ -150,6 +180,8 @@ def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> boo
     """Whether gradients come with the value, for an upstream gradient of 1."""
     first, *others = problem.operands
     if problem.reduction == "none" or any([t.dtype is torch.float16 for t in problem.operands]):
+        return False
+    if _hooks(False) is not None:
         return False
     # On a GPU where the kernel alone makes them: what follows it could not be left out there.
     return adapter.AT_HAND or (

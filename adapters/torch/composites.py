@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import _reduction as legacy
 
 from fastcos.distances import DISTANCES, Distance, lp
 
@@ -21,10 +22,18 @@ EPS = 9.999999960041972e-13
 
 def reduced(losses: Tensor, weight: Any, reduction: str) -> Tensor:
     """The weighted losses, their sum, or that over the sum of the weights."""
-    if weight is None:
-        return losses if reduction == "none" else getattr(losses, reduction)()
-    if not isinstance(weight, Tensor):
+    if weight is not None and not isinstance(weight, Tensor):
         weight = torch.as_tensor(weight, device=losses.device)
+    return weighted(losses, weight, reduction)
+
+
+def weighted(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """:func:`reduced`, for scripts."""
+    legacy.get_enum(reduction)  # raises for what is none
+    if weight is None:
+        if reduction == "none":
+            return losses
+        return losses.mean() if reduction == "mean" else losses.sum()
     weight = weight.to(losses.dtype)
     if reduction == "none":
         return losses * weight
@@ -36,10 +45,15 @@ def reduced(losses: Tensor, weight: Any, reduction: str) -> Tensor:
 
 
 def cosine_embedding(
-    input1: Tensor, input2: Tensor, target: Tensor, margin: float, pos_margin: float
+    input1: Tensor,
+    input2: Tensor,
+    target: Tensor,
+    margin: float,
+    pos_margin: float,
+    eps: float = EPS,  # as a default, for scripts, which know no global numbers
 ) -> Tensor:
     """The loss of each sample."""
-    c = 1 - _cosine(input1, input2, EPS)
+    c = 1 - _cosine(input1, input2, eps)
     drawn, pushed = (pos_margin - c).clamp_min(0), (c - margin).clamp_min(0)
     return torch.where(target == 1, drawn, torch.where(target == -1, pushed, 0 * c))
 
@@ -106,10 +120,10 @@ _DISTANCES: dict[str, Callable[..., Tensor]] = {
 
 
 def distance(record: Distance) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """A distance of ours in torch's operators; None for a user's own."""
+    """A distance of ours in torch's operators; None for one that has no formula here."""
     is_lp = record.init is lp(3.0).init
     known = lp(*record.parameters) if is_lp else DISTANCES.get(record.name, lambda: None)()
-    if known is None or known.functions != record.functions:
+    formula = _DISTANCES.get(record.name)
+    if formula is None or known is None or known.functions != record.functions:
         return None
-    formula = _DISTANCES[record.name]
     return lambda x, y: formula(x, y, *record.parameters)

@@ -116,8 +116,15 @@ def scalar(number: Any, dtype: Dtype, like: Tensor) -> Tensor:
 
 
 def address(array: Tensor) -> int:
-    """Where the data begin."""
-    return array.data_ptr()
+    """Where the data begin.
+
+    Raises:
+        RuntimeError: as for tensors on the CPU.
+    """
+    try:
+        return array.data_ptr()
+    except RuntimeError as error:
+        raise RuntimeError(arrays.unseen("torch.func transforms")) from error
 
 
 def elsewhere(operands: Sequence[Any]) -> Any:

@@ -17,7 +17,7 @@ from fastcos._plan import Form
 from fastcos.distances import Distance
 
 from . import composites
-from .arrays import FLOATS, direct, unfit
+from .arrays import FLOATS, direct, is_exact, unfit
 from .arrays import form as form_of
 from .autograd import Forms, evaluate
 
@@ -513,7 +513,7 @@ def _forms(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = Non
         return None
     forms: list[Form] = []
     for t in rows:
-        form = direct(t) if _is_exact(t) else None
+        form = direct(t)
         if not form or form.dtype not in FLOATS or 0 in form.shape:
             return None
         forms.append(form)
@@ -522,22 +522,18 @@ def _forms(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = Non
         return None
     of_target = of_weight = None
     if target is not _NO_TARGET:
-        of_target = direct(target) if _is_exact(target) else None
+        of_target = direct(target)
         if of_target is None or of_target.device != device:
             return None
         if of_target.dtype in _CONVERTED:
             of_target = None
     if isinstance(weight, Tensor):
-        of_weight = form_of(weight) if _is_exact(weight) and not unfit(weight) else None
+        of_weight = form_of(weight) if is_exact(weight) and not unfit(weight) else None
         if of_weight is None or of_weight.device != device:
             return None
         if weight.is_neg():
             of_weight = None
     return *forms, of_target, of_weight
-
-
-def _is_exact(t: Any) -> bool:
-    return type(t) is Tensor or type(t) is torch.nn.Parameter
 
 
 def _refuse(**tensors: Any) -> None:
@@ -549,7 +545,7 @@ def _refuse(**tensors: Any) -> None:
     if not _is_ordinary():
         return
     for name, t in tensors.items():
-        if _is_exact(t) and not (t.is_meta or t.is_complex()):
+        if is_exact(t) and not (t.is_meta or t.is_complex()):
             odd = t.is_quantized or t.is_nested or t.layout is not torch.strided
             if odd or not (t.is_cpu or t.is_cuda):
                 kind = "quantised" if t.is_quantized else f"of layout {t.layout}"
@@ -684,7 +680,7 @@ def _of_distances(
         None,
         tuple(names),
         given,
-        (float(margin),),
+        (float(margin), 0.0),
         weight=weight,
         reduction=reduction,
     )

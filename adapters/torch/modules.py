@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from fastcos.distances import Distance
 
-from . import functional
+from . import composites, functional
 
 
 class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
@@ -54,9 +54,18 @@ class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
     ) -> Tensor:
         """The loss; ``weight`` as in :func:`cosine_embedding_loss`."""
         if torch.jit.is_scripting():
-            return F.cosine_embedding_loss(
-                input1, input2, target, margin=self.margin, reduction=self.reduction
+            if weight is None and self.pos_margin == 1:
+                return F.cosine_embedding_loss(
+                    input1, input2, target, margin=self.margin, reduction=self.reduction
+                )
+            # It also says what is wrong with the arguments.
+            each = F.cosine_embedding_loss(
+                input1, input2, target, margin=self.margin, reduction="none"
             )
+            if self.pos_margin != 1:
+                pos_margin = float(self.pos_margin)
+                each = composites.cosine_embedding(input1, input2, target, self.margin, pos_margin)
+            return composites.weighted(each, weight, self.reduction)
         return functional.cosine_embedding_loss(
             input1,
             input2,
@@ -149,7 +158,7 @@ class TripletMarginLoss(nn.TripletMarginLoss):
     ) -> Tensor:
         """The loss; ``weight`` as in :func:`triplet_margin_loss`."""
         if torch.jit.is_scripting():
-            return F.triplet_margin_loss(
+            losses = F.triplet_margin_loss(
                 anchor,
                 positive,
                 negative,
@@ -157,8 +166,9 @@ class TripletMarginLoss(nn.TripletMarginLoss):
                 p=self.p,
                 eps=self.eps,
                 swap=self.swap,
-                reduction=self.reduction,
+                reduction=self.reduction if weight is None else "none",
             )
+            return losses if weight is None else composites.weighted(losses, weight, self.reduction)
         return functional.triplet_margin_loss(
             anchor,
             positive,
@@ -259,9 +269,13 @@ class HingeEmbeddingLoss(nn.HingeEmbeddingLoss):
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss; ``weight`` as in :func:`hinge_embedding_loss`."""
         if torch.jit.is_scripting():
-            return F.hinge_embedding_loss(
-                input, target, margin=self.margin, reduction=self.reduction
+            losses = F.hinge_embedding_loss(
+                input,
+                target,
+                margin=self.margin,
+                reduction=self.reduction if weight is None else "none",
             )
+            return losses if weight is None else composites.weighted(losses, weight, self.reduction)
         return functional.hinge_embedding_loss(
             input, target, self.margin, reduction=self.reduction, weight=weight
         )

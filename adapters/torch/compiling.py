@@ -1,0 +1,26 @@
+"""What torch.compile does not look into: the functions of ``fastcos`` itself, which run kernels."""
+
+from __future__ import annotations
+
+import torch
+
+from fastcos import _dispatch, api
+
+
+def leave_alone() -> None:
+    """Has the public functions, and all that they call, run as they are.
+
+    The attributes that they have break the graph where one is called. Without this the compiler
+    would begin again inside of it, and visit Numba and LLVM when a kernel is compiled.
+    """
+    try:
+        compiler = torch._C._dynamo.eval_frame
+        skip = compiler._FrameAction.SKIP
+        strategy = compiler._FrameExecStrategy(skip, skip)
+        set_strategy = compiler.set_code_exec_strategy
+    except AttributeError:
+        return  # not in every release; it finds nothing to compile there, and takes its time
+    within = _dispatch.evaluate, _dispatch.solve, _dispatch.again
+    several = [(public, api.value_and_grad(public), api.grad(public)) for public in api._PUBLIC]
+    for code in {f.__code__ for f in (*within, *[f for fs in several for f in fs])}:
+        set_strategy(code, strategy)
