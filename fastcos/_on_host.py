@@ -49,12 +49,14 @@ def kernel(
     device: int,
 ) -> Run:
     """What does a pass."""
-    from fastcos.kernels import cpu
+    from fastcos.kernels import _content, cpu
 
     if distance is None:
         compiled = cpu.pointwise(loss, counts, dtype)
     else:
-        compiled = (cpu.pair if operands == 2 else cpu.triplet)(loss, distance, counts, dtype)
+        functions = _content.shared(distance)
+        compiled = (cpu.pair if operands == 2 else cpu.triplet)(loss, functions, counts, dtype)
+        _content.keep(distance, functions)
     words, pack = cpu.packer(operands, sum(counts))
     columns = run.geometry.shape[1]
     numbers = operands * run.outer * run.inner * run.features
