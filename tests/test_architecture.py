@@ -26,6 +26,7 @@ ALLOWED = {
     "kernels._memory": {"kernels._functions"},
     "kernels._cache": set(),
     "kernels._narrow": set(),
+    "kernels._extension": {"kernels._functions", "distances"},
     "kernels.cpu": {
         "kernels",
         "kernels._cache",
