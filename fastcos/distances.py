@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 State = tuple[Any, ...]
 Functions = tuple[Callable[..., Any] | None, ...]
+#: A :class:`Distance` without its parameters.
+Measure = tuple[Any, ...]
 
 
 class Distance(NamedTuple):

@@ -59,7 +59,9 @@ ALLOWED = {
         "kernels.cuda",
         "kernels._cubin",
     },
+    "_faults": {"distances", "kernels._functions"},
     "_dispatch": {
+        "_faults",
         "_on_device",
         "_on_host",
         "_plan",

@@ -7,6 +7,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from numba import njit
 from numba.extending import register_jitable
 
 #: Makes a function one that kernels call. Without the wrapper by which C would call it, which
@@ -26,6 +27,11 @@ def registered(function: Any) -> Any:
         for used in globals_of(function).values():
             registered(used)
     return function
+
+
+def alone(function: Any) -> Any:
+    """A function compiled when called, to see whether it compiles."""
+    return njit(registered(function)) if isinstance(function, types.FunctionType) else function
 
 
 def globals_of(function: types.FunctionType) -> dict[str, Any]:
