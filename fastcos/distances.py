@@ -38,7 +38,7 @@ class Distance(NamedTuple):
         revisit: Optional, ``(state) -> (again, state)``. For distances that one pass cannot always
             settle (sums out of range, cancellation): says whether the row is to be read once more
             and with which state. It must come to an end.
-        reaccumulate: ``(state, x, y) -> state`` of such a further pass; needed with ``revisit``.
+        reaccumulate: ``(state, x, y) -> state`` of such a further pass; goes with ``revisit``.
         prepare: Optional, ``(state, d) -> state`` that ``gradient`` is given in place of the one
             that the sums left: roots and quotients, taken once for a row. It is called with the
             state of no component, too, and what it returns for that is not used.
@@ -66,8 +66,9 @@ class Distance(NamedTuple):
             value compiles nothing.
 
     The functions may call plain Python functions of theirs and ``math``. They are compiled with
-    Numba when first used, so a typing error shows there; :func:`fastcos.check_distance` compiles
-    them and compares the gradient with finite differences.
+    Numba when first used, with the globals and helpers that they name as these are then; what is
+    defined anew is compiled anew, unless all of it is the same. What is wrong with them shows
+    there; :func:`fastcos.check_distance` compares the gradient with finite differences, too.
 
     A record of this library can be pickled, one of your own as far as its functions can.
 

@@ -1,5 +1,6 @@
 """What is wrong with a distance of one's own is said in one sentence, which names the function."""
 
+import functools
 import math
 import re
 
@@ -218,6 +219,12 @@ def test_what_only_the_compiler_finds_is_said_with_its_text_as_the_cause():
         )
         assert "\n" not in str(caught.value)
         assert len(str(caught.value.__cause__).splitlines()) > 20
+
+
+def test_what_is_called_like_a_function_and_is_none_of_pythons_is_named():
+    bad = mine(finalize=functools.partial(lambda factor, state: factor * state[0], 2.0))
+    with pytest.raises(numba.TypingError, match=r"^finalize of mine does not .*partial"):
+        CALLS["paired_distance"](bad)
 
 
 def test_what_may_come_of_the_numbers_is_left_to_the_compiler():

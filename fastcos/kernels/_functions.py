@@ -31,7 +31,9 @@ def registered(function: Any) -> Any:
 
 def alone(function: Any) -> Any:
     """A function compiled when called, to see whether it compiles."""
-    return njit(registered(function)) if isinstance(function, types.FunctionType) else function
+    if isinstance(function, types.FunctionType):
+        return njit(registered(function))
+    return njit(lambda *args: function(*args))
 
 
 def globals_of(function: types.FunctionType) -> dict[str, Any]:
