@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcos import _faults
 from fastcos.distances import Distance
 
 
@@ -43,7 +44,8 @@ def check_distance(
             (the message shows the worst component), or ``linear`` with ``gradient``, or float16
             rows for which ``suffices`` or ``narrow`` holds with float64 ones, or most components
             are at a kink.
-        TypeError: not a Distance.
+        TypeError: not a Distance, or one whose functions do not take or return what they should.
+        NameError, AttributeError, LookupError: what they raise.
 
     Example:
         >>> import fastcos
@@ -58,6 +60,8 @@ def check_distance(
     """
     if not isinstance(distance, Distance):
         raise TypeError(f"distance must be a fastcos.Distance, got {type(distance).__name__}")
+    _faults.check_parameters(distance)
+    _faults.check(distance, doubtful=True)
     from fastcos.api import paired_distance, value_and_grad
 
     rng = np.random.default_rng(seed)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from fastcos import _on_device, _on_host, _plan
-from fastcos.distances import DISTANCES, Distance, Functions
+from fastcos import _faults, _on_device, _on_host, _plan
+from fastcos.distances import DISTANCES, Distance, Measure
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, OWN
 from fastcos.kernels._forks import importing
 from fastcos.losses import Loss, identity
@@ -240,13 +240,13 @@ def solve(
             taken = *operands, target, weight, grad_output
             return again(known, taken, result, given, valued, kept is not None)
     axis, reduction = _plan.check_axis(axis), _plan.check_reduction(reduction)
-    functions, parameters, counts = _split(problem)
+    measure, parameters, counts = _split(problem)
     arrays = [*map(adapter.asarray, names, operands)]
     dtype = adapter.common_dtype(arrays)
     call = _prepared(
         adapter,
         loss,
-        functions,
+        measure,
         dtype,
         names,
         tuple(map(adapter.form, arrays)),
@@ -316,17 +316,18 @@ def solve(
 _NONE_GIVEN: dict[str, Any] = {}
 
 
-# The functions of a distance, by its name: what a person knows a kernel by.
-_Named = tuple[str, Functions]
-
-
-def _split(problem: Problem) -> tuple[_Named | None, tuple[float, ...], tuple[int, int]]:
-    """The functions of the distance, all parameters, and how many are its own and the loss's."""
+def _split(problem: Problem) -> tuple[Measure | None, tuple[float, ...], tuple[int, int]]:
+    """The distance, all parameters, and how many are its own and the loss's."""
     distance, of_loss = problem.distance, problem.parameters
     if not isinstance(distance, Distance):
         return None, of_loss, (0, len(of_loss))
     own = distance.parameters
-    return (distance.name, distance.functions), own + of_loss, (len(own), len(of_loss))
+    if type(own) is not tuple:
+        _faults.check_parameters(distance)
+    for number in own:
+        if type(number) is not float:
+            _faults.check_parameters(distance)
+    return distance[:-1], own + of_loss, (len(own), len(of_loss))
 
 
 def _wants(
@@ -374,7 +375,7 @@ class _Direct(NamedTuple):
 def _direct(
     adapter: Any,
     loss: Loss,
-    distance: _Named | None,
+    distance: Measure | None,
     names: tuple[str, ...],
     axis: int,
     reduction: str,
@@ -496,11 +497,11 @@ def learn(
         ValueError, TypeError: as :func:`solve`.
     """
     axis, reduction = _plan.check_axis(problem.axis), _plan.check_reduction(problem.reduction)
-    functions, parameters, counts = _split(problem)
+    measure, parameters, counts = _split(problem)
     direct = _direct(
         adapter,
         problem.loss,
-        functions,
+        measure,
         problem.names,
         axis,
         reduction,
@@ -702,7 +703,7 @@ def _check_fit(
 def _prepared(
     adapter: Any,
     loss: Loss,
-    distance: _Named | None,
+    distance: Measure | None,
     dtype: Any,
     names: tuple[str, ...],
     operands: tuple[_plan.Form, ...],
@@ -718,7 +719,12 @@ def _prepared(
     Raises:
         ValueError: shapes that do not fit.
         TypeError: a gradient's buffer of another dtype.
+        Exception: of many kinds, for a user's distance that does not compile.
     """
+    # What the parameters are is no matter here.
+    record = None if distance is None else Distance._make((*distance, (1.0,) * counts[0]))
+    if record:
+        _faults.check(record)
     shapes = tuple(operand.shape for operand in operands)
     device = _one_device(names, operands)
     if distance is None:
@@ -747,12 +753,19 @@ def _prepared(
         into = [g and g[0] for g in written]
         passes = _plan.plan(shape, features, layouts, into, on_device=device >= 0)
         known_as = adapter.float_name(dtype)
-        named, functions = distance or (None, None)
-        what = _spoken(loss, named, known_as)
-        kernels = [
-            where.kernel(loss, functions, counts, len(rows), known_as, run, device, what)
-            for run in passes
-        ]
+        functions = record and record.functions
+        what = _spoken(loss, record and record.name, known_as)
+        try:
+            kernels = [
+                where.kernel(loss, functions, counts, len(rows), known_as, run, device, what)
+                for run in passes
+            ]
+        except (ImportError, OSError, RuntimeError):
+            raise  # about the machine
+        except Exception as error:
+            if record:
+                _faults.explain(record, error)
+            raise
     return _Call(
         axis,
         shape,

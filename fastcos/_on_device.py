@@ -49,18 +49,21 @@ def kernel(
 ) -> Launch:
     """What does a pass on a device, by the name that a person knows it by."""
     with importing():
-        from fastcos.kernels import _cubin, cuda
+        from fastcos.kernels import _content, _cubin, cuda
 
+    functions = distance and _content.shared(distance)
     columns = run.geometry.shape[1]
     written = "summed" if ADD in run.modes else "written" if WRITE in run.modes else "none"
     layout = cuda.layout(run.features, dtype)
     variant = cuda.Variant(dtype, counts, columns, written, layout.wide)
-    if distance is None:
+    if functions is None:
         make = functools.partial(cuda.pointwise, loss, variant)
     else:
         body = cuda.pair if operands == 2 else cuda.triplet
-        make = functools.partial(body, loss, distance, variant)
+        make = functools.partial(body, loss, functions, variant)
     found = _cubin.kernel(make, cuda.signature(operands, variant), layout, device, what)
+    if distance and functions:
+        _content.keep(distance, functions)
     geometry = tuple(run.geometry.ravel().tolist())
     blocks = -(-(run.tasks << layout.shift) // layout.threads)
     return Launch(found, blocks, layout.shift, geometry)

@@ -52,13 +52,14 @@ def kernel(
 ) -> Run:
     """What does a pass, by the name that a person knows it by."""
     with importing():
-        from fastcos.kernels import cpu
+        from fastcos.kernels import _content, cpu
 
     if distance is None:
         compiled = cpu.pointwise(loss, counts, dtype, what)
     else:
-        make = cpu.pair if operands == 2 else cpu.triplet
-        compiled = make(loss, distance, counts, dtype, what)
+        make, functions = cpu.pair if operands == 2 else cpu.triplet, _content.shared(distance)
+        compiled = make(loss, functions, counts, dtype, what)
+        _content.keep(distance, functions)
     words, pack = cpu.packer(operands, sum(counts))
     columns = run.geometry.shape[1]
     numbers = operands * run.outer * run.inner * run.features

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 State = tuple[Any, ...]
 Functions = tuple[Callable[..., Any] | None, ...]
+#: A :class:`Distance` without its parameters.
+Measure = tuple[Any, ...]
 
 
 class Distance(NamedTuple):
@@ -36,7 +38,7 @@ class Distance(NamedTuple):
         revisit: Optional, ``(state) -> (again, state)``. For distances that one pass cannot always
             settle (sums out of range, cancellation): says whether the row is to be read once more
             and with which state. It must come to an end.
-        reaccumulate: ``(state, x, y) -> state`` of such a further pass; needed with ``revisit``.
+        reaccumulate: ``(state, x, y) -> state`` of such a further pass; goes with ``revisit``.
         prepare: Optional, ``(state, d) -> state`` that ``gradient`` is given in place of the one
             that the sums left: roots and quotients, taken once for a row. It is called with the
             state of no component, too, and what it returns for that is not used.
@@ -64,8 +66,11 @@ class Distance(NamedTuple):
             value compiles nothing.
 
     The functions may call plain Python functions of theirs and ``math``. They are compiled with
-    Numba when first used, so a typing error shows there; :func:`fastcos.check_distance` compiles
-    them and compares the gradient with finite differences.
+    Numba when first used, with the globals and helpers that they name as these are then; what is
+    defined anew is compiled anew, unless all of it is the same. What is wrong with them shows
+    there; :func:`fastcos.check_distance` compares the gradient with finite differences, too.
+
+    A record of this library can be pickled, one of your own as far as its functions can.
 
     Example:
         The fourth power of the 4-norm, everywhere a built-in distance can be used:
@@ -101,6 +106,19 @@ class Distance(NamedTuple):
     def functions(self) -> Functions:
         """The record without its name and parameters: what a kernel is compiled for."""
         return self[1:-1]
+
+    def __repr__(self) -> str:
+        if _constant_of(self) is None:
+            return f"{type(self).__name__}({self.name!r}, ..., parameters={self.parameters!r})"
+        names = self.init.__code__.co_varnames[1:]  # all but zero
+        given = zip(names, self.parameters, strict=False)
+        return f"{self.name}({', '.join([f'{name}={value!r}' for name, value in given])})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        constant = _constant_of(self)
+        if constant is None:
+            return type(self), tuple(self)
+        return _built_in, (constant, self.name, self.parameters)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -706,17 +724,10 @@ def _whole_lp(p: int) -> Distance:
     #            state = (Σ |a t|^p or Σ |a t|, 0 or 1 for which, a, p, eps), then (b, 1/(b d), eps)
     less = p - 1
 
-    def of_p(function: Callable[..., Any]) -> Callable[..., Any]:
-        # Else it would have the name, and the compiled kernels, of that of every other p.
-        function.__qualname__ += f"_{p}"
-        return function
-
-    @of_p
     def accumulate(state: State, x: Any, y: Any) -> State:
         total, plain, scale, exponent, eps = state
         return total + abs(x - y + eps) ** p, plain, scale, exponent, eps
 
-    @of_p
     def reaccumulate(state: State, x: Any, y: Any) -> State:
         total, plain, scale, exponent, eps = state
         t = abs(x - y + eps) * scale
@@ -743,14 +754,12 @@ def _whole_lp(p: int) -> Distance:
         scale = 2.0**600 if d < _LOW else 2.0**-600 if d > _HIGH else 1.0
         return scale, 0 * d if d == 0 else 1 / (d * scale), state[4]
 
-    @of_p
     def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
         scale, inverse, eps = state
         r = (x - y + eps) * scale * inverse
         g = math.copysign(r**less, r)
         return g, -g
 
-    @of_p
     def suffices(state: State) -> Any:
         # As for euclidean.
         return _moderate(state[0]) and state[4] ** p <= state[0]
@@ -934,15 +943,48 @@ _COSINE, _SIMILARITY, _ANGULAR, _DOT = _cosine(), _similarity(), _angular(), _do
 _CLAMPED_SIMILARITY = _clamped_similarity()
 _EUCLIDEAN, _SQEUCLIDEAN, _MANHATTAN = _euclidean(), _sqeuclidean(), _manhattan()
 _CHEBYSHEV, _LP = _chebyshev(), _lp()
-_WHOLE_LP: dict[float, Distance] = {
-    3: _whole_lp(3),
-    4: _whole_lp(4),
-    5: _whole_lp(5),
-    6: _whole_lp(6),
-    7: _whole_lp(7),
-    8: _whole_lp(8),
-}
+_LP3, _LP4, _LP5, _LP6, _LP7, _LP8 = map(_whole_lp, range(3, 9))
+_WHOLE_LP: dict[float, Distance] = {3: _LP3, 4: _LP4, 5: _LP5, 6: _LP6, 7: _LP7, 8: _LP8}
 _CANBERRA, _BRAYCURTIS, _POINCARE = _canberra(), _braycurtis(), _poincare()
+
+
+# --------------------------------------------------------------------------------------------------
+# Names. A record above is found by that of its constant, and a function that was made for it as an
+# attribute of that: ``_EUCLIDEAN.init``. Pickle finds both by it, and so does the cache of compiled
+# kernels, which would take the functions of two powers for the same, were they called the same.
+# --------------------------------------------------------------------------------------------------
+
+
+def _named(function: Any, name: str) -> Any:
+    if "<locals>" in getattr(function, "__qualname__", ""):
+        function.__qualname__ = name
+    return function
+
+
+def _functions_of(constant: str, distance: Distance) -> Functions:
+    fields = zip(Distance._fields[1:-1], distance.functions, strict=True)
+    return tuple([_named(function, f"{constant}.{field}") for field, function in fields])
+
+
+# By the identities of the functions, for what is in a user's record may have no hash.
+_CONSTANTS: dict[tuple[int, ...], str] = {
+    tuple(map(id, _functions_of(constant, distance))): constant
+    for constant, distance in [*globals().items()]
+    if isinstance(distance, Distance)
+}
+
+
+def _constant_of(distance: Distance) -> str | None:
+    """The name of the constant with the functions of a record; None for one of the user's own."""
+    if type(distance) is not Distance:
+        return None
+    return _CONSTANTS.get(tuple(map(id, distance.functions)))
+
+
+def _built_in(constant: str, name: str, parameters: tuple[float, ...]) -> Distance:
+    """What a pickled record of this library is read as."""
+    record: Distance = globals()[constant]
+    return _with(record._replace(name=name), parameters)
 
 
 def _with(distance: Distance, parameters: tuple[float, ...]) -> Distance:

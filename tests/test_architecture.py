@@ -22,11 +22,13 @@ ALLOWED = {
     "losses": set(),
     "_plan": {"distances", "kernels"},
     "kernels._functions": set(),
+    "kernels._content": {"kernels._functions", "distances"},
     "kernels._memory": {"kernels._functions"},
     "kernels._forks": set(),
     "kernels._report": set(),
     "kernels._cache": {"kernels", "kernels._forks", "kernels._report"},
     "kernels._narrow": set(),
+    "kernels._extension": {"kernels._functions", "distances"},
     "kernels.cpu": {
         "kernels",
         "kernels._cache",
@@ -43,13 +45,15 @@ ALLOWED = {
     "kernels._threads": {"_limit"},
     "_on_host": {
         *("_plan", "distances", "losses", "kernels"),
-        *("kernels._forks", "kernels.cpu", "kernels._threads"),
+        *("kernels._content", "kernels._forks", "kernels.cpu", "kernels._threads"),
     },
     "_on_device": {
         *("_plan", "distances", "losses", "kernels"),
-        *("kernels._forks", "kernels.cuda", "kernels._cubin"),
+        *("kernels._content", "kernels._forks", "kernels.cuda", "kernels._cubin"),
     },
+    "_faults": {"distances", "kernels._functions"},
     "_dispatch": {
+        "_faults",
         "_on_device",
         "_on_host",
         "_plan",

@@ -11,6 +11,7 @@ import functools
 import importlib
 import io
 import pickle
+import subprocess
 import sys
 import types
 import unittest
@@ -18,6 +19,8 @@ import unittest
 import devices
 import numpy as np
 import pytest
+
+from fastcos import distances
 
 torch = pytest.importorskip("torch")
 ft = importlib.import_module("fastcos.adapters.torch")
@@ -532,6 +535,34 @@ def test_a_copy_of_a_module_does_the_same(name, again):
         assert type(copied) is type(module)
         assert repr(copied) == repr(module)
         torch.testing.assert_close(copied(*tensors), module(*tensors), rtol=0, atol=0)
+
+
+@pytest.mark.unsimulated
+def test_a_module_with_a_record_is_loaded_in_another_process(tmp_path):
+    record = distances.lp(3)
+    module = ft.TripletMarginWithDistanceLoss(distance_function=record)
+    for again in COPIES:
+        given = again(module).distance_function
+        assert given == record
+        assert given.accumulate is record.accumulate
+    tensors = [t.detach() for t in operands("TripletMarginWithDistanceLoss", torch.float32, 4, 3)]
+    torch.save((module, tensors, module(*tensors)), tmp_path / "saved.pt")
+    # Nothing of fastcos is imported there before.
+    code = """
+import sys, torch
+module, tensors, expected = torch.load(sys.argv[1], weights_only=False)
+assert torch.equal(module(*tensors), expected)
+print(module)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "saved.pt")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == repr(module)
 
 
 @by_module

@@ -193,8 +193,8 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
     """``torch.nn.TripletMarginWithDistanceLoss`` on :func:`triplet_margin_with_distance_loss`.
 
     Args:
-        distance_function: As there. A name can be pickled, a :class:`fastcos.Distance` only if its
-            functions can.
+        distance_function: As there. A name can be pickled, a :class:`fastcos.Distance` too if it
+            is of fastcos, and one of your own as far as its functions can.
         margin: By how much the negative is to be farther; > 0.
         swap: Takes the smaller of d(a,n) and d(p,n) for the negative distance.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.

@@ -51,11 +51,17 @@ def kernel(
         ImportError: what compiles and launches kernels is not installed.
         RuntimeError: the GPU is too old.
     """
-    return _kernel(make.func, make.args, signature, layout, device, what)
+    # By what it is made of, and not by what it is called.
+    key = make.func, make.args, signature, layout, device
+    if key not in _launchers:
+        _launchers[key] = _launcher(*key, what)
+    return _launchers[key]
 
 
-@functools.cache
-def _kernel(
+_launchers: dict[tuple[Any, ...], Launcher] = {}
+
+
+def _launcher(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
     signature: tuple[int, int],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import types
+from collections.abc import Iterator
 from typing import Any
 
+from numba import njit
 from numba.extending import register_jitable
 
 #: Makes a function one that kernels call. Without the wrapper by which C would call it, which
@@ -21,10 +22,33 @@ def registered(function: Any) -> Any:
     if isinstance(function, types.FunctionType) and function not in _registered:
         _registered.add(function)
         jitable()(function)
-        names = inspect.getclosurevars(function)
-        for used in (*names.globals.values(), *names.nonlocals.values()):
+        for cell in function.__closure__ or ():
+            registered(cell.cell_contents)
+        for used in globals_of(function).values():
             registered(used)
     return function
+
+
+def alone(function: Any) -> Any:
+    """A function compiled when called, to see whether it compiles."""
+    if isinstance(function, types.FunctionType):
+        return njit(registered(function))
+    return njit(lambda *args: function(*args))
+
+
+def globals_of(function: types.FunctionType) -> dict[str, Any]:
+    """What a function names of its module, in the functions within it, too."""
+    known = function.__globals__
+    # With the names of attributes, of which one may be that of a global, too.
+    names = dict.fromkeys(_names(function.__code__))
+    return {name: known[name] for name in names if name in known}
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
 
 
 def is_ours(function: Any) -> bool:

@@ -1,0 +1,216 @@
+"""What is wrong with a distance, in one sentence that names the function of the record.
+
+The compiler would say it too, in a hundred lines about the inside of a kernel.
+"""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+import re
+import reprlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastcos.distances import Distance, _constant_of
+
+# How the functions are called; the first four there must be.
+_ARGUMENTS = {
+    "init": ("zero", "*parameters"),
+    "accumulate": ("state", "x", "y"),
+    "finalize": ("state",),
+    "gradient": ("state", "d", "x", "y"),
+    "revisit": ("state",),
+    "reaccumulate": ("state", "x", "y"),
+    "prepare": ("state", "d"),
+    "linear": ("state", "d"),
+    "merge": ("state", "other"),
+    "suffices": ("state",),
+    "narrow": ("state", "d"),
+}
+_NEEDED = ("init", "accumulate", "finalize", "gradient")
+
+# Errors that say that a function cannot be right. Others may be about the numbers alone: compiled,
+# 1 / 0 is infinite and the root of -1 is NaN.
+_WRONG = (NameError, TypeError, AttributeError, LookupError)
+
+
+class _Fault(Exception):
+    """The error that is to be raised, and whether other numbers might not have led to it."""
+
+    def __init__(self, error: Exception, doubtful: bool = False) -> None:
+        super().__init__(error)
+        self.error, self.doubtful = error, doubtful
+
+
+def check(distance: Distance, doubtful: bool = False) -> None:
+    """Runs the functions of a user's distance once, as plain Python on numbers.
+
+    Args:
+        distance: The distance.
+        doubtful: Whether to raise, too, what may come of the numbers: an index into a table, a
+            complex power of a negative number.
+
+    Raises:
+        TypeError: functions that are missing, that do not take what they are called with, or that
+            return something else than they should.
+        ValueError: a tuple of the wrong length.
+        NameError, AttributeError, LookupError: what a function raises.
+    """
+    if _constant_of(distance) is None:
+        error = _first(distance, lambda function: function, doubtful)
+        if error:
+            raise error
+
+
+def check_parameters(distance: Distance) -> None:
+    """Raises unless the parameters are numbers, which do not change.
+
+    Raises:
+        TypeError: they are not.
+    """
+    given: Any = distance.parameters
+    wrong = [p for p in given if not _is_number(p)] if isinstance(given, tuple) else [given]
+    if wrong:
+        raise TypeError(
+            f"parameters of {distance.name} must be a tuple of numbers, got {_shown(wrong[0])}"
+        )
+
+
+def explain(distance: Distance, error: Exception) -> None:
+    """Raises what there is to say of an error that compiling a user's distance has ended with."""
+    if _constant_of(distance) is None:
+        from fastcos.kernels._functions import alone
+
+        found = _first(distance, lambda function: function) or _first(distance, alone)
+        raise found or _from(
+            error, f"{distance.name} does not compile: {_essence(error)}"
+        ) from error
+
+
+def _first(
+    distance: Distance, run: Callable[[Any], Any], doubtful: bool = True
+) -> Exception | None:
+    """The first fault that shows when functions are called that ``run`` makes of those given."""
+    try:
+        _tour(distance, run)
+    except _Fault as fault:
+        return fault.error if doubtful or not fault.doubtful else None
+    except Exception:
+        return None
+    return None
+
+
+def _tour(distance: Distance, run: Callable[[Any], Any]) -> None:
+    """Takes one component in, and calls every function."""
+    for field in _NEEDED:
+        if getattr(distance, field) is None:
+            raise _Fault(TypeError(f"{distance.name} has no {field}"))
+    for one, other in (("revisit", "reaccumulate"), ("reaccumulate", "revisit")):
+        if getattr(distance, one) and not getattr(distance, other):
+            raise _Fault(TypeError(f"{distance.name} has {one} and no {other}, which it needs"))
+
+    def call(field: str, *args: Any) -> Any:
+        return _called(distance, field, run, args)
+
+    def state_of(field: str, found: Any, length: int | None = None) -> Any:
+        return _checked(distance, field, found, length, "a state")
+
+    x, y = 0.5, 0.25
+    with np.errstate(all="ignore"):
+        state = state_of("init", call("init", 0.0, *distance.parameters))
+        fields = len(state)
+        state = state_of("accumulate", call("accumulate", state, x, y), fields)
+        if distance.suffices:
+            call("suffices", state)
+        if distance.merge:
+            state_of("merge", call("merge", state, state), fields)
+        if distance.revisit:
+            found = call("revisit", state)
+            if not isinstance(found, tuple) or len(found) != 2:
+                said = f"revisit of {distance.name} must return (again, state), got {_shown(found)}"
+                raise _Fault(TypeError(said))
+            again, state = found
+            state_of("revisit", state, fields)
+            further = state_of("reaccumulate", call("reaccumulate", state, x, y), fields)
+            state = further if again else state
+        d = call("finalize", state)
+        if not _is_number(d):
+            said = f"finalize of {distance.name} must return a number, got {_shown(d)}"
+            raise _Fault(TypeError(said), type(d) is complex)
+        if distance.prepare:
+            state = call("prepare", state, d)
+        if distance.linear:
+            _checked(distance, "linear", call("linear", state, d), 5, "(rx, ux, ry, uy, e)")
+        if distance.narrow:
+            call("narrow", state, d)
+        _checked(distance, "gradient", call("gradient", state, d, x, y), 2, "(dd/dx, dd/dy)")
+
+
+def _called(
+    distance: Distance, field: str, run: Callable[[Any], Any], args: tuple[Any, ...]
+) -> Any:
+    function = getattr(distance, field)
+    said = f"{field} of {distance.name}"
+    if not callable(function):
+        raise _Fault(TypeError(f"{said} must be a function, got {_shown(function)}"))
+    try:
+        inspect.signature(function).bind(*args)
+    except TypeError as error:
+        takes = ", ".join(_ARGUMENTS[field])
+        count = f", of which there are {len(args) - 1}" if field == "init" else ""
+        raise _Fault(_from(error, f"{said} must take ({takes}){count}: {error}")) from error
+    except ValueError:  # of which nothing is known
+        pass
+    try:
+        return run(function)(*args)
+    except Exception as error:
+        unpacked = isinstance(error, ValueError) and "to unpack" in str(error)
+        if isinstance(error, _WRONG) or unpacked:
+            doubtful = isinstance(error, LookupError) or "complex" in str(error)
+            raise _Fault(_from(error, f"{said}: {_essence(error)}"), doubtful) from error
+        if type(error).__module__.startswith("numba."):
+            fault = _from(error, f"{said} does not compile: {_essence(error)}")
+            raise _Fault(fault) from error
+        raise
+
+
+def _from(error: Exception, sentence: str) -> Exception:
+    """An error of the same kind, with the other one for its cause."""
+    found = type(error)(sentence)
+    found.__cause__ = error
+    return found
+
+
+def _checked(distance: Distance, field: str, found: Any, length: int | None, what: str) -> Any:
+    """A tuple of numbers that a function has returned."""
+    said = f"{field} of {distance.name} must return {what}"
+    if not isinstance(found, tuple):
+        raise _Fault(TypeError(f"{said}, a tuple of numbers, got {_shown(found)}"))
+    for number in found:
+        if not _is_number(number):
+            fault = TypeError(f"{said}, a tuple of numbers, got {_shown(number)} in it")
+            raise _Fault(fault, type(number) is complex)
+    if length is not None and len(found) != length:
+        raise _Fault(ValueError(f"{said} of {length} numbers, got {len(found)}"))
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (numbers.Real, np.bool_))
+
+
+def _shown(value: Any) -> str:
+    return f"{type(value).__name__} {reprlib.repr(value)}"
+
+
+def _essence(error: Exception) -> str:
+    """What an error says, in one line: of those of Numba the first that is about the code."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Failed in ")]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
