@@ -121,6 +121,4 @@ def test_a_gpu_that_is_too_old_is_named(monkeypatch):
 
     monkeypatch.setattr(_cubin, "toolchain", lambda: Core)
     with pytest.raises(RuntimeError, match=r"device 1 has compute capability 7\.5"):
-        _cubin._launcher(
-            cuda.pair, arguments(distances.dot()), SIGNATURE, LAYOUT, 1, WHAT
-        )
+        _cubin._launcher(cuda.pair, arguments(distances.dot()), SIGNATURE, LAYOUT, 1, WHAT)
