@@ -1235,6 +1235,22 @@ def test_singular_points_are_the_same_where_torch_computes(distance, triple):
     torch.testing.assert_close(found, list(grads), rtol=1e-8, atol=1e-10)
 
 
+def test_only_torchs_own_euclidean_has_torchs_eps():
+    a, n = draw(6, 4, seed=0), draw(6, 4, seed=1)
+    f = functools.partial(ft.triplet_margin_with_distance_loss, a, a, n, reduction="none")
+    theirs = F.triplet_margin_with_distance_loss(a, a, n, margin=100.0, reduction="none")
+    own = F.pairwise_distance, ft.pairwise_distance, nn.PairwiseDistance(), ft.PairwiseDistance()
+    for function in (None, *own):
+        given = f(distance_function=function, margin=100.0)
+        torch.testing.assert_close(given, theirs, rtol=1e-13, atol=0)
+    plain = f(distance_function="euclidean", margin=100.0)
+    exact = 100 - (a - n).norm(dim=-1)
+    torch.testing.assert_close(plain, exact, rtol=1e-13, atol=0)
+    assert not torch.isclose(plain, theirs, rtol=1e-10, atol=0).any()
+    criterion = ft.TripletMarginWithDistanceLoss(margin=100.0, reduction="none")
+    torch.testing.assert_close(criterion(a, a, n), theirs, rtol=1e-13, atol=0)
+
+
 def test_names_that_do_not_exist_are_refused_with_those_that_do():
     with pytest.raises(ValueError, match=r"cosine.*euclidean|euclidean.*cosine"):
         ft.triplet_margin_with_distance_loss(*named_triplets("x"), distance_function="chebyshef")
