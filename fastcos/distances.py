@@ -13,7 +13,24 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+__all__ = [
+    "DISTANCES",
+    "Distance",
+    "DistanceName",
+    "angular",
+    "braycurtis",
+    "canberra",
+    "chebyshev",
+    "cosine",
+    "dot",
+    "euclidean",
+    "lp",
+    "manhattan",
+    "poincare",
+    "sqeuclidean",
+]
 
 State = tuple[Any, ...]
 Functions = tuple[Callable[..., Any] | None, ...]
@@ -1224,9 +1241,23 @@ def poincare() -> Distance:
     return _POINCARE
 
 
-#: What a ``distance`` argument may be called by name; each with its default parameters. Not to be
-#: changed, for calls are remembered by the name: a Distance of your own is passed as it is.
-DISTANCES: Mapping[str, Callable[[], Distance]] = types.MappingProxyType(
+#: What a ``distance`` argument may be called by name.
+DistanceName: TypeAlias = Literal[
+    "cosine",
+    "dot",
+    "angular",
+    "euclidean",
+    "sqeuclidean",
+    "manhattan",
+    "chebyshev",
+    "canberra",
+    "braycurtis",
+    "poincare",
+]
+
+#: What the names stand for; each with its default parameters. Not to be changed, for calls are
+#: remembered by the name: a Distance of your own is passed as it is.
+DISTANCES: Mapping[DistanceName, Callable[[], Distance]] = types.MappingProxyType(
     {
         "cosine": cosine,
         "dot": dot,
@@ -1240,3 +1271,7 @@ DISTANCES: Mapping[str, Callable[[], Distance]] = types.MappingProxyType(
         "poincare": poincare,
     }
 )
+
+
+def __dir__() -> list[str]:
+    return __all__

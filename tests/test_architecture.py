@@ -20,7 +20,9 @@ ALLOWED = {
     "_version": set(),
     "distances": set(),
     "losses": set(),
-    "_plan": {"kernels"},
+    "typing": {"distances"},
+    "_names": set(),
+    "_plan": {"_names", "kernels", "typing"},
     "kernels._functions": set(),
     "kernels._memory": {"kernels._functions"},
     "kernels._cache": set(),
@@ -42,6 +44,7 @@ ALLOWED = {
     "_on_host": {"_plan", "distances", "losses", "kernels", "kernels.cpu", "kernels._threads"},
     "_on_device": {"_plan", "distances", "losses", "kernels", "kernels.cuda", "kernels._cubin"},
     "_dispatch": {
+        "_names",
         "_on_device",
         "_on_host",
         "_plan",
@@ -50,19 +53,27 @@ ALLOWED = {
         "kernels",
         "kernels.cpu",
     },
-    "api": {"_dispatch", "_plan", "distances", "losses"},
-    "_warmup": {"_dispatch", "_plan", "api", "distances"},
+    "api": {"_dispatch", "_names", "_plan", "distances", "losses", "typing"},
+    "_warmup": {"_dispatch", "_names", "_plan", "api", "distances", "typing"},
 }
 
 
 def imports_of(path):
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in run_nodes(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def run_nodes(tree):
+    """All nodes but those that only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from run_nodes(node)
 
 
 def run_python(code):
