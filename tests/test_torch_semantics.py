@@ -822,16 +822,37 @@ MODULES = {
 by_call = pytest.mark.parametrize("name", CALLS)
 
 
+NO_REDUCTIONS = ["abc", None, "", "MEAN", "elementwise_mean", 1, b"mean", "batchmean", True]
+
+
 @pytest.mark.unsimulated
-@pytest.mark.parametrize(
-    "reduction", ["abc", None, "", "MEAN", "elementwise_mean", 1, b"mean", "batchmean", True]
-)
+@pytest.mark.parametrize("reduction", NO_REDUCTIONS)
 @by_call
 def test_reductions_that_do_not_exist_fail_with_torchs_text(name, reduction):
     parity(name, *CALLS[name](), reduction=reduction)
+
+
+@pytest.mark.unsimulated
+@pytest.mark.parametrize("reduction", NO_REDUCTIONS)
+@by_call
+def test_modules_refuse_strings_that_are_no_reductions_when_they_are_made(name, reduction):
     args = CALLS[name]()
-    ours, theirs = (getattr(m, MODULES[name])(reduction=reduction) for m in (ft, nn))
-    same_outcome(ours, theirs, args, {})
+    theirs = getattr(nn, MODULES[name])(reduction=reduction)
+    expected = outcome(theirs, args, {})
+    if expected.error and isinstance(reduction, str):
+        kind, message = expected.error
+        with pytest.raises(kind) as caught:
+            getattr(ft, MODULES[name])(reduction=reduction)
+        assert str(caught.value) == message
+    else:
+        same_outcome(getattr(ft, MODULES[name])(reduction=reduction), theirs, args, {})
+
+
+@pytest.mark.unsimulated
+def test_modules_look_at_no_reduction_beside_the_old_names():
+    for name in ("CosineEmbeddingLoss", "TripletMarginLoss", "HingeEmbeddingLoss"):
+        with pytest.warns(UserWarning, match="size_average and reduce args will be deprecated"):
+            assert getattr(ft, name)(size_average=False, reduction="avg").reduction == "sum"
 
 
 @pytest.mark.unsimulated

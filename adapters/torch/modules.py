@@ -17,6 +17,16 @@ from fastcos.distances import Distance
 
 from . import functional
 
+#: What torch takes for a reduction; the last with a warning, and not for every loss.
+_REDUCTIONS = ("none", "mean", "sum", "elementwise_mean")
+
+
+def _check_reduction(module: Any, known: tuple[str, ...] = _REDUCTIONS) -> None:
+    """Raises what torch does, which does it at the first call."""
+    reduction = module.reduction
+    if isinstance(reduction, str) and reduction not in known:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+
 
 class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
     r"""``torch.nn.CosineEmbeddingLoss`` on :func:`cosine_embedding_loss`.
@@ -48,6 +58,7 @@ class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
     ) -> None:
         super().__init__(margin, size_average, reduce, reduction)
         self.pos_margin = pos_margin
+        _check_reduction(self)
 
     def forward(
         self, input1: Tensor, input2: Tensor, target: Tensor, weight: Tensor | None = None
@@ -144,6 +155,19 @@ class TripletMarginLoss(nn.TripletMarginLoss):
         0.5
     """
 
+    def __init__(
+        self,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-6,
+        swap: bool = False,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(margin, p, eps, swap, size_average, reduce, reduction)
+        _check_reduction(self)
+
     def forward(
         self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
     ) -> Tensor:
@@ -214,6 +238,7 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
             swap=swap,
             reduction=reduction,
         )
+        _check_reduction(self, functional._REDUCTIONS)
 
     def forward(
         self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
@@ -255,6 +280,16 @@ class HingeEmbeddingLoss(nn.HingeEmbeddingLoss):
         >>> HingeEmbeddingLoss()(torch.tensor([0.25]), torch.tensor([-1])).item()
         0.75
     """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(margin, size_average, reduce, reduction)
+        _check_reduction(self)
 
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss; ``weight`` as in :func:`hinge_embedding_loss`."""
