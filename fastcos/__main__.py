@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import fastcos
-from fastcos import _names, _warmup
+from fastcos import _extras, _names, _warmup
 from fastcos.typing import DistanceName, DtypeName, LossName
 
 LOSSES = (
@@ -175,7 +175,7 @@ def _run_demo(loss: str, out: Path, seed: int) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
             raise
-        return _complain(f"the demo needs {package}: pip install 'fastcos[demo]'", _MISSING)
+        return _complain(f"the demo needs {package}: {_extras.command('demo')}", _MISSING)
 
     split = _demo.load(seed)
     print(_demo.preamble(split, seed), flush=True)

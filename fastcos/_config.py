@@ -55,11 +55,12 @@ def show_config() -> dict[str, Any]:
 
 def _gpu() -> dict[str, Any]:
     """The GPUs, and what has to be installed for arrays on them."""
+    from fastcos import _extras
     from fastcos.kernels import _cubin
 
     devices, faults = _devices(), [_cubin.missing()]
     if importlib.util.find_spec("cupy") is None:
-        faults.append("no CuPy: pip install 'fastcos[cupy]'")
+        faults.append(f"no CuPy: {_extras.command('cupy')}")
     if not devices:
         faults.append("no GPU or no driver")
     return {"devices": devices, "missing": "; ".join(filter(None, faults)) or "nothing"}

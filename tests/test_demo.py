@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("tqdm")
 from matplotlib import image
 
-from fastcos import _demo, _demo_plot
+from fastcos import _demo, _demo_plot, _extras
 
 PNG = b"\x89PNG\r\n\x1a\n"
 COLUMNS = ("ROC-AUC", "EER", "1-NN accuracy", "loss", "score", "before", "after")
@@ -282,4 +282,4 @@ def test_a_missing_extra_is_one_line(package, tmp_path):
     process = start("demo", before=f"sys.modules[{package!r}] = None", cwd=tmp_path)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert stderr == f"python -m fastcos: the demo needs {package}: pip install 'fastcos[demo]'\n"
+    assert stderr == f"python -m fastcos: the demo needs {package}: {_extras.command('demo')}\n"
