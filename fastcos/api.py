@@ -8,6 +8,7 @@ kind and dtype that went in, a scalar where one number is left.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -1052,8 +1053,6 @@ class Transformed(Generic[OfTensors, OfArrays]):
 @functools.cache
 def _described(loss: Callable[..., Any], valued: bool, alone: bool) -> dict[str, Any]:
     """What ``help`` and ``inspect`` find of a transformed loss: its arguments and two more."""
-    import inspect  # takes 10 ms
-
     parameters = inspect.signature(loss).parameters.values()
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Any")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastcos.distances import Distance
+from fastcos.typing import DistanceLike
 
 from . import functional
 
@@ -225,7 +226,7 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
     def __init__(
         self,
         *,
-        distance_function: str | Distance | Callable[[Tensor, Tensor], Tensor] | None = None,
+        distance_function: DistanceLike | Callable[[Tensor, Tensor], Tensor] | None = None,
         margin: float = 1.0,
         swap: bool = False,
         reduction: str = "mean",

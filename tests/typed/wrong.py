@@ -3,7 +3,7 @@
 import numpy as np
 
 import fastcos
-from fastcos.adapters.torch import cosine_similarity
+from fastcos.adapters.torch import TripletMarginWithDistanceLoss, cosine_similarity
 
 x = np.ones((8, 16))
 fastcos.cosine_embedding_loss(x, x, 1, reduction="avg")  # call-overload
@@ -17,3 +17,4 @@ fastcos.warmup(distances=["cubic"])  # list-item
 fastcos.value_and_grad(fastcos.cosine_similarity, 1.5)  # call-overload
 fastcos.threads("all")  # arg-type
 cosine_similarity(x, x)  # arg-type
+TripletMarginWithDistanceLoss(distance_function="cityblock")  # arg-type
