@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcos import _extras
 from fastcos._plan import Form, may_overlap_itself
 from fastcos.kernels import DOUBLES
 
@@ -32,7 +33,7 @@ try:
     import cupy as cp
 except ImportError as error:
     raise ImportError(
-        f"arrays on a GPU need CuPy ({error}): pip install 'fastcos[cupy,cuda]'"
+        f"arrays on a GPU need CuPy ({error}): {_extras.command('cupy', 'cuda')}"
     ) from None
 
 __all__ = ["common_dtype", "features_last", "float_name", "label_kind", "sum_to"]

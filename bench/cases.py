@@ -518,7 +518,6 @@ def _one_minus(distance: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, y: 1 - distance(x, y)
 
 
-# eps=0 where fastcos has torch's 1e-6 and the peers have nothing.
 _DISTANCES: dict[
     str, tuple[fastcos.Distance, Callable[..., Any], dict[str, Callable[..., Any]]]
 ] = {
@@ -526,7 +525,7 @@ _DISTANCES: dict[
     "angular": (distances.angular(), _angular, {}),
     "dot": (distances.dot(), _dot, {}),
     "euclidean": (
-        distances.euclidean(eps=0),
+        distances.euclidean(),
         _euclidean,
         {"scikit-learn": paired_euclidean_distances, "scipy": _minkowski(2)},
     ),
@@ -536,12 +535,12 @@ _DISTANCES: dict[
         {"scipy": functools.partial(minkowski_distance_p, p=2)},
     ),
     "manhattan": (
-        distances.manhattan(eps=0),
+        distances.manhattan(),
         _manhattan,
         {"scikit-learn": paired_manhattan_distances, "scipy": _minkowski(1)},
     ),
-    "chebyshev": (distances.chebyshev(eps=0), _chebyshev, {"scipy": _minkowski(math.inf)}),
-    "lp3": (distances.lp(3, eps=0), _cubic, {"scipy": _minkowski(3)}),
+    "chebyshev": (distances.chebyshev(), _chebyshev, {"scipy": _minkowski(math.inf)}),
+    "lp3": (distances.lp(3), _cubic, {"scipy": _minkowski(3)}),
     "canberra": (distances.canberra(), _canberra, {}),
     "braycurtis": (distances.braycurtis(), _braycurtis, {}),
     "poincare": (distances.poincare(), _poincare, {}),

@@ -16,6 +16,7 @@ import numpy as np
 from bench import cases, gpu, runner
 from bench.cases import GRADIENT, GRADIENT_OUT, VALUE, Buffers, Case, Thunk, counted_bytes
 from bench.runner import AGAIN, COPY, OURS
+from fastcos import _extras
 from fastcos.kernels import _cubin
 
 cp: Any = cases._installed("cupy")
@@ -65,7 +66,7 @@ def clock() -> gpu.Clock:
 def fault() -> str:
     """What keeps it from being measured here; empty where nothing does."""
     if cp is None:
-        return "CuPy is not installed: pip install 'fastcos[cupy,cuda]'"
+        return f"CuPy is not installed: {_extras.command('cupy', 'cuda')}"
     if not cp.cuda.is_available():
         return "CuPy finds no GPU, or no driver for it"
     return _cubin.missing()

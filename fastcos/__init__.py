@@ -1,4 +1,36 @@
-"""Metric-learning losses on raw arrays: value and gradient in one fused pass."""
+"""Metric-learning losses on raw arrays: value and gradient in one fused pass.
+
+Rows are the last axis, ``(..., D)``; leading axes broadcast. NumPy arrays, lists, CuPy arrays and
+torch tensors are taken, and results are of the kind that went in.
+
+Losses:
+    cosine_embedding_loss               pairs with labels ±1, by their cosine
+    cosine_distance_loss                one minus the cosine of labels and predictions
+    triplet_margin_loss                 anchor, positive, negative, in a p-norm
+    triplet_margin_with_distance_loss   the same in any distance
+    hinge_embedding_loss                distances with labels ±1
+
+Similarity and distance of rows:
+    cosine_similarity                   the cosine of the angle
+    paired_distance                     any distance, by name or as a Distance
+
+Gradients:
+    value_and_grad                      a loss as a function that returns its value and gradients
+    grad                                the same without the value
+
+Distances:
+    distances                           the module of them: cosine, euclidean, manhattan, lp, ...
+    Distance                            one of your own, as scalar functions
+    check_distance                      its gradient against finite differences
+
+Around them:
+    threads                             at most n threads within a block
+    warmup                              compiles ahead of the first call
+    show_config                         what this installation has
+
+``fastcos.adapters.torch`` has torch's functions and modules on the same kernels, ``fastcos.typing``
+the types of the signatures. ``python -m fastcos demo`` shows it at work; the README says the rest.
+"""
 
 from fastcos import distances
 from fastcos._check import check_distance
@@ -37,3 +69,7 @@ __all__ = [
     "value_and_grad",
     "warmup",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

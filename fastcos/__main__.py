@@ -10,12 +10,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import fastcos
-from fastcos import _warmup
+from fastcos import _extras, _names, _warmup
+from fastcos.typing import DistanceName, DtypeName, LossName
 
 LOSSES = (
     "cosine_embedding_loss",
@@ -55,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fastcos", description=fastcos.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m fastcos", description=(fastcos.__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--version", action="version", version=f"fastcos {fastcos.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
@@ -101,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Compiles what the losses need, as fastcos.warmup() does, into the directory"
         " that NUMBA_CACHE_DIR names, or beside the package; prints what it took in seconds.",
     )
+    known: tuple[str, ...]
     for option, known, default in (
         ("losses", _warmup.LOSSES, _warmup.LOSSES),
         ("dtypes", _warmup.DTYPES, ("float32",)),
@@ -110,12 +114,26 @@ def _parser() -> argparse.ArgumentParser:
             f"--{option}",
             nargs="+",
             metavar="NAME",
-            choices=known,
+            type=_one_of(known, _names.DISTANCES_ELSEWHERE if option == "distances" else {}),
             default=default,
             help=f"of {', '.join(known)}"
             f" (default: {'all' if default == known else ' '.join(default)})",
         )
     return parser
+
+
+def _one_of(known: Sequence[str], elsewhere: Mapping[str, str]) -> Callable[[str], str]:
+    """What takes a known name, as ``choices`` does, and says of another what is near to it."""
+
+    def name(text: str) -> str:
+        if text in known:
+            return text
+        raise argparse.ArgumentTypeError(
+            f"invalid choice: {text!r} (choose from {', '.join(known)})"
+            f"{_names.hint(text, known, elsewhere)}"
+        )
+
+    return name
 
 
 def _png_path(text: str) -> Path:
@@ -157,7 +175,7 @@ def _run_demo(loss: str, out: Path, seed: int) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
             raise
-        return _complain(f"the demo needs {package}: pip install 'fastcos[demo]'", _MISSING)
+        return _complain(f"the demo needs {package}: {_extras.command('demo')}", _MISSING)
 
     split = _demo.load(seed)
     print(_demo.preamble(split, seed), flush=True)
@@ -182,7 +200,9 @@ def _run_demo(loss: str, out: Path, seed: int) -> int:
     return 0
 
 
-def _warm_up(losses: Sequence[str], dtypes: Sequence[str], distances: Sequence[str]) -> int:
+def _warm_up(
+    losses: Sequence[LossName], dtypes: Sequence[DtypeName], distances: Sequence[DistanceName]
+) -> int:
     """The table to stdout, the progress to stderr."""
     try:
         seconds = fastcos.warmup(losses, dtypes, distances=distances, progress=True)

@@ -64,12 +64,14 @@ def _gpu() -> dict[str, Any]:
 
 def missing_for_gpus() -> str:
     """What there is not, of what arrays on a GPU need; empty where nothing is missing."""
+    from fastcos import _extras
+
     with importing():
         from fastcos.kernels import _cubin
 
     faults = [_cubin.missing()]
     if importlib.util.find_spec("cupy") is None:
-        faults.append("no CuPy: pip install 'fastcos[cupy]'")
+        faults.append(f"no CuPy: {_extras.command('cupy')}")
     if not _devices():
         faults.append("no GPU or no driver")
     return "; ".join(filter(None, faults))

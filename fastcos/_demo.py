@@ -69,6 +69,8 @@ class Method(NamedTuple):
 
     ``penalty`` weighs its squared distance from the start, the principal axes. Without it the
     training half is learned by heart: no AUC is better, and 1-NN accuracy falls from 0.97 to 0.92.
+    It is the least of those tried, each twice the one before, with which 1-NN accuracy was never
+    below that of the raw pixels in cross-validation. AUC alone would be content with less.
     """
 
     objective: Callable[[Rows, Integers, np.random.Generator], Objective]
@@ -209,10 +211,10 @@ def _hinge_embedding(images: Rows, labels: Integers, rng: np.random.Generator) -
 
 
 METHODS = {
-    "cosine_embedding_loss": Method(_cosine_embedding, "cosine", penalty=2e-3),
-    "cosine_distance_loss": Method(_cosine_distance, "cosine", penalty=4e-3),
-    "triplet_margin_with_distance_loss": Method(_triplet, "-euclidean", penalty=2e-3),
-    "hinge_embedding_loss": Method(_hinge_embedding, "-euclidean", penalty=3e-2),
+    "cosine_embedding_loss": Method(_cosine_embedding, "cosine", penalty=8e-3),
+    "cosine_distance_loss": Method(_cosine_distance, "cosine", penalty=3.2e-2),
+    "triplet_margin_with_distance_loss": Method(_triplet, "-euclidean", penalty=3.2e-2),
+    "hinge_embedding_loss": Method(_hinge_embedding, "-euclidean", penalty=6e-2),
 }
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from fastcos import _faults, _on_device, _on_host, _plan
+from fastcos import _faults, _names, _on_device, _on_host, _plan
 from fastcos.distances import DISTANCES, Distance, Measure
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, OWN
 from fastcos.kernels._forks import importing
@@ -63,6 +63,10 @@ class Problem(NamedTuple):
     validate: bool | None = None
 
 
+# Any string may be looked up in it.
+_BY_NAME = cast(Mapping[str, Callable[[], Distance]], DISTANCES)
+
+
 def resolve_distance(name: str, distance: Any) -> Distance | Callable[..., Any]:
     """The record or callable that an argument stands for.
 
@@ -73,11 +77,13 @@ def resolve_distance(name: str, distance: Any) -> Distance | Callable[..., Any]:
     if isinstance(distance, Distance):
         return distance
     if isinstance(distance, str):
-        if distance not in DISTANCES:
-            hint = "; for a p-norm pass fastcos.distances.lp(p)" if distance == "lp" else ""
-            known = ", ".join(DISTANCES)
-            raise ValueError(f"{name} must be one of {known}; got {distance!r}{hint}")
-        return DISTANCES[distance]()
+        factory = _BY_NAME.get(distance)
+        if factory is None:
+            hint = _names.hint(distance, DISTANCES, _names.DISTANCES_ELSEWHERE)
+            raise ValueError(
+                f"{name} must be one of {', '.join(DISTANCES)}; got {distance!r}{hint}"
+            )
+        return factory()
     if callable(distance):
         return distance  # type: ignore[no-any-return]
     raise TypeError(

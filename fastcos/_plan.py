@@ -12,18 +12,20 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from fastcos import _names
 from fastcos.distances import real_number
 from fastcos.kernels import ADD, SKIP, WRITE
+from fastcos.typing import Reduction
 
 Shape = tuple[int, ...]
 Strides = tuple[int, ...]
 
-REDUCTIONS = ("none", "sum", "mean", "sum_over_batch_size", "sum_by_nonzero_weights")
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 
 # Below this many components a call is one task on the calling thread. Above, it is shared out in
 # tasks of that many components, but no more than so many tasks. The shape alone says how many, so
@@ -143,7 +145,10 @@ def _contiguous(shape: Shape, itemsize: int) -> Strides:
 def check_reduction(reduction: object) -> str:
     """Returns a known reduction or raises with the list of them."""
     if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}; got {reduction!r}")
+        raise ValueError(
+            f"reduction must be one of {', '.join(REDUCTIONS)}; got {reduction!r}"
+            f"{_names.hint(reduction, REDUCTIONS)}"
+        )
     return reduction
 
 

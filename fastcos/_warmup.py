@@ -8,15 +8,18 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
-from fastcos import _dispatch, _plan, api
+from fastcos import _dispatch, _names, _plan, api
 from fastcos.distances import Distance
 from fastcos.kernels import _report
+from fastcos.typing import DistanceLike, DtypeName, LossName
 
-DTYPES = ("float16", "bfloat16", "float32", "float64")
+Name = TypeVar("Name", bound=str)
+
+DTYPES: tuple[DtypeName, ...] = get_args(DtypeName)
 
 
 class _Signature(NamedTuple):
@@ -38,7 +41,7 @@ class _Signature(NamedTuple):
 
 
 _SWAPS: tuple[dict[str, Any], ...] = ({}, {"swap": True})
-_SIGNATURES = {
+_SIGNATURES: dict[LossName, _Signature] = {
     "cosine_similarity": _Signature(2),
     "paired_distance": _Signature(2, distance="distance"),
     "cosine_embedding_loss": _Signature(2, labelled=True),
@@ -58,10 +61,10 @@ class _Call(NamedTuple):
 
 
 def warmup(
-    losses: str | Iterable[str] | None = None,
-    dtypes: str | Iterable[str] = ("float32",),
+    losses: LossName | Iterable[LossName] | None = None,
+    dtypes: DtypeName | Iterable[DtypeName] = ("float32",),
     *,
-    distances: str | Distance | Iterable[str | Distance] = ("euclidean",),
+    distances: DistanceLike | Iterable[DistanceLike] = ("euclidean",),
     progress: bool = False,
 ) -> dict[str, float]:
     """Compiles what losses need ahead of the first call, and leaves it on disk.
@@ -110,15 +113,18 @@ def warmup(
     return seconds
 
 
-def _named(argument: str, given: str | Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
-    names = (given,) if isinstance(given, str) else tuple(given)
+def _named(argument: str, given: Name | Iterable[Name], known: Sequence[Name]) -> tuple[Name, ...]:
+    names: tuple[Any, ...] = (given,) if isinstance(given, str) else tuple(given)
     for name in names:
         if name not in known:
-            raise ValueError(f"{argument} must be among {', '.join(known)}; got {name!r}")
+            raise ValueError(
+                f"{argument} must be among {', '.join(known)}; got {name!r}"
+                f"{_names.hint(name, known)}"
+            )
     return names
 
 
-def _records(given: str | Distance | Iterable[str | Distance]) -> tuple[Distance, ...]:
+def _records(given: DistanceLike | Iterable[DistanceLike]) -> tuple[Distance, ...]:
     alone = isinstance(given, (str, Distance)) or callable(given)
     several = (given,) if alone else tuple(given)
     records = []
@@ -133,7 +139,7 @@ def _records(given: str | Distance | Iterable[str | Distance]) -> tuple[Distance
     return tuple(records)
 
 
-def _calls(loss: str, dtype: str, distances: tuple[Distance, ...]) -> Iterator[_Call]:
+def _calls(loss: LossName, dtype: DtypeName, distances: tuple[Distance, ...]) -> Iterator[_Call]:
     """The calls of one loss, each of which needs a kernel of its own."""
     signature, kind = _SIGNATURES[loss], _dtype(dtype)
     ways = signature.ways

@@ -8,18 +8,47 @@ kind and dtype that went in, a scalar where one number is left.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
-from fastcos import _dispatch, _plan, distances, losses
+import numpy.typing as npt
+
+from fastcos import _dispatch, _names, _plan, distances, losses
 from fastcos._dispatch import Problem
 from fastcos._plan import Form
 from fastcos.distances import Distance
+from fastcos.typing import (
+    Argnums,
+    Array,
+    ArrayLike,
+    DistanceLike,
+    Reduced,
+    Reduction,
+    Result,
+    Scalar,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "cosine_distance_loss",
+    "cosine_embedding_loss",
+    "cosine_similarity",
+    "grad",
+    "hinge_embedding_loss",
+    "paired_distance",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+    "value_and_grad",
+]
 
 P = ParamSpec("P")
-R = TypeVar("R")
+OfTensors = TypeVar("OfTensors")
+OfArrays = TypeVar("OfArrays")
 
 _PUBLIC: set[Any] = set()
 
@@ -31,20 +60,61 @@ _NOT_COMPILED = {
 }
 
 
-def _public(problem: Callable[P, Problem]) -> Callable[P, Any]:
-    """A function that states a problem, as one that returns its value."""
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _public(problem: Callable[P, Result]) -> Callable[P, Result]:
+    """A function that states a problem, as one that returns its value.
+
+    It is annotated with what the public one returns, which has its signature.
+    """
 
     @functools.wraps(problem)
-    def function(*args: P.args, **kwargs: P.kwargs) -> Any:
-        recalled = _recalled(problem, _NO_GRADIENT, args, kwargs)
+    def function(*args: P.args, **kwargs: P.kwargs) -> Result:
+        recalled = _recalled(problem, (), args, kwargs)
         if recalled is not None:
             return _dispatch.again(*recalled)[0]
-        return _dispatch.evaluate(problem(*args, **kwargs))
+        return _dispatch.evaluate(_stated(function, args, kwargs))
 
-    function.__annotations__ = {**problem.__annotations__, "return": "Any"}
     vars(function).update(_NOT_COMPILED)
     _PUBLIC.add(function)
     return function
+
+
+def _stated(
+    loss: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], *more: str
+) -> Problem:
+    """The problem of a call of a public function.
+
+    Raises:
+        TypeError: an option that neither it nor ``more`` has, with those that there are.
+    """
+    problem: Callable[..., Problem] = loss.__wrapped__  # type: ignore[attr-defined]
+    try:
+        return problem(*args, **options)
+    except TypeError:
+        known = (*_arguments(problem), *more)
+        unknown = [name for name in options if name not in known]
+        if not unknown:
+            raise
+    (name, *_), instead = unknown, _names.OPTIONS_ELSEWHERE
+    if instead.get(name) in known:
+        hint = f": did you mean {instead[name]!r}?"
+    elif name in ("grad_output", "out"):
+        hint = f", value_and_grad({loss.__name__}) takes it."
+    else:
+        hint = _names.hint(name, known) or "."
+    raise TypeError(
+        f"{loss.__name__}() got an unexpected keyword argument {name!r}{hint}"
+        f" It takes {', '.join(known)}"
+    )
+
+
+def _arguments(problem: Callable[..., Problem]) -> tuple[str, ...]:
+    """The names of the arguments of a function."""
+    code = problem.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -58,19 +128,9 @@ _PLAIN = {str, int, float, bool, type(None), Distance}
 _NO_SIGNS: tuple[float, ...] = ()
 
 
-class _Asked(NamedTuple):
-    """With respect to what gradients are asked for, and the types of that: True is no position."""
-
-    argnums: int | str | Sequence[int | str] | None
-    kinds: tuple[type, ...]
-
-
-_NO_GRADIENT = _Asked((), ())
-
-
 def _recalled(
     loss: Callable[..., Problem],
-    asked: _Asked,
+    wanted: tuple[str, ...],
     args: tuple[Any, ...],
     options: dict[str, Any],
     grad_output: Any = None,
@@ -78,7 +138,7 @@ def _recalled(
 ) -> tuple[_dispatch.Known, tuple[Any, ...]] | None:
     """What is known of a call, and its arrays; None where there is more to it.
 
-    The buffers are those of the caller for the gradients.
+    Wanted are the names of what gradients are asked for, the buffers those of the caller for them.
     """
     named = tuple(options.values())
     given = args + named
@@ -113,9 +173,9 @@ def _recalled(
             if None in into or not adapter.apart(buffers, others):
                 return None
             looks += into
-        kept = _kept(loss, asked, adapter, len(args), tuple(options), signs, *looks, upstream)
+        kept = _kept(loss, wanted, adapter, len(args), tuple(options), signs, *looks, upstream)
     except TypeError:
-        return None  # lists, as argnums or parameters of a distance: they may change
+        return None  # lists, as parameters of a distance: they may change
     return kept and (kept[0], kept[1]((*given, *buffers, grad_output)))
 
 
@@ -123,7 +183,7 @@ def _recalled(
 @functools.lru_cache(maxsize=1024, typed=True)
 def _kept(
     loss: Callable[..., Problem],
-    asked: _Asked,
+    wanted: tuple[str, ...],
     adapter: Any,
     positions: int,
     names: tuple[str, ...],
@@ -147,7 +207,7 @@ def _kept(
         arrays = [look for look in looks[:count] if type(look) is Form]
         if sorted(map(id, forms)) != sorted(map(id, arrays)):
             return None
-        wanted = _wanted(problem, asked.argnums)
+        _check_weighted(problem, wanted)
         known = _dispatch.learn(
             adapter, problem, wanted, problem.operands, target, weight, upstream, buffers
         )
@@ -161,8 +221,30 @@ def _kept(
     return known, operator.itemgetter(*[where.get(id(form), -1) for form in taken])
 
 
+@overload
+def cosine_similarity(
+    x1: Tensor,
+    x2: ArrayLike,
+    *,
+    axis: int = ...,
+    eps: float = ...,
+) -> Tensor: ...
+@overload
+def cosine_similarity(
+    x1: npt.ArrayLike,
+    x2: ArrayLike,
+    *,
+    axis: int = ...,
+    eps: float = ...,
+) -> Array: ...
 @_public
-def cosine_similarity(x1: Any, x2: Any, *, axis: int = -1, eps: float = 0.0) -> Problem:
+def cosine_similarity(
+    x1: ArrayLike,
+    x2: ArrayLike,
+    *,
+    axis: int = -1,
+    eps: float = 0.0,
+) -> Result:
     r"""The cosine of the angle between rows.
 
     .. math:: c = \frac{x_1 \cdot x_2}{\sqrt{(x_1 \cdot x_1 + eps)(x_2 \cdot x_2 + eps)}}
@@ -202,10 +284,30 @@ def cosine_similarity(x1: Any, x2: Any, *, axis: int = -1, eps: float = 0.0) -> 
     )
 
 
+@overload
+def paired_distance(
+    x1: Tensor,
+    x2: ArrayLike,
+    distance: DistanceLike | Callable[[Any, Any], Any] = ...,
+    *,
+    axis: int = ...,
+) -> Tensor: ...
+@overload
+def paired_distance(
+    x1: npt.ArrayLike,
+    x2: ArrayLike,
+    distance: DistanceLike | Callable[[Any, Any], Any] = ...,
+    *,
+    axis: int = ...,
+) -> Array: ...
 @_public
 def paired_distance(
-    x1: Any, x2: Any, distance: str | Distance = "euclidean", *, axis: int = -1
-) -> Problem:
+    x1: ArrayLike,
+    x2: ArrayLike,
+    distance: DistanceLike | Callable[[Any, Any], Any] = "euclidean",
+    *,
+    axis: int = -1,
+) -> Result:
     r"""The distance between row i of one array and row i of another.
 
     .. math:: d_i = d(x_{1,i}, x_{2,i})
@@ -229,9 +331,9 @@ def paired_distance(
     Example:
         >>> import numpy as np, fastcos
         >>> x1, x2 = np.array([[0.0, 0.0], [1.0, 1.0]]), np.array([[3.0, 4.0], [1.0, 3.0]])
-        >>> fastcos.paired_distance(x1, x2, "manhattan").round(5)
+        >>> fastcos.paired_distance(x1, x2, "manhattan")
         array([7., 2.])
-        >>> fastcos.paired_distance(x1, x2, fastcos.distances.lp(3, eps=0)).round(3)
+        >>> fastcos.paired_distance(x1, x2, fastcos.distances.lp(3)).round(3)
         array([4.498, 2.   ])
     """
     return Problem(
@@ -244,20 +346,62 @@ def paired_distance(
     )
 
 
+@overload
+def cosine_embedding_loss(
+    input1: Tensor,
+    input2: ArrayLike,
+    target: ArrayLike,
+    *,
+    margin: float = ...,
+    pos_margin: float = ...,
+    eps: float = ...,
+    axis: int = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Reduction = ...,
+    validate: bool | None = ...,
+) -> Tensor: ...
+@overload
+def cosine_embedding_loss(
+    input1: npt.ArrayLike,
+    input2: ArrayLike,
+    target: ArrayLike,
+    *,
+    margin: float = ...,
+    pos_margin: float = ...,
+    eps: float = ...,
+    axis: int = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Literal["none"],
+    validate: bool | None = ...,
+) -> Array: ...
+@overload
+def cosine_embedding_loss(
+    input1: npt.ArrayLike,
+    input2: ArrayLike,
+    target: ArrayLike,
+    *,
+    margin: float = ...,
+    pos_margin: float = ...,
+    eps: float = ...,
+    axis: int = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Reduced = ...,
+    validate: bool | None = ...,
+) -> Scalar: ...
 @_public
 def cosine_embedding_loss(
-    input1: Any,
-    input2: Any,
-    target: Any,
+    input1: ArrayLike,
+    input2: ArrayLike,
+    target: ArrayLike,
     *,
     margin: float = 0.0,
     pos_margin: float = 1.0,
     eps: float = 0.0,
     axis: int = -1,
-    weight: Any = None,
-    reduction: str = "mean",
+    weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
     validate: bool | None = None,
-) -> Problem:
+) -> Result:
     r"""Draws similar pairs together and pushes dissimilar ones beyond a margin, by their cosine.
 
     .. math:: l = \begin{cases}
@@ -328,17 +472,50 @@ def cosine_embedding_loss(
     )
 
 
+@overload
+def cosine_distance_loss(
+    labels: Tensor,
+    predictions: ArrayLike,
+    *,
+    axis: int = ...,
+    weights: ArrayLike = ...,
+    normalize: bool = ...,
+    eps: float = ...,
+    reduction: Reduction = ...,
+) -> Tensor: ...
+@overload
+def cosine_distance_loss(
+    labels: npt.ArrayLike,
+    predictions: ArrayLike,
+    *,
+    axis: int = ...,
+    weights: ArrayLike = ...,
+    normalize: bool = ...,
+    eps: float = ...,
+    reduction: Literal["none"],
+) -> Array: ...
+@overload
+def cosine_distance_loss(
+    labels: npt.ArrayLike,
+    predictions: ArrayLike,
+    *,
+    axis: int = ...,
+    weights: ArrayLike = ...,
+    normalize: bool = ...,
+    eps: float = ...,
+    reduction: Reduced = ...,
+) -> Scalar: ...
 @_public
 def cosine_distance_loss(
-    labels: Any,
-    predictions: Any,
+    labels: ArrayLike,
+    predictions: ArrayLike,
     *,
     axis: int = -1,
-    weights: Any = 1.0,
+    weights: ArrayLike = 1.0,
     normalize: bool = True,
     eps: float = 0.0,
-    reduction: str = "sum_by_nonzero_weights",
-) -> Problem:
+    reduction: Reduction = "sum_by_nonzero_weights",
+) -> Result:
     r"""One minus the cosine, weighted: TensorFlow's ``cosine_distance``, with the cosine in it.
 
     .. math:: l = 1 - \frac{x \cdot y}{\sqrt{(x \cdot x + eps)(y \cdot y + eps)}}
@@ -387,20 +564,62 @@ def cosine_distance_loss(
     )
 
 
+@overload
+def triplet_margin_loss(
+    anchor: Tensor,
+    positive: ArrayLike,
+    negative: ArrayLike,
+    *,
+    margin: float = ...,
+    p: float = ...,
+    eps: float = ...,
+    swap: bool = ...,
+    axis: int = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Reduction = ...,
+) -> Tensor: ...
+@overload
+def triplet_margin_loss(
+    anchor: npt.ArrayLike,
+    positive: ArrayLike,
+    negative: ArrayLike,
+    *,
+    margin: float = ...,
+    p: float = ...,
+    eps: float = ...,
+    swap: bool = ...,
+    axis: int = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Literal["none"],
+) -> Array: ...
+@overload
+def triplet_margin_loss(
+    anchor: npt.ArrayLike,
+    positive: ArrayLike,
+    negative: ArrayLike,
+    *,
+    margin: float = ...,
+    p: float = ...,
+    eps: float = ...,
+    swap: bool = ...,
+    axis: int = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Reduced = ...,
+) -> Scalar: ...
 @_public
 def triplet_margin_loss(
-    anchor: Any,
-    positive: Any,
-    negative: Any,
+    anchor: ArrayLike,
+    positive: ArrayLike,
+    negative: ArrayLike,
     *,
     margin: float = 1.0,
     p: float = 2.0,
     eps: float = 1e-6,
     swap: bool = False,
     axis: int = -1,
-    weight: Any = None,
-    reduction: str = "mean",
-) -> Problem:
+    weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+) -> Result:
     r"""Wants the negative farther from the anchor than the positive, by a margin, in a p-norm.
 
     .. math:: l = \max(0,\ \lVert a - p + eps\rVert_p - \lVert a - n + eps\rVert_p + margin)
@@ -452,19 +671,58 @@ def triplet_margin_loss(
     )
 
 
+@overload
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: ArrayLike,
+    negative: ArrayLike,
+    *,
+    distance_function: DistanceLike | Callable[[Any, Any], Any] | None = ...,
+    margin: float = ...,
+    swap: bool = ...,
+    axis: int = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Reduction = ...,
+) -> Tensor: ...
+@overload
+def triplet_margin_with_distance_loss(
+    anchor: npt.ArrayLike,
+    positive: ArrayLike,
+    negative: ArrayLike,
+    *,
+    distance_function: DistanceLike | Callable[[Any, Any], Any] | None = ...,
+    margin: float = ...,
+    swap: bool = ...,
+    axis: int = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Literal["none"],
+) -> Array: ...
+@overload
+def triplet_margin_with_distance_loss(
+    anchor: npt.ArrayLike,
+    positive: ArrayLike,
+    negative: ArrayLike,
+    *,
+    distance_function: DistanceLike | Callable[[Any, Any], Any] | None = ...,
+    margin: float = ...,
+    swap: bool = ...,
+    axis: int = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Reduced = ...,
+) -> Scalar: ...
 @_public
 def triplet_margin_with_distance_loss(
-    anchor: Any,
-    positive: Any,
-    negative: Any,
+    anchor: ArrayLike,
+    positive: ArrayLike,
+    negative: ArrayLike,
     *,
-    distance_function: str | Distance | Callable[[Any, Any], Any] = "euclidean",
+    distance_function: DistanceLike | Callable[[Any, Any], Any] | None = None,
     margin: float = 1.0,
     swap: bool = False,
     axis: int = -1,
-    weight: Any = None,
-    reduction: str = "mean",
-) -> Problem:
+    weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+) -> Result:
     r"""Wants the negative farther from the anchor than the positive, by a margin, in any distance.
 
     .. math:: l = \max(0,\ d(a, p) - d(a, n) + margin)
@@ -476,7 +734,8 @@ def triplet_margin_with_distance_loss(
         distance_function: A name (``fastcos.distances.DISTANCES``), a :class:`Distance`, or any
             callable ``f(x1, x2) -> d`` on whole arrays. A callable is handed the arguments as they
             are, ``axis`` being its own affair, and gives values only: for a gradient write a
-            :class:`Distance`.
+            :class:`Distance`. None is torch's default, ``fastcos.distances.euclidean(eps=1e-6)``;
+            the name ``"euclidean"`` is that with ``eps=0``.
         margin: By how much.
         swap: Takes the smaller of d(a,n) and d(p,n) for the negative distance.
         axis: The feature axis.
@@ -512,7 +771,9 @@ def triplet_margin_with_distance_loss(
         anchor,
         positive,
         negative,
-        _dispatch.resolve_distance("distance_function", distance_function),
+        distances.euclidean(1e-6)
+        if distance_function is None
+        else _dispatch.resolve_distance("distance_function", distance_function),
         _plan.check_finite("margin", margin),
         swap,
         axis,
@@ -545,16 +806,46 @@ def _triplet(
     )
 
 
+@overload
+def hinge_embedding_loss(
+    input: Tensor,
+    target: ArrayLike,
+    *,
+    margin: float = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Reduction = ...,
+    validate: bool | None = ...,
+) -> Tensor: ...
+@overload
+def hinge_embedding_loss(
+    input: npt.ArrayLike,
+    target: ArrayLike,
+    *,
+    margin: float = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Literal["none"],
+    validate: bool | None = ...,
+) -> Array: ...
+@overload
+def hinge_embedding_loss(
+    input: npt.ArrayLike,
+    target: ArrayLike,
+    *,
+    margin: float = ...,
+    weight: ArrayLike | None = ...,
+    reduction: Reduced = ...,
+    validate: bool | None = ...,
+) -> Scalar: ...
 @_public
 def hinge_embedding_loss(
-    input: Any,
-    target: Any,
+    input: ArrayLike,
+    target: ArrayLike,
     *,
     margin: float = 1.0,
-    weight: Any = None,
-    reduction: str = "mean",
+    weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
     validate: bool | None = None,
-) -> Problem:
+) -> Result:
     r"""Draws similar pairs together and pushes dissimilar ones apart, given their distances.
 
     .. math:: l = \begin{cases} x & y = +1 \\ \max(0,\ margin - x) & y = -1 \end{cases}
@@ -599,9 +890,15 @@ def hinge_embedding_loss(
     )
 
 
+@overload
+def value_and_grad(  # type: ignore[overload-overlap]  # a name is a sequence, too
+    loss: Callable[..., Any], argnums: int | str
+) -> Transformed[tuple[Tensor, Tensor], tuple[Any, Array]]: ...
+@overload
 def value_and_grad(
-    loss: Callable[..., Any], argnums: int | str | Sequence[int | str] | None = None
-) -> Callable[..., tuple[Any, Any]]:
+    loss: Callable[..., Any], argnums: Sequence[int | str] | None = ...
+) -> Transformed[tuple[Tensor, tuple[Tensor, ...]], tuple[Any, tuple[Array, ...]]]: ...
+def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, Any]:
     r"""A function that returns a loss and its gradients, from one pass over the data.
 
     .. math:: f(\ldots) = \bigl(l,\ (\partial l / \partial x_1, \ldots) \cdot grad\_output\bigr)
@@ -614,11 +911,11 @@ def value_and_grad(
 
     Returns:
         ``f(*args, grad_output=None, out=None, **kwargs) -> (value, grads)``, which takes the
-        arguments of ``loss`` and two more. ``grad_output`` is the upstream gradient: a scalar, or
-        with ``reduction="none"`` one value per sample. ``out`` is the buffers to write the
-        gradients to, in the order of ``argnums``; they are what is returned then. A gradient has
-        the shape of its argument, summed over broadcast axes, and its dtype (that of the loss
-        where the argument is of integers).
+        arguments of ``loss`` and two more; ``help(f)`` lists them. ``grad_output`` is the upstream
+        gradient: a scalar, or with ``reduction="none"`` one value per sample. ``out`` is the
+        buffers to write the gradients to, in the order of ``argnums``; they are what is returned
+        then. A gradient has the shape of its argument, summed over broadcast axes, and its dtype
+        (that of the loss where the argument is of integers). ``f`` can be pickled.
 
     Raises:
         TypeError: ``loss`` is not a function of this module; ``argnums`` names something that has
@@ -633,45 +930,18 @@ def value_and_grad(
         >>> g1
         array([[ 0. , -0.8]])
     """
-    if loss not in _PUBLIC:
-        raise TypeError(f"loss must be a function of fastcos, got {loss!r}")
-    state = loss.__wrapped__  # type: ignore[attr-defined]
-    alone = isinstance(argnums, (int, str))
-    several = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
-    asked = _Asked(argnums, tuple(map(type, several)))
-
-    @functools.wraps(loss)
-    def function(
-        *args: Any, grad_output: Any = None, out: Any = None, **kwargs: Any
-    ) -> tuple[Any, Any]:
-        buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
-        given = out is not None and isinstance(buffers, (tuple, list))
-        if given or out is None:
-            recalled = _recalled(state, asked, args, kwargs, grad_output, buffers if given else ())
-            wanted = recalled[0].wanted if recalled else ()
-            if recalled and (not given or len(buffers) == len(wanted)):
-                into = dict(zip(wanted, buffers, strict=True)) if given else {}
-                value, grads = _dispatch.again(*recalled, given=into)
-                return value, grads[0] if alone else grads
-        problem = state(*args, **kwargs)
-        wanted = _wanted(problem, argnums)
-        if out is not None and (not given or len(buffers) != len(wanted)):
-            length = f" of length {len(out)}" if isinstance(out, (tuple, list)) else ""
-            raise TypeError(
-                f"out must hold one buffer for each of {', '.join(wanted)}, got a"
-                f" {type(out).__name__}{length}"
-            )
-        value, grads = _dispatch.solve(
-            problem, wanted, grad_output, None if out is None else tuple(buffers)
-        )
-        return value, grads[0] if alone else grads
-
-    return function
+    return Transformed(loss, argnums, valued=True)
 
 
+@overload
+def grad(  # type: ignore[overload-overlap]
+    loss: Callable[..., Any], argnums: int | str
+) -> Transformed[Tensor, Array]: ...
+@overload
 def grad(
-    loss: Callable[..., Any], argnums: int | str | Sequence[int | str] | None = None
-) -> Callable[..., Any]:
+    loss: Callable[..., Any], argnums: Sequence[int | str] | None = ...
+) -> Transformed[tuple[Tensor, ...], tuple[Array, ...]]: ...
+def grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, Any]:
     r"""A function that returns the gradients of a loss: :func:`value_and_grad` without the value.
 
     .. math:: f(\ldots) = (\partial l / \partial x_1, \ldots) \cdot grad\_output
@@ -692,33 +962,174 @@ def grad(
         >>> fastcos.grad(fastcos.hinge_embedding_loss)(np.array([0.25, 2.0]), [-1, -1])
         (array([-0.5,  0. ]),)
     """
-    both = value_and_grad(loss, argnums)
-
-    @functools.wraps(loss)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        return both(*args, **kwargs)[1]
-
-    return function
+    return Transformed(loss, argnums, valued=False)
 
 
-def _wanted(problem: Problem, argnums: int | str | Sequence[int | str] | None) -> tuple[str, ...]:
-    """The names that ``argnums`` stands for."""
-    names, weight_name = problem.names, problem.weight_name
+class Transformed(Generic[OfTensors, OfArrays]):
+    r"""A function of the arguments of a loss: what :func:`value_and_grad` and :func:`grad` return.
+
+    .. math:: f(\ldots) = \bigl(l,\ (\partial l / \partial x_1, \ldots) \cdot grad\_output\bigr)
+
+    No plain function, for that could not be pickled. Those of one loss and one choice of its
+    arguments are equal; none can be changed.
+    """
+
+    loss: Any
+    wanted: tuple[str, ...]
+    alone: bool
+    valued: bool
+
+    def __init__(self, loss: Callable[..., Any], argnums: Argnums, *, valued: bool) -> None:
+        if loss not in _PUBLIC:
+            raise TypeError(f"loss must be a function of fastcos, got {loss!r}")
+        alone = isinstance(argnums, (int, str))
+        self.__dict__.update(
+            _described(loss, valued, alone),
+            loss=loss,
+            wanted=_wanted(loss, argnums),
+            alone=alone,
+            valued=valued,
+        )
+
+    @overload
+    def __call__(
+        self, x: Tensor, /, *args: Any, grad_output: Any = ..., out: Any = ..., **kwargs: Any
+    ) -> OfTensors: ...
+    @overload
+    def __call__(
+        self,
+        x: npt.ArrayLike,
+        /,
+        *args: Any,
+        grad_output: Any = ...,
+        out: Any = ...,
+        **kwargs: Any,
+    ) -> OfArrays: ...
+    @overload
+    def __call__(self, /, *, grad_output: Any = ..., out: Any = ..., **kwargs: Any) -> Any: ...
+    def __call__(
+        self, /, *args: Any, grad_output: Any = None, out: Any = None, **kwargs: Any
+    ) -> Any:
+        """The gradients of a call of the loss, and its value."""
+        loss, wanted, alone = self.loss, self.wanted, self.alone
+        given = out is not None
+        buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
+        fits = not given or (isinstance(buffers, (tuple, list)) and len(buffers) == len(wanted))
+        recalled = None
+        if fits:
+            into = buffers if given else ()
+            recalled = _recalled(loss.__wrapped__, wanted, args, kwargs, grad_output, into)
+        if recalled is not None:
+            into = dict(zip(wanted, buffers, strict=True)) if given else {}
+            value, grads = _dispatch.again(*recalled, given=into)
+        else:
+            problem = _stated(loss, args, kwargs, "grad_output", "out")
+            _check_weighted(problem, wanted)
+            if not fits:
+                length = f" of length {len(out)}" if isinstance(out, (tuple, list)) else ""
+                raise TypeError(
+                    f"out must hold one buffer for each of {', '.join(wanted)}, got a"
+                    f" {type(out).__name__}{length}"
+                )
+            value, grads = _dispatch.solve(
+                problem, wanted, grad_output, tuple(buffers) if given else None
+            )
+        chosen = grads[0] if alone else grads
+        return (value, chosen) if self.valued else chosen
+
+    vars(__call__).update(_NOT_COMPILED)
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.loss, self.wanted, self.alone, self.valued
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Transformed) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        argnums = self.wanted[0] if self.alone else self.wanted
+        return (value_and_grad if self.valued else grad), (self.loss, argnums)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{self!r} cannot be changed")
+
+    def __repr__(self) -> str:
+        transform, (loss, argnums) = self.__reduce__()
+        return f"fastcos.{transform.__name__}(fastcos.{loss.__name__}, {argnums!r})"
+
+
+@functools.cache
+def _described(loss: Callable[..., Any], valued: bool, alone: bool) -> dict[str, Any]:
+    """What ``help`` and ``inspect`` find of a transformed loss: its arguments and two more."""
+    parameters = inspect.signature(loss).parameters.values()
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Any")
+        for name in ("grad_output", "out")
+    ]
+    grads = "Result" if alone else "tuple[Result, ...]"
+    returned = f"tuple[Result, {grads}]" if valued else grads
+    signature = inspect.Signature([*parameters, *more], return_annotation=returned)
+    transform = value_and_grad if valued else grad
+    what = "The value and the gradients" if valued else "The gradients"
+    doc = f"""{what} of :func:`{loss.__name__}`, as :func:`{transform.__name__}` says.
+
+{loss.__name__}{signature}
+
+``grad_output`` is the upstream gradient, ``out`` the buffers to write the gradients to; all else is
+the loss's own:
+
+{inspect.getdoc(loss)}"""
+    return {
+        "__name__": loss.__name__,
+        "__qualname__": loss.__qualname__,
+        "__doc__": doc,
+        "__wrapped__": loss,
+        "__signature__": signature,
+    }
+
+
+def _wanted(loss: Callable[..., Any], argnums: Argnums) -> tuple[str, ...]:
+    """The names that ``argnums`` stands for.
+
+    Raises:
+        TypeError: it stands for something that has no gradient, or for the same thing twice.
+    """
+    names, weights = _differentiable(loss)
     if argnums is None:
         return names
+    several = [argnums] if isinstance(argnums, (int, str)) else argnums
+    if not isinstance(several, Iterable):
+        raise TypeError(f"argnums must be positions or names, got {argnums!r}")
     wanted = []
-    for given in [argnums] if isinstance(argnums, (int, str)) else argnums:
+    for given in several:
         if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(names):
             wanted.append(names[given])
-        elif isinstance(given, str) and given in (*names, weight_name):
+        elif isinstance(given, str) and given in (*names, *weights):
             wanted.append(given)
         else:
             raise TypeError(
-                f"argnums must be among {', '.join(names)} (or their positions) and {weight_name};"
-                f" got {given!r}"
+                f"argnums must be among {', '.join(names)} (or their positions)"
+                f"{''.join(f' and {name}' for name in weights)}; got {given!r}"
+                f"{_names.hint(given, (*names, *weights))}"
             )
     if len(set(wanted)) < len(wanted):
         raise TypeError(f"argnums names an argument twice: {argnums!r}")
-    if weight_name in wanted and problem.weight is None:
-        raise TypeError(f"the gradient of {weight_name} needs {weight_name} to be given")
     return tuple(wanted)
+
+
+@functools.cache
+def _differentiable(loss: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a public function has gradients of: its operands, and its weights if it takes any."""
+    state: Callable[..., Problem] = loss.__wrapped__  # type: ignore[attr-defined]
+    # A problem is stated without a look at its arrays.
+    problem = state(*[None] * (state.__code__.co_argcount - len(state.__defaults__ or ())))
+    weights = [name for name in _arguments(state) if name == problem.weight_name]
+    return problem.names, tuple(weights)
+
+
+def _check_weighted(problem: Problem, wanted: tuple[str, ...]) -> None:
+    name = problem.weight_name
+    if problem.weight is None and name in wanted:
+        raise TypeError(f"the gradient of {name} needs {name} to be given")

@@ -13,7 +13,24 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+__all__ = [
+    "DISTANCES",
+    "Distance",
+    "DistanceName",
+    "angular",
+    "braycurtis",
+    "canberra",
+    "chebyshev",
+    "cosine",
+    "dot",
+    "euclidean",
+    "lp",
+    "manhattan",
+    "poincare",
+    "sqeuclidean",
+]
 
 State = tuple[Any, ...]
 Functions = tuple[Callable[..., Any] | None, ...]
@@ -446,7 +463,8 @@ def _dot() -> Distance:
 
 
 # --------------------------------------------------------------------------------------------------
-# Norms of t = x - y + eps, with eps signed and inside as in torch. dd/dy = -dd/dx throughout, and
+# Norms of t = x - y + eps, with eps signed and inside as in torch, which has 1e-6 where
+# 0 is the default here. dd/dy = -dd/dx throughout, and
 # the gradient of a norm at 0 is 0.
 # --------------------------------------------------------------------------------------------------
 
@@ -511,7 +529,7 @@ def _euclidean() -> Distance:
         prepare,
         linear,
         suffices=suffices,
-        parameters=(1e-6,),
+        parameters=(0.0,),
     )
 
 
@@ -575,7 +593,7 @@ def _manhattan() -> Distance:
         gradient,
         suffices=suffices,
         narrow=narrow,
-        parameters=(1e-6,),
+        parameters=(0.0,),
     )
 
 
@@ -661,7 +679,7 @@ def _chebyshev() -> Distance:
         merge=merge,
         suffices=suffices,
         narrow=narrow,
-        parameters=(1e-6,),
+        parameters=(0.0,),
     )
 
 
@@ -711,7 +729,7 @@ def _lp() -> Distance:
         revisit,
         reaccumulate,
         merge=merge,
-        parameters=(3.5, 1e-6),
+        parameters=(3.5, 0.0),
     )
 
 
@@ -1086,14 +1104,14 @@ def angular() -> Distance:
     return _ANGULAR
 
 
-def euclidean(eps: float = 1e-6) -> Distance:
+def euclidean(eps: float = 0.0) -> Distance:
     r"""The Euclidean distance.
 
     .. math:: d = \sqrt{\textstyle\sum_k (x_k - y_k + eps)^2}
 
     Args:
-        eps: Added to every difference, signed, as torch's ``pairwise_distance`` does; its default
-            too. ``eps=0`` makes it symmetric and 0 for equal rows.
+        eps: Added to every difference, signed, as torch's ``pairwise_distance`` does, whose default
+            is 1e-6. With any other than 0 it is neither symmetric nor 0 for equal rows.
 
     Returns:
         A :class:`Distance`.
@@ -1106,7 +1124,7 @@ def euclidean(eps: float = 1e-6) -> Distance:
     Example:
         >>> import numpy as np, fastcos
         >>> x, y = np.array([0.0, 0.0]), np.array([3.0, 4.0])
-        >>> float(fastcos.paired_distance(x, y, fastcos.distances.euclidean(eps=0)))
+        >>> float(fastcos.paired_distance(x, y, fastcos.distances.euclidean()))
         5.0
     """
     return _with(_EUCLIDEAN, (_eps(eps),))
@@ -1129,13 +1147,13 @@ def sqeuclidean() -> Distance:
     return _SQEUCLIDEAN
 
 
-def manhattan(eps: float = 1e-6) -> Distance:
+def manhattan(eps: float = 0.0) -> Distance:
     r"""The Manhattan (city-block, L1) distance.
 
     .. math:: d = \textstyle\sum_k |x_k - y_k + eps|
 
     Args:
-        eps: Added to every difference, signed, as torch does.
+        eps: Added to every difference, signed, as for :func:`euclidean`.
 
     Returns:
         A :class:`Distance`.
@@ -1148,19 +1166,19 @@ def manhattan(eps: float = 1e-6) -> Distance:
     Example:
         >>> import numpy as np, fastcos
         >>> x, y = np.array([0.0, 0.0]), np.array([3.0, 4.0])
-        >>> float(fastcos.paired_distance(x, y, fastcos.distances.manhattan(eps=0)))
+        >>> float(fastcos.paired_distance(x, y, fastcos.distances.manhattan()))
         7.0
     """
     return _with(_MANHATTAN, (_eps(eps),))
 
 
-def chebyshev(eps: float = 1e-6) -> Distance:
+def chebyshev(eps: float = 0.0) -> Distance:
     r"""The Chebyshev (maximum, L∞) distance.
 
     .. math:: d = \max_k |x_k - y_k + eps|
 
     Args:
-        eps: Added to every difference, signed, as torch does.
+        eps: Added to every difference, signed, as for :func:`euclidean`.
 
     Returns:
         A :class:`Distance`.
@@ -1174,13 +1192,13 @@ def chebyshev(eps: float = 1e-6) -> Distance:
     Example:
         >>> import numpy as np, fastcos
         >>> x, y = np.array([0.0, 0.0]), np.array([3.0, 4.0])
-        >>> float(fastcos.paired_distance(x, y, fastcos.distances.chebyshev(eps=0)))
+        >>> float(fastcos.paired_distance(x, y, fastcos.distances.chebyshev()))
         4.0
     """
     return _with(_CHEBYSHEV, (_eps(eps),))
 
 
-def lp(p: float, eps: float = 1e-6) -> Distance:
+def lp(p: float, eps: float = 0.0) -> Distance:
     r"""The p-norm of the difference.
 
     .. math:: d = \bigl(\textstyle\sum_k |x_k - y_k + eps|^p\bigr)^{1/p}
@@ -1188,7 +1206,7 @@ def lp(p: float, eps: float = 1e-6) -> Distance:
     Args:
         p: Any number > 0; ``inf`` gives :func:`chebyshev`, 1 and 2 are :func:`manhattan` and
             :func:`euclidean`. For p < 1 it is not a metric.
-        eps: Added to every difference, signed, as torch does.
+        eps: Added to every difference, signed, as for :func:`euclidean`.
 
     Returns:
         A :class:`Distance`.
@@ -1201,7 +1219,7 @@ def lp(p: float, eps: float = 1e-6) -> Distance:
     Example:
         >>> import numpy as np, fastcos
         >>> x, y = np.array([0.0, 0.0, 0.0]), np.array([3.0, 4.0, 5.0])
-        >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.lp(3, eps=0))), 6)
+        >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.lp(3))), 6)
         6.0
     """
     power = real_number("p", p)
@@ -1281,9 +1299,23 @@ def poincare() -> Distance:
     return _POINCARE
 
 
-#: What a ``distance`` argument may be called by name; each with its default parameters. Not to be
-#: changed, for calls are remembered by the name: a Distance of your own is passed as it is.
-DISTANCES: Mapping[str, Callable[[], Distance]] = types.MappingProxyType(
+#: What a ``distance`` argument may be called by name.
+DistanceName: TypeAlias = Literal[
+    "cosine",
+    "dot",
+    "angular",
+    "euclidean",
+    "sqeuclidean",
+    "manhattan",
+    "chebyshev",
+    "canberra",
+    "braycurtis",
+    "poincare",
+]
+
+#: What the names stand for; each with its default parameters. Not to be changed, for calls are
+#: remembered by the name: a Distance of your own is passed as it is.
+DISTANCES: Mapping[DistanceName, Callable[[], Distance]] = types.MappingProxyType(
     {
         "cosine": cosine,
         "dot": dot,
@@ -1297,3 +1329,7 @@ DISTANCES: Mapping[str, Callable[[], Distance]] = types.MappingProxyType(
         "poincare": poincare,
     }
 )
+
+
+def __dir__() -> list[str]:
+    return __all__

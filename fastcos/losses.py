@@ -13,6 +13,15 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+__all__ = [
+    "Loss",
+    "cosine_embedding",
+    "hinge_embedding",
+    "identity",
+    "triplet",
+    "triplet_swap",
+]
+
 
 class Loss(NamedTuple):
     """A loss of one sample as a function of its distances.
@@ -119,3 +128,7 @@ cosine_embedding = _cosine_embedding()
 hinge_embedding = _hinge_embedding()
 triplet = _triplet()
 triplet_swap = _triplet_swap()
+
+
+def __dir__() -> list[str]:
+    return __all__

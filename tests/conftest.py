@@ -14,6 +14,9 @@ import fastcos
 # tests with it. Each worker compiles for itself, as do the processes that tests start.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
+#: For type checkers, and not to be run.
+collect_ignore = ["typed"]
+
 #: Tests that are about what arrays hold, wherever they are: run on NumPy's and on a GPU's, unless
 #: marked ``host``.
 ON_DEVICES = {

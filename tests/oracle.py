@@ -89,7 +89,7 @@ def _norm(x: Any) -> Any:
     return np.sqrt((x * x).sum(-1, keepdims=True))
 
 
-def lp(x: Any, y: Any, p: float, eps: float = 1e-6) -> tuple[Any, Any, Any]:
+def lp(x: Any, y: Any, p: float, eps: float = 0.0) -> tuple[Any, Any, Any]:
     """(Σ|x - y + eps|^p)^(1/p); p = inf the maximum, whose ties share the gradient equally."""
     t = x - y + LD(eps)
     size = np.abs(t)
@@ -106,20 +106,20 @@ def lp(x: Any, y: Any, p: float, eps: float = 1e-6) -> tuple[Any, Any, Any]:
     return d[..., 0], dx, -dx
 
 
-def euclidean(x: Any, y: Any, eps: float = 1e-6) -> tuple[Any, Any, Any]:
+def euclidean(x: Any, y: Any, eps: float = 0.0) -> tuple[Any, Any, Any]:
     """The root of Σ(x - y + eps)²; gradient 0 at 0."""
     t = x - y + LD(eps)
     d = _norm(t)
     return d[..., 0], _over(t, d), -_over(t, d)
 
 
-def manhattan(x: Any, y: Any, eps: float = 1e-6) -> tuple[Any, Any, Any]:
+def manhattan(x: Any, y: Any, eps: float = 0.0) -> tuple[Any, Any, Any]:
     """Σ|x - y + eps|."""
     t = x - y + LD(eps)
     return np.abs(t).sum(-1), np.sign(t), -np.sign(t)
 
 
-def chebyshev(x: Any, y: Any, eps: float = 1e-6) -> tuple[Any, Any, Any]:
+def chebyshev(x: Any, y: Any, eps: float = 0.0) -> tuple[Any, Any, Any]:
     """max|x - y + eps|."""
     return lp(x, y, math.inf, eps)
 
@@ -286,12 +286,14 @@ def cosine_distance_loss(
 def triplet_margin_with_distance_loss(
     operands: Any,
     target: Any,
-    distance_function: str = "euclidean",
+    distance_function: str | None = None,
     margin: float = 1.0,
     swap: bool = False,
     **parameters: float,
 ) -> Any:
     """max(0, d(a,p) - d(a,n) + margin); swap takes min(d(a,n), d(p,n)), half and half at a tie."""
+    if distance_function is None:  # torch's own
+        distance_function, parameters = "euclidean", {"eps": 1e-6}
     measure = DISTANCES[distance_function].formula
     a, p, n = operands
     ap, ap_a, ap_p = measure(a, p, **parameters)

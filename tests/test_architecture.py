@@ -20,7 +20,10 @@ ALLOWED = {
     "_version": set(),
     "distances": set(),
     "losses": set(),
-    "_plan": {"distances", "kernels"},
+    "typing": {"distances"},
+    "_names": set(),
+    "_extras": set(),
+    "_plan": {"_names", "distances", "kernels", "typing"},
     "kernels._functions": set(),
     "kernels._content": {"kernels._functions", "distances"},
     "kernels._memory": {"kernels._functions"},
@@ -40,7 +43,13 @@ ALLOWED = {
     },
     "kernels._gpu": set(),
     "kernels.cuda": {"kernels", "kernels._functions", "kernels._narrow", "distances", "losses"},
-    "kernels._cubin": {"kernels", "kernels._cache", "kernels._functions", "kernels._gpu"},
+    "kernels._cubin": {
+        "_extras",
+        "kernels",
+        "kernels._cache",
+        "kernels._functions",
+        "kernels._gpu",
+    },
     "_limit": set(),
     "kernels._threads": {"_limit"},
     "_on_host": {
@@ -54,6 +63,7 @@ ALLOWED = {
     "_faults": {"distances", "kernels._functions"},
     "_dispatch": {
         "_faults",
+        "_names",
         "_on_device",
         "_on_host",
         "_plan",
@@ -63,19 +73,30 @@ ALLOWED = {
         "kernels._forks",
         "kernels.cpu",
     },
-    "api": {"_dispatch", "_plan", "distances", "losses"},
-    "_warmup": {"_dispatch", "_plan", "api", "distances", "kernels", "kernels._report"},
+    "api": {"_dispatch", "_names", "_plan", "distances", "losses", "typing"},
+    "_warmup": {
+        *("_dispatch", "_names", "_plan", "api", "distances", "typing"),
+        *("kernels", "kernels._report"),
+    },
 }
 
 
 def imports_of(path):
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in run_nodes(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def run_nodes(tree):
+    """All nodes but those that only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from run_nodes(node)
 
 
 def run_python(code):

@@ -2,14 +2,17 @@
 
 import importlib.util
 import json
+import pathlib
+import re
 import subprocess
 import sys
 import types
+from importlib import metadata
 
 import pytest
 
 import fastcos
-from fastcos import _config
+from fastcos import _config, _extras
 from fastcos.__main__ import main
 from fastcos.kernels import _cubin
 
@@ -73,13 +76,13 @@ def test_gpus_are_told_by_name_and_compute_capability(monkeypatch, capsys):
 
 def test_what_is_missing_for_a_gpu_is_told(monkeypatch):
     monkeypatch.setattr(_config, "_devices", list)
-    monkeypatch.setattr(_cubin, "missing", lambda: "numba-cuda (...): pip install 'fastcos[cuda]'")
+    monkeypatch.setattr(_cubin, "missing", lambda: "numba-cuda (...): pip install 'numba-cuda'")
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "cupy" else find(n))
     assert fastcos.show_config()["gpu"] == {
         "devices": [],
-        "missing": "numba-cuda (...): pip install 'fastcos[cuda]';"
-        " no CuPy: pip install 'fastcos[cupy]'; no GPU or no driver",
+        "missing": "numba-cuda (...): pip install 'numba-cuda';"
+        f" no CuPy: {_extras.command('cupy')}; no GPU or no driver",
     }
 
 
@@ -127,3 +130,40 @@ def test_the_command_line_imports_nothing_heavy():
 def run(*arguments):
     command = [sys.executable, "-m", "fastcos", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_advice_names_packages_that_there_are():
+    toml = pytest.importorskip("tomllib")  # from Python 3.11
+    project = pathlib.Path(fastcos.__file__).parents[1].joinpath("pyproject.toml")
+    listed = toml.loads(project.read_text())["project"]["optional-dependencies"]
+    for extra in ("cuda", "cupy", "demo", "torch"):
+        command, *packages = _extras.command(extra).split(" '")
+        assert command == "pip install"
+        packages = [package.removesuffix("'") for package in packages]
+        # The metadata have the same bounds in an order of their own.
+        assert [bounds(one) for one in packages] == [bounds(one) for one in listed[extra]]
+    both = _extras.command("cupy", "cuda")
+    assert "'cupy-cuda13x" in both
+    assert "'numba-cuda[cu13]" in both
+    assert "fastcos" not in both
+
+
+def test_advice_without_metadata_says_where_the_packages_are_listed(monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", absent)
+    assert _extras.command("cuda") == "install what pyproject.toml of fastcos lists as cuda"
+
+
+def test_no_message_names_an_extra_of_a_package_that_is_on_no_index():
+    root = pathlib.Path(fastcos.__file__).parent.parent
+    for folder in ("fastcos", "adapters", "bench"):
+        for path in (root / folder).rglob("*.py"):
+            if path.name != "_extras.py":
+                assert "'fastcos[" not in path.read_text(), path
+
+
+def bounds(requirement):
+    name, *rest = re.split(r"(?=[<>=,])", requirement, maxsplit=1)
+    return name, set("".join(rest).split(","))

@@ -267,13 +267,13 @@ def test_a_zero_and_its_negative_are_two_parameters(rng):
         assert (fastcos.paired_distance(x, y, distance=negative) < 0).all()
 
 
-def test_argnums_that_change_between_calls(rng):
+def test_argnums_that_change_between_calls_are_those_of_the_first(rng):
     x, y, target = drawn(rng)
     asked = [0]
     f = fastcos.value_and_grad(LOSS, asked)
-    assert len(f(x, y, target)[1]) == 1
-    asked.append(1)
-    assert len(f(x, y, target)[1]) == 2
+    for _ in range(3):
+        assert len(f(x, y, target)[1]) == 1
+        asked.append(1)
 
 
 def test_labels_are_looked_at_every_time(rng):

@@ -179,13 +179,11 @@ def loss_of(triplet, **options):
 
 def agrees(triplet, name, **options):
     function = options.pop("distance_function")
-    parameters = {"eps": 0} if name == "chebyshev" else {}
     expected = oracle.loss(
         "triplet_margin_with_distance_loss",
         triplet,
         distance_function=name,
         **options,
-        **parameters,
     )
     value = loss_of(triplet, distance_function=function, **options)
     oracle.assert_within_ulps(value, expected.value, 32, scale=expected.magnitude)
@@ -195,8 +193,19 @@ def agrees(triplet, name, **options):
 def test_the_built_in_distance_function(triplet):
     value, expected = agrees(triplet, "euclidean", distance_function="euclidean")
     assert value > 0
-    assert value == fastcos.triplet_margin_loss(*triplet) == loss_of(triplet)
+    assert value == fastcos.triplet_margin_loss(*triplet, eps=0)
+    f = value_and_grad(fastcos.triplet_margin_with_distance_loss)
+    _, grads = f(*triplet, distance_function="euclidean")
+    oracle.assert_results_agree(oracle.Result(value, grads), expected)
+
+
+def test_no_distance_function_is_torchs_with_its_eps(triplet):
+    value = loss_of(triplet)
+    assert value == fastcos.triplet_margin_loss(*triplet)
+    assert value == loss_of(triplet, distance_function=distances.euclidean(eps=1e-6))
+    assert value != loss_of(triplet, distance_function="euclidean")
     _, grads = value_and_grad(fastcos.triplet_margin_with_distance_loss)(*triplet)
+    expected = oracle.loss("triplet_margin_with_distance_loss", triplet)
     oracle.assert_results_agree(oracle.Result(value, grads), expected)
 
 
@@ -206,7 +215,7 @@ def l_infinity(x1, x2):
 
 def test_the_custom_distance_function(triplet):
     options = {"margin": 1.5, "reduction": "none"}
-    record = distances.chebyshev(eps=0)
+    record = distances.chebyshev()
     given, expected = agrees(triplet, "chebyshev", distance_function=record, **options)
     by_callable, _ = agrees(triplet, "chebyshev", distance_function=l_infinity, **options)
     oracle.assert_within_ulps(by_callable, given, 4, scale=1)

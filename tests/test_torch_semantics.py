@@ -823,16 +823,37 @@ MODULES = {
 by_call = pytest.mark.parametrize("name", CALLS)
 
 
+NO_REDUCTIONS = ["abc", None, "", "MEAN", "elementwise_mean", 1, b"mean", "batchmean", True]
+
+
 @pytest.mark.unsimulated
-@pytest.mark.parametrize(
-    "reduction", ["abc", None, "", "MEAN", "elementwise_mean", 1, b"mean", "batchmean", True]
-)
+@pytest.mark.parametrize("reduction", NO_REDUCTIONS)
 @by_call
 def test_reductions_that_do_not_exist_fail_with_torchs_text(name, reduction):
     parity(name, *CALLS[name](), reduction=reduction)
+
+
+@pytest.mark.unsimulated
+@pytest.mark.parametrize("reduction", NO_REDUCTIONS)
+@by_call
+def test_modules_refuse_strings_that_are_no_reductions_when_they_are_made(name, reduction):
     args = CALLS[name]()
-    ours, theirs = (getattr(m, MODULES[name])(reduction=reduction) for m in (ft, nn))
-    same_outcome(ours, theirs, args, {})
+    theirs = getattr(nn, MODULES[name])(reduction=reduction)
+    expected = outcome(theirs, args, {})
+    if expected.error and isinstance(reduction, str):
+        kind, message = expected.error
+        with pytest.raises(kind) as caught:
+            getattr(ft, MODULES[name])(reduction=reduction)
+        assert str(caught.value) == message
+    else:
+        same_outcome(getattr(ft, MODULES[name])(reduction=reduction), theirs, args, {})
+
+
+@pytest.mark.unsimulated
+def test_modules_look_at_no_reduction_beside_the_old_names():
+    for name in ("CosineEmbeddingLoss", "TripletMarginLoss", "HingeEmbeddingLoss"):
+        with pytest.warns(UserWarning, match="size_average and reduce args will be deprecated"):
+            assert getattr(ft, name)(size_average=False, reduction="avg").reduction == "sum"
 
 
 @pytest.mark.unsimulated
@@ -1234,6 +1255,22 @@ def test_singular_points_are_the_same_where_torch_computes(distance, triple):
     in_graph = torch.autograd.grad(f(*tensors), tensors, create_graph=True)
     found = [g.detach() for g in in_graph]
     torch.testing.assert_close(found, list(grads), rtol=1e-8, atol=1e-10)
+
+
+def test_only_torchs_own_euclidean_has_torchs_eps():
+    a, n = draw(6, 4, seed=0), draw(6, 4, seed=1)
+    f = functools.partial(ft.triplet_margin_with_distance_loss, a, a, n, reduction="none")
+    theirs = F.triplet_margin_with_distance_loss(a, a, n, margin=100.0, reduction="none")
+    own = F.pairwise_distance, ft.pairwise_distance, nn.PairwiseDistance(), ft.PairwiseDistance()
+    for function in (None, *own):
+        given = f(distance_function=function, margin=100.0)
+        torch.testing.assert_close(given, theirs, rtol=1e-13, atol=0)
+    plain = f(distance_function="euclidean", margin=100.0)
+    exact = 100 - (a - n).norm(dim=-1)
+    torch.testing.assert_close(plain, exact, rtol=1e-13, atol=0)
+    assert not torch.isclose(plain, theirs, rtol=1e-10, atol=0).any()
+    criterion = ft.TripletMarginWithDistanceLoss(margin=100.0, reduction="none")
+    torch.testing.assert_close(criterion(a, a, n), theirs, rtol=1e-13, atol=0)
 
 
 def test_names_that_do_not_exist_are_refused_with_those_that_do():

@@ -314,9 +314,29 @@ def test_a_name_and_its_record_are_the_same_distance(rng, name):
 
 def test_the_default_distance_is_the_euclidean(rng):
     x, y = rng.standard_normal((2, 4, 6))
+    for record in ("euclidean", distances.euclidean(), distances.lp(2), distances.euclidean(0)):
+        oracle.assert_same_bits(
+            fastcos.paired_distance(x, y), fastcos.paired_distance(x, y, record)
+        )
+
+
+@pytest.mark.parametrize(
+    "distance",
+    ["euclidean", "manhattan", "chebyshev", distances.lp(3.5), distances.lp(3)],
+    ids=lambda d: getattr(d, "name", d),
+)
+def test_a_norm_is_symmetric_and_zero_for_equal_rows(rng, distance):
+    x, y = rng.standard_normal((2, 4, 384))
+    np.testing.assert_array_equal(fastcos.paired_distance(x, x.copy(), distance), np.zeros(4))
     oracle.assert_same_bits(
-        fastcos.paired_distance(x, y), fastcos.paired_distance(x, y, distances.euclidean(1e-6))
+        fastcos.paired_distance(x, y, distance), fastcos.paired_distance(y, x, distance)
     )
+
+
+def test_records_have_the_parameters_of_their_factories():
+    made = (distances.euclidean(), distances.manhattan(), distances.chebyshev(), distances.lp(3.5))
+    records = (distances._EUCLIDEAN, distances._MANHATTAN, distances._CHEBYSHEV, distances._LP)
+    assert [record.parameters for record in records] == [record.parameters for record in made]
 
 
 # --------------------------------------------------------------------------------------------------

@@ -59,3 +59,7 @@ __all__ = [
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from fastcos import _dispatch, api
@@ -21,6 +23,6 @@ def leave_alone() -> None:
     except AttributeError:
         return  # not in every release; it finds nothing to compile there, and takes its time
     within = _dispatch.evaluate, _dispatch.solve, _dispatch.again
-    several = [(public, api.value_and_grad(public), api.grad(public)) for public in api._PUBLIC]
-    for code in {f.__code__ for f in (*within, *[f for fs in several for f in fs])}:
+    functions: list[Any] = [*within, *api._PUBLIC, api.Transformed.__call__]
+    for code in {function.__code__ for function in functions}:
         set_strategy(code, strategy)

@@ -15,6 +15,7 @@ from fastcos import api, distances, losses
 from fastcos._dispatch import Problem, resolve_distance
 from fastcos._plan import Form
 from fastcos.distances import Distance
+from fastcos.typing import DistanceLike
 
 from . import composites
 from .arrays import FLOATS, direct, is_exact, unfit
@@ -321,7 +322,7 @@ def triplet_margin_with_distance_loss(
     positive: Tensor,
     negative: Tensor,
     *,
-    distance_function: str | Distance | Callable[[Tensor, Tensor], Tensor] | None = None,
+    distance_function: DistanceLike | Callable[[Tensor, Tensor], Tensor] | None = None,
     margin: float = 1.0,
     swap: bool = False,
     reduction: str = "mean",
@@ -338,6 +339,7 @@ def triplet_margin_with_distance_loss(
         distance_function: A name (``fastcos.distances.DISTANCES``) or a :class:`fastcos.Distance`,
             both not in torch; None, ``F.pairwise_distance`` or a ``PairwiseDistance``: these run
             fused. Any other callable runs as torch runs it, and the loss of its distances fused.
+            None has torch's ``eps=1e-6``, the name ``"euclidean"`` has 0.
         margin: By how much the negative is to be farther; > 0.
         swap: Takes the smaller of d(a,n) and d(p,n) for the negative distance.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``, which gives one loss for each triplet.

@@ -14,8 +14,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastcos.distances import Distance
+from fastcos.typing import DistanceLike
 
 from . import composites, functional
+
+#: What torch takes for a reduction; the last with a warning, and not for every loss.
+_REDUCTIONS = ("none", "mean", "sum", "elementwise_mean")
+
+
+def _check_reduction(module: Any, known: tuple[str, ...] = _REDUCTIONS) -> None:
+    """Raises what torch does, which does it at the first call."""
+    reduction = module.reduction
+    if isinstance(reduction, str) and reduction not in known:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
 
 
 class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
@@ -48,6 +59,7 @@ class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
     ) -> None:
         super().__init__(margin, size_average, reduce, reduction)
         self.pos_margin = pos_margin
+        _check_reduction(self)
 
     def forward(
         self, input1: Tensor, input2: Tensor, target: Tensor, weight: Tensor | None = None
@@ -153,6 +165,19 @@ class TripletMarginLoss(nn.TripletMarginLoss):
         0.5
     """
 
+    def __init__(
+        self,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-6,
+        swap: bool = False,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(margin, p, eps, swap, size_average, reduce, reduction)
+        _check_reduction(self)
+
     def forward(
         self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
     ) -> Tensor:
@@ -211,7 +236,7 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
     def __init__(
         self,
         *,
-        distance_function: str | Distance | Callable[[Tensor, Tensor], Tensor] | None = None,
+        distance_function: DistanceLike | Callable[[Tensor, Tensor], Tensor] | None = None,
         margin: float = 1.0,
         swap: bool = False,
         reduction: str = "mean",
@@ -224,6 +249,7 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
             swap=swap,
             reduction=reduction,
         )
+        _check_reduction(self, functional._REDUCTIONS)
 
     def forward(
         self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
@@ -265,6 +291,16 @@ class HingeEmbeddingLoss(nn.HingeEmbeddingLoss):
         >>> HingeEmbeddingLoss()(torch.tensor([0.25]), torch.tensor([-1])).item()
         0.75
     """
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(margin, size_average, reduce, reduction)
+        _check_reduction(self)
 
     def forward(self, input: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss; ``weight`` as in :func:`hinge_embedding_loss`."""

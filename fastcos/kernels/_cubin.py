@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
+from fastcos import _extras
 from fastcos.kernels._cache import digest, source_digest, stored
 from fastcos.kernels._functions import is_ours, name_of
 
@@ -121,11 +122,11 @@ def missing() -> str:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            return f"{package} ({error}): pip install 'fastcos[cuda]'"
+            return f"{package} ({error}): {_extras.command('cuda')}"
     if np.lib.NumpyVersion(np.__version__) >= "2.5.0":
         return (
             f"numba-cuda {metadata.version('numba-cuda')} cannot compile beside NumPy"
-            f" {np.__version__}: pip install 'fastcos[cuda]', which takes a NumPy below 2.5"
+            f" {np.__version__}: {_extras.command('cuda')}"
         )
     return ""
 

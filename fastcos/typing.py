@@ -1,0 +1,63 @@
+"""The types in the signatures of fastcos, for annotations of one's own.
+
+torch is not imported: where it is not installed, type checkers take a tensor for ``Any``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fastcos.distances import Distance, DistanceName
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Argnums",
+    "Array",
+    "ArrayLike",
+    "DistanceLike",
+    "DistanceName",
+    "DtypeName",
+    "LossName",
+    "Reduced",
+    "Reduction",
+    "Result",
+    "Scalar",
+]
+
+#: Reductions to one number, and all of them.
+Reduced: TypeAlias = Literal["sum", "mean", "sum_over_batch_size", "sum_by_nonzero_weights"]
+Reduction: TypeAlias = Literal["none", Reduced]
+#: What kernels compute in, by name.
+DtypeName: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
+#: The functions that :func:`fastcos.value_and_grad` takes, by name.
+LossName: TypeAlias = Literal[
+    "cosine_similarity",
+    "paired_distance",
+    "cosine_embedding_loss",
+    "cosine_distance_loss",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+    "hinge_embedding_loss",
+]
+#: A distance by name or as a record.
+DistanceLike: TypeAlias = DistanceName | Distance
+#: With respect to what gradients are asked for: positions or names.
+Argnums: TypeAlias = int | str | Sequence[int | str] | None
+
+#: What is taken: arrays, tensors, and what NumPy makes arrays of. CuPy's arrays have no types.
+ArrayLike: TypeAlias = "npt.ArrayLike | Tensor"
+#: What comes back of NumPy arrays and lists: an array, or one number.
+Array: TypeAlias = npt.NDArray[Any]
+Scalar: TypeAlias = np.floating[Any]
+#: An array or one number, of the library whose arrays were given.
+Result: TypeAlias = Any
+
+
+def __dir__() -> list[str]:
+    return __all__
