@@ -131,9 +131,9 @@ def test_no_two_functions_have_one_name():
 @pytest.mark.parametrize(
     ("record", "shown"),
     [
-        (distances.euclidean(), "euclidean(eps=1e-06)"),
+        (distances.euclidean(), "euclidean(eps=0.0)"),
         (distances.cosine(0.5), "cosine(eps=0.5)"),
-        (distances.lp(3), "lp(p=3.0, eps=1e-06)"),
+        (distances.lp(3), "lp(p=3.0, eps=0.0)"),
         (distances.lp(2.5, eps=0), "lp(p=2.5, eps=0.0)"),
         (distances.canberra(), "canberra()"),
         (distances._SIMILARITY, "cosine_similarity(eps=0.0)"),
