@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -63,10 +63,6 @@ class Problem(NamedTuple):
     validate: bool | None = None
 
 
-# Any string may be looked up in it.
-_BY_NAME = cast(Mapping[str, Callable[[], Distance]], DISTANCES)
-
-
 def resolve_distance(name: str, distance: Any) -> Distance | Callable[..., Any]:
     """The record or callable that an argument stands for.
 
@@ -77,13 +73,13 @@ def resolve_distance(name: str, distance: Any) -> Distance | Callable[..., Any]:
     if isinstance(distance, Distance):
         return distance
     if isinstance(distance, str):
-        factory = _BY_NAME.get(distance)
+        factory = DISTANCES.get(distance)  # type: ignore[call-overload]  # any name is looked up
         if factory is None:
             hint = _names.hint(distance, DISTANCES, _names.DISTANCES_ELSEWHERE)
             raise ValueError(
                 f"{name} must be one of {', '.join(DISTANCES)}; got {distance!r}{hint}"
             )
-        return factory()
+        return factory()  # type: ignore[no-any-return]
     if callable(distance):
         return distance  # type: ignore[no-any-return]
     raise TypeError(
@@ -130,7 +126,7 @@ def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
         if library is not None:
             # What NumPy reads may be of any library, whose name says more.
             root = kind.__module__.partition(".")[0]
-            what = f"{library} array" if root in _ADAPTERS else f"{root} {kind.__qualname__}"
+            what = f"{library} array" if _named(kind) else f"{root} {kind.__qualname__}"
             seen.setdefault(library, f"{name} is a {what}")
     return TypeError(f"arrays of one library only: {' and '.join(seen.values())}")
 
@@ -140,13 +136,14 @@ def _library(kind: type) -> str | None:
     """Whose arrays a type belongs to; None for what goes with any of them."""
     if issubclass(kind, (type(None), bool, int, float, complex, str, bytes, list, tuple)):
         return None
-    # A subclass, which may be defined anywhere, is an array of its library too.
-    for one in kind.__mro__:
-        library = one.__module__.partition(".")[0]
-        if library in (*_ADAPTERS, *_NOT_YET):
-            return library
     # Memory of a GPU under whatever name is as good as CuPy's.
-    return "cupy" if hasattr(kind, "__cuda_array_interface__") else "numpy"
+    return _named(kind) or ("cupy" if hasattr(kind, "__cuda_array_interface__") else "numpy")
+
+
+def _named(kind: type) -> str | None:
+    """The library that a type is of by name, or derived from, wherever that is defined."""
+    roots = [one.__module__.partition(".")[0] for one in kind.__mro__]
+    return next((root for root in roots if root in _ADAPTERS or root in _NOT_YET), None)
 
 
 @functools.cache

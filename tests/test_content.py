@@ -248,7 +248,7 @@ def test_kernels_of_a_gpu_are_shared(monkeypatch):
     run = types.SimpleNamespace(modes=(0, 0), geometry=np.ones((6, 1)), features=4, tasks=1)
     for factor in (1.0, 1.0, 2.0):
         functions = cell(factor).record.functions
-        _on_device.kernel(losses.identity, functions, (0, 0), 2, "float64", run, 0)
+        _on_device.kernel(losses.identity, functions, (0, 0), 2, "float64", run, 0, "mine")
     assert made[0] == made[1] != made[2]
 
 
