@@ -975,6 +975,7 @@ class Transformed(Generic[OfTensors, OfArrays]):
     """
 
     loss: Any
+    state: Callable[..., Problem]
     wanted: tuple[str, ...]
     alone: bool
     valued: bool
@@ -986,6 +987,7 @@ class Transformed(Generic[OfTensors, OfArrays]):
         self.__dict__.update(
             _described(loss, valued, alone),
             loss=loss,
+            state=loss.__wrapped__,  # type: ignore[attr-defined]
             wanted=_wanted(loss, argnums),
             alone=alone,
             valued=valued,
@@ -1011,19 +1013,20 @@ class Transformed(Generic[OfTensors, OfArrays]):
         self, /, *args: Any, grad_output: Any = None, out: Any = None, **kwargs: Any
     ) -> Any:
         """The gradients of a call of the loss, and its value."""
-        loss, wanted, alone = self.loss, self.wanted, self.alone
-        given = out is not None
-        buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
-        fits = not given or (isinstance(buffers, (tuple, list)) and len(buffers) == len(wanted))
+        wanted, alone = self.wanted, self.alone
+        buffers: Any = ()
+        fits = True
+        if out is not None:
+            buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
+            fits = isinstance(buffers, (tuple, list)) and len(buffers) == len(wanted)
         recalled = None
         if fits:
-            into = buffers if given else ()
-            recalled = _recalled(loss.__wrapped__, wanted, args, kwargs, grad_output, into)
+            recalled = _recalled(self.state, wanted, args, kwargs, grad_output, buffers)
         if recalled is not None:
-            into = dict(zip(wanted, buffers, strict=True)) if given else {}
+            into = dict(zip(wanted, buffers, strict=True))
             value, grads = _dispatch.again(*recalled, given=into)
         else:
-            problem = _stated(loss, args, kwargs, "grad_output", "out")
+            problem = _stated(self.loss, args, kwargs, "grad_output", "out")
             _check_weighted(problem, wanted)
             if not fits:
                 length = f" of length {len(out)}" if isinstance(out, (tuple, list)) else ""
@@ -1032,7 +1035,7 @@ class Transformed(Generic[OfTensors, OfArrays]):
                     f" {type(out).__name__}{length}"
                 )
             value, grads = _dispatch.solve(
-                problem, wanted, grad_output, tuple(buffers) if given else None
+                problem, wanted, grad_output, None if out is None else tuple(buffers)
             )
         chosen = grads[0] if alone else grads
         return (value, chosen) if self.valued else chosen

@@ -73,7 +73,7 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
     Raises:
         RuntimeError: they are on two devices; torch transforms or records the call.
     """
-    watcher = _watcher(values)
+    watcher = "" if is_ordinary() else _watcher(values)
     if watcher:
         raise RuntimeError(unseen(watcher))
     first, place = "", torch.device("cpu")
@@ -95,16 +95,32 @@ def unseen(watcher: str) -> str:
     return f"{watcher}: this function runs a kernel, of which torch sees nothing; {BY_TORCH}"
 
 
+# All that can be going on around a call, a few tens of nanoseconds each.
+_is_compiling = torch.compiler.is_compiling
+_is_transformed = torch._C._are_functorch_transforms_active
+_modes = torch._C._len_torch_dispatch_stack
+_tracing = torch._C._get_tracing_state
+
+
+def is_ordinary() -> bool:
+    """Whether nothing watches, transforms or compiles what is called now."""
+    return not (
+        _is_compiling()
+        or _is_transformed()
+        or _modes()
+        or forward_ad._current_level >= 0
+        or _tracing() is not None
+    )
+
+
 def _watcher(values: Sequence[Any]) -> str:
     """Who wants to see the operators of a call on these tensors; empty for nobody."""
     tensors = [value for value in values if isinstance(value, Tensor)]
-    if torch._C._get_tracing_state() is not None:
+    if _tracing() is not None:
         return "torch.jit.trace"
-    if torch._C._len_torch_dispatch_stack() and any(map(torch._C._get_dispatch_mode, _RECORDING)):
+    if _modes() and any(map(torch._C._get_dispatch_mode, _RECORDING)):
         return "make_fx, torch.export and fake tensors"
-    if torch._C._are_functorch_transforms_active() and any(
-        map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)
-    ):
+    if _is_transformed() and any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)):
         return "torch.func transforms"
     unpacked: Any = forward_ad.unpack_dual
     if forward_ad._current_level >= 0 and any(unpacked(t).tangent is not None for t in tensors):
@@ -132,12 +148,12 @@ def asarray(name: str, value: Any) -> Tensor:
     """
     if not isinstance(value, Tensor):
         value = converted(name, value, "cpu")
-    fault = unfit(value)
-    if not fault and type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+    exact, fault = is_exact(value), unfit(value)
+    if not (exact or fault) and type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:
         fault = f"is a {type(value).__name__}, which has operators of its own; {BY_TORCH}"
     if fault:
         raise TypeError(f"{name} {fault}")
-    if not is_exact(value):
+    if not exact:
         with torch._C.DisableTorchFunctionSubclass():
             value = value.as_subclass(Tensor)
     return value.resolve_neg() if value.is_neg() else value

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import _reduction as legacy
 from torch.nn import functional as F
 
@@ -18,7 +17,7 @@ from fastcos.distances import Distance
 from fastcos.typing import DistanceLike
 
 from . import composites
-from .arrays import FLOATS, direct, is_exact, unfit
+from .arrays import FLOATS, direct, is_exact, is_ordinary, unfit
 from .arrays import form as form_of
 from .autograd import Forms, evaluate
 
@@ -27,12 +26,6 @@ _REDUCTIONS = ("mean", "sum", "none")
 _NUMBERS = (float, int)
 _NO_TARGET = object()
 _CONVERTED = (torch.bool, torch.uint8)
-
-# All that can be going on around a call, a few tens of nanoseconds each.
-_is_compiling = torch.compiler.is_compiling
-_is_transformed = torch._C._are_functorch_transforms_active
-_modes = torch._C._len_torch_dispatch_stack
-_tracing = torch._C._get_tracing_state
 
 
 def cosine_embedding_loss(
@@ -495,23 +488,12 @@ def hinge_embedding_loss(
 # --------------------------------------------------------------------------------------------------
 
 
-def _is_ordinary() -> bool:
-    """Whether nothing watches, transforms or compiles what is called now."""
-    return not (
-        _is_compiling()
-        or _is_transformed()
-        or _modes()
-        or forward_ad._current_level >= 0
-        or _tracing() is not None
-    )
-
-
 def _forms(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None) -> Forms:
     """What tensors look like that the kernels can read, and nobody wants to see how; else None.
 
     The rows, then target and weight: None where that is no tensor, or is to be converted first.
     """
-    if not _is_ordinary():
+    if not is_ordinary():
         return None
     forms: list[Form] = []
     for t in rows:
@@ -544,7 +526,7 @@ def _refuse(**tensors: Any) -> None:
     Raises:
         TypeError: on another kind of device, sparse, nested or quantised.
     """
-    if not _is_ordinary():
+    if not is_ordinary():
         return
     for name, t in tensors.items():
         if is_exact(t) and not (t.is_meta or t.is_complex()):
