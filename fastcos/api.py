@@ -1023,7 +1023,7 @@ class Transformed(Generic[OfTensors, OfArrays]):
         if fits:
             recalled = _recalled(self.state, wanted, args, kwargs, grad_output, buffers)
         if recalled is not None:
-            into = dict(zip(wanted, buffers, strict=True))
+            into: dict[str, Any] = dict(zip(wanted, buffers, strict=True)) if buffers else {}
             value, grads = _dispatch.again(*recalled, given=into)
         else:
             problem = _stated(self.loss, args, kwargs, "grad_output", "out")
