@@ -315,7 +315,8 @@ def test_without_what_compiles_and_launches_the_error_names_it(
     no_longer_known(monkeypatch)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
-        ImportError, match=rf"arrays on a GPU need more .*: {package} \(pip install .*'cuda-core"
+        ImportError,
+        match=rf"arrays on a GPU need more .*: {package} \(.*\): pip install .*'cuda-core",
     ):
         fastcos.cosine_similarity(x, y)
     assert _cubin.missing().startswith(package)
