@@ -40,6 +40,50 @@ TENSORS_ON_DEVICES = {
 }
 
 
+#: ``-m quick``, for between two edits: under a minute, compiled kernels or not. Modules that take
+#: next to nothing, and of the others one test of each kind, of few losses, distances and dtypes.
+QUICK = {
+    "test_architecture": None,
+    "test_errors": None,
+    "test_foreign": None,
+    "test_public": None,
+    "test_records": None,
+    "test_threads": None,
+    "test_accuracy": {"test_one_minus_c_is_right_for_nearly_parallel_float32_rows"},
+    "test_custom": {"test_value_and_gradient", "test_parameters_are_arguments"},
+    "test_faults": {"test_the_error_of_the_function_is_the_cause"},
+    "test_gradients": {
+        "test_an_upstream_gradient_per_sample",
+        "test_argnums_say_which_gradients_and_in_which_order",
+        "test_out_is_written_and_returned_whatever_its_layout",
+        "test_the_oracle_differentiates_its_losses",
+    },
+    "test_reductions": {"test_targets_broadcast_to_a_grid_of_samples"},
+    "test_repeated": {"test_options_that_are_equal_and_not_the_same"},
+    "test_shapes": {"test_any_feature_axis", "test_pairs_broadcast_and_sum_their_gradients"},
+    "test_torch": {"test_weights_and_pos_margin"},
+    "test_values": {
+        "test_every_distance_has_an_oracle",
+        "test_every_loss_has_an_oracle",
+        "test_labels_in_every_form_that_says_plus_or_minus_one",
+        "test_the_bit_assertion_fails_on_other_bits",
+        "test_the_ulp_assertion_fails_on_a_wrong_result",
+        "test_the_defaults_of_the_triplet_loss",
+    },
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that have not the marks asked for are left out
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not isinstance(item, pytest.Function):
+            continue  # an example in a docstring
+        names = QUICK.get(item.module.__name__, ())
+        in_a_tier = any(map(item.get_closest_marker, ("simulated", "compiled", "gpu")))
+        if not in_a_tier and (names is None or item.originalname in names):
+            item.add_marker("quick")
+
+
 def pytest_generate_tests(metafunc):
     module = metafunc.module.__name__
     if not metafunc.definition.get_closest_marker("host"):

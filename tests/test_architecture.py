@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import conftest
 import pytest
 
 import fastcos
@@ -173,3 +174,8 @@ def test_adapters_are_installed_and_typed():
     assert (ADAPTERS / "py.typed").exists()
     assert (PACKAGE / "py.typed").exists()
     assert importlib.import_module("fastcos.adapters.numpy").FLOATS
+
+
+def test_the_quick_tests_exist():
+    for name, tests in conftest.QUICK.items():
+        assert (tests or set()) <= set(dir(importlib.import_module(name))), name
