@@ -81,6 +81,9 @@ def resolve_distance(name: str, distance: Any) -> Distance | Callable[..., Any]:
             )
         return factory()  # type: ignore[no-any-return]
     if callable(distance):
+        if getattr(distance, "__module__", None) == Distance.__module__:
+            called = distance.__name__
+            raise TypeError(f"{name} is the function {called}: call it, as {called}(...)")
         return distance  # type: ignore[no-any-return]
     raise TypeError(
         f"{name} must be the name of a distance, a fastcos.Distance or a callable,"

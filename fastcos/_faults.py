@@ -187,7 +187,8 @@ def _from(error: Exception, sentence: str) -> Exception:
 def _checked(distance: Distance, field: str, found: Any, length: int | None, what: str) -> Any:
     """A tuple of numbers that a function has returned."""
     said = f"{field} of {distance.name} must return {what}"
-    if not isinstance(found, tuple):
+    # A list of two slopes compiles; a state, whose numbers are of several types, does not.
+    if not isinstance(found, (tuple, list) if field == "gradient" else tuple):
         raise _Fault(TypeError(f"{said}, a tuple of numbers, got {_shown(found)}"))
     for number in found:
         if not _is_number(number):

@@ -31,7 +31,7 @@ DISTANCES_ELSEWHERE = {
     " covariance: x @ L",
     "seuclidean": "that is euclidean of rows divided by the standard deviations",
     "hellinger": "that is euclidean of the square roots of rows, divided by √2",
-    "hamming": "no distance of booleans or categories is here: it has no gradient",
+    "hamming": "of rows of 0 and 1 that is manhattan divided by their length",
     "jaccard": "no distance of sets is here: it has no gradient; braycurtis is near to it",
 }
 #: What options are called elsewhere, or in another function of fastcos.

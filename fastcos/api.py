@@ -12,7 +12,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 import numpy.typing as npt
 
@@ -25,14 +25,13 @@ from fastcos.typing import (
     Array,
     ArrayLike,
     DistanceLike,
+    IsTensor,
     Reduced,
     Reduction,
     Result,
     Scalar,
+    Tensor,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = [
     "cosine_distance_loss",
@@ -101,13 +100,13 @@ def _stated(
     (name, *_), instead = unknown, _names.OPTIONS_ELSEWHERE
     if instead.get(name) in known:
         hint = f": did you mean {instead[name]!r}?"
-    elif name in ("grad_output", "out"):
-        hint = f", value_and_grad({loss.__name__}) takes it."
+    elif name in ("argnums", "grad_output", "out"):
+        hint = ": that is for fastcos.value_and_grad and what it returns."
     else:
         hint = _names.hint(name, known) or "."
     raise TypeError(
         f"{loss.__name__}() got an unexpected keyword argument {name!r}{hint}"
-        f" It takes {', '.join(known)}"
+        f" {loss.__name__} takes {', '.join(known)}"
     )
 
 
@@ -223,7 +222,7 @@ def _kept(
 
 @overload
 def cosine_similarity(
-    x1: Tensor,
+    x1: IsTensor,
     x2: ArrayLike,
     *,
     axis: int = ...,
@@ -286,7 +285,7 @@ def cosine_similarity(
 
 @overload
 def paired_distance(
-    x1: Tensor,
+    x1: IsTensor,
     x2: ArrayLike,
     distance: DistanceLike | Callable[[Any, Any], Any] = ...,
     *,
@@ -348,7 +347,7 @@ def paired_distance(
 
 @overload
 def cosine_embedding_loss(
-    input1: Tensor,
+    input1: IsTensor,
     input2: ArrayLike,
     target: ArrayLike,
     *,
@@ -474,7 +473,7 @@ def cosine_embedding_loss(
 
 @overload
 def cosine_distance_loss(
-    labels: Tensor,
+    labels: IsTensor,
     predictions: ArrayLike,
     *,
     axis: int = ...,
@@ -566,7 +565,7 @@ def cosine_distance_loss(
 
 @overload
 def triplet_margin_loss(
-    anchor: Tensor,
+    anchor: IsTensor,
     positive: ArrayLike,
     negative: ArrayLike,
     *,
@@ -673,7 +672,7 @@ def triplet_margin_loss(
 
 @overload
 def triplet_margin_with_distance_loss(
-    anchor: Tensor,
+    anchor: IsTensor,
     positive: ArrayLike,
     negative: ArrayLike,
     *,
@@ -808,7 +807,7 @@ def _triplet(
 
 @overload
 def hinge_embedding_loss(
-    input: Tensor,
+    input: IsTensor,
     target: ArrayLike,
     *,
     margin: float = ...,
@@ -995,7 +994,7 @@ class Transformed(Generic[OfTensors, OfArrays]):
 
     @overload
     def __call__(
-        self, x: Tensor, /, *args: Any, grad_output: Any = ..., out: Any = ..., **kwargs: Any
+        self, x: IsTensor, /, *args: Any, grad_output: Any = ..., out: Any = ..., **kwargs: Any
     ) -> OfTensors: ...
     @overload
     def __call__(
@@ -1076,12 +1075,13 @@ def _described(loss: Callable[..., Any], valued: bool, alone: bool) -> dict[str,
     signature = inspect.Signature([*parameters, *more], return_annotation=returned)
     transform = value_and_grad if valued else grad
     what = "The value and the gradients" if valued else "The gradients"
+    value = "is the first of what is returned" if valued else "is not returned"
     doc = f"""{what} of :func:`{loss.__name__}`, as :func:`{transform.__name__}` says.
 
 {loss.__name__}{signature}
 
-``grad_output`` is the upstream gradient, ``out`` the buffers to write the gradients to; all else is
-the loss's own:
+``grad_output`` is the upstream gradient, ``out`` the buffers to write the gradients to. What
+follows is the help of the loss itself, whose value {value}:
 
 {inspect.getdoc(loss)}"""
     return {

@@ -83,9 +83,10 @@ class Distance(NamedTuple):
             value compiles nothing.
 
     The functions may call plain Python functions of theirs and ``math``. They are compiled with
-    Numba when first used, with the globals and helpers that they name as these are then; what is
-    defined anew is compiled anew, unless all of it is the same. What is wrong with them shows
-    there; :func:`fastcos.check_distance` compares the gradient with finite differences, too.
+    Numba at the first call, with the globals and helpers that they name as they are then. A
+    function that is defined again is compiled again, unless its code and all that it names are
+    equal. Mistakes show at that call; :func:`fastcos.check_distance` also compares the gradient
+    with finite differences.
 
     A record of this library can be pickled, one of your own as far as its functions can.
 
@@ -127,7 +128,9 @@ class Distance(NamedTuple):
     def __repr__(self) -> str:
         if _constant_of(self) is None:
             return f"{type(self).__name__}({self.name!r}, ..., parameters={self.parameters!r})"
-        names = self.init.__code__.co_varnames[1:]  # all but zero
+        # As the factory has them, which may take none, or init after its zero.
+        code = globals().get(self.name, self.init).__code__
+        names = [name for name in code.co_varnames[: code.co_argcount] if name != "zero"]
         given = zip(names, self.parameters, strict=False)
         return f"{self.name}({', '.join([f'{name}={value!r}' for name, value in given])})"
 

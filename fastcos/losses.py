@@ -29,8 +29,9 @@ class Loss(NamedTuple):
     Args:
         arity: How many distances it takes: 1 for pairs, 2 for triplets, 3 for triplets with swap.
         function: ``(d, target, *parameters) -> (value, slopes)`` with ``d`` and ``slopes`` tuples
-            of one length; ``target`` is 1 or -1, or 0 where the loss has no target. The last of the
-            parameters is what any other target gives, or the slope of a triplet whose loss is NaN.
+            of one length; ``target`` is 1 or -1, or 0 where the loss has no target. The last
+            parameter is the loss of a sample whose target is neither; for triplets, which have no
+            target, it is the slope of one whose loss is NaN.
         labelled: Whether it has a target.
     """
 
@@ -93,8 +94,8 @@ def _hinge_embedding() -> Loss:
     return Loss(1, function, labelled=True)
 
 
-# Where the loss of a triplet is NaN, so is its slope, and what comes of it for the rows. In torch,
-# where distances are operands of their own, it is 0, as that of a clamp is.
+# lost: the slope of a triplet whose loss is NaN. NaN makes its gradients NaN; torch, which clamps
+# distances that are operands of their own, has 0.
 
 
 def _triplet() -> Loss:

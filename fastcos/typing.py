@@ -1,12 +1,13 @@
 """The types in the signatures of fastcos, for annotations of one's own.
 
-torch is not imported: where it is not installed, type checkers take a tensor for ``Any``.
+torch is not imported: where it is not installed, type checkers take a tensor for ``Any``, and
+signatures tell tensors from arrays all the same, by :class:`IsTensor`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,9 @@ import numpy.typing as npt
 from fastcos.distances import Distance, DistanceName
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor as Tensor
+else:
+    Tensor = Any
 
 __all__ = [
     "Argnums",
@@ -23,6 +26,7 @@ __all__ = [
     "DistanceLike",
     "DistanceName",
     "DtypeName",
+    "IsTensor",
     "LossName",
     "Reduced",
     "Reduction",
@@ -50,8 +54,16 @@ DistanceLike: TypeAlias = DistanceName | Distance
 #: With respect to what gradients are asked for: positions or names.
 Argnums: TypeAlias = int | str | Sequence[int | str] | None
 
+
+class IsTensor(Protocol):
+    """What tells a tensor from other arrays, also where torch is not there to say what one is."""
+
+    def retain_grad(self) -> None:
+        """As ``torch.Tensor`` has it."""
+
+
 #: What is taken: arrays, tensors, and what NumPy makes arrays of. CuPy's arrays have no types.
-ArrayLike: TypeAlias = "npt.ArrayLike | Tensor"
+ArrayLike: TypeAlias = npt.ArrayLike | Tensor | IsTensor
 #: What comes back of NumPy arrays and lists: an array, or one number.
 Array: TypeAlias = npt.NDArray[Any]
 Scalar: TypeAlias = np.floating[Any]

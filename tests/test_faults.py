@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastcos
-from fastcos import Distance, distances
+from fastcos import Distance, _faults, distances
 
 rng = np.random.default_rng(2)
 X, Y, Z = rng.standard_normal((3, 4, 3))
@@ -262,3 +262,9 @@ def test_a_derived_record_is_checked_too():
     derived = distances.euclidean()._replace(reaccumulate=None)
     with pytest.raises(TypeError, match=re.escape("euclidean has revisit and no reaccumulate")):
         fastcos.paired_distance(X, Y, derived)
+
+
+def test_two_slopes_in_a_list_compile():
+    _faults.check(mine(gradient=lambda state, d, x, y: [1.0, -1.0]))
+    with pytest.raises(ValueError, match=r"^gradient of mine .* of 2 numbers, got 3"):
+        _faults.check(mine(gradient=lambda state, d, x, y: [1.0, -1.0, 0.0]))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastcos
+import fastcos.typing
 from fastcos import api
 from fastcos.__main__ import main
 
@@ -202,12 +203,19 @@ ROWS = {"x1": X, "x2": Y}
         ),
         (
             lambda: fastcos.cosine_similarity(X, Y, out=X),
-            r"'out', value_and_grad\(cosine_similarity\) takes it. It takes x1, x2, axis, eps$",
+            "'out': that is for fastcos.value_and_grad .* takes x1, x2, axis, eps$",
         ),
-        (lambda: fastcos.cosine_similarity(**ROWS, qux=1), "'qux'. It takes x1, x2, axis, eps$"),
+        (
+            lambda: fastcos.cosine_similarity(**ROWS, qux=1),
+            "'qux'. cosine_similarity takes x1, x2, axis, eps$",
+        ),
+        (
+            lambda: fastcos.cosine_similarity(X, Y, argnums=0),
+            "'argnums': that is for fastcos.value_and_grad",
+        ),
         (
             lambda: fastcos.value_and_grad(fastcos.cosine_similarity)(X, Y, gradoutput=1),
-            "'gradoutput': did .* 'grad_output'. It takes x1, x2, axis, eps, grad_output, out$",
+            "'gradoutput': did .* 'grad_output'.* takes x1, x2, axis, eps, grad_output, out$",
         ),
         (
             lambda: fastcos.grad(fastcos.cosine_distance_loss)(X, Y, weight=1.0),
@@ -239,7 +247,7 @@ def test_an_option_that_there_is_none_of_gets_the_one_that_is_meant(call, messag
         ("ip", "is dot here"),
         ("correlation", "cosine of rows less their own means"),
         ("mahalanobis", "euclidean of rows multiplied by a matrix"),
-        ("hamming", "no gradient"),
+        ("hamming", "manhattan divided by"),
         ("jaccard", "no gradient"),
         ("hellinger", "euclidean of the square roots"),
         ("qux", "got 'qux'$"),
@@ -291,3 +299,21 @@ def test_a_reduction_that_is_none_gets_the_nearest(reduction, message):
     for f in (fastcos.cosine_embedding_loss, fastcos.grad(fastcos.cosine_embedding_loss)):
         with pytest.raises(ValueError, match=message):
             f(X, Y, [1], reduction=reduction)
+
+
+def test_annotations_can_be_read_at_run_time():
+    # As pydantic and documentation tools do; torch need not be there.
+    for loss in (*LOSSES, *TRANSFORMS):
+        assert typing.get_type_hints(loss)
+
+    def of_ones_own(
+        x: fastcos.typing.ArrayLike, weight: fastcos.typing.ArrayLike | None = None
+    ): ...
+
+    assert set(typing.get_type_hints(of_ones_own)) == {"x", "weight"}
+
+
+@pytest.mark.parametrize("factory", [fastcos.distances.euclidean, fastcos.distances.lp])
+def test_a_factory_that_was_not_called_is_no_distance(factory):
+    with pytest.raises(TypeError, match=rf"^distance is the function {factory.__name__}: call it"):
+        fastcos.paired_distance(X, Y, factory)

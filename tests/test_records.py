@@ -136,6 +136,7 @@ def test_no_two_functions_have_one_name():
         (distances.lp(3), "lp(p=3.0, eps=0.0)"),
         (distances.lp(2.5, eps=0), "lp(p=2.5, eps=0.0)"),
         (distances.canberra(), "canberra()"),
+        (distances.angular(), "angular()"),
         (distances._SIMILARITY, "cosine_similarity(eps=0.0)"),
         (MINE, "Distance('mine', ..., parameters=(2.0,))"),
         (MINE._replace(parameters=()), "Distance('mine', ..., parameters=())"),

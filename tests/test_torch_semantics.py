@@ -850,6 +850,12 @@ def test_modules_refuse_strings_that_are_no_reductions_when_they_are_made(name, 
 
 
 @pytest.mark.unsimulated
+def test_a_module_refuses_an_unknown_distance_when_it_is_made():
+    with pytest.raises(ValueError, match=r"^distance_function must be .* l2 is euclidean here"):
+        ft.TripletMarginWithDistanceLoss(distance_function="l2")
+
+
+@pytest.mark.unsimulated
 def test_modules_look_at_no_reduction_beside_the_old_names():
     for name in ("CosineEmbeddingLoss", "TripletMarginLoss", "HingeEmbeddingLoss"):
         with pytest.warns(UserWarning, match="size_average and reduce args will be deprecated"):

@@ -1,5 +1,6 @@
 """What type checkers make of fastcos: a user's page passes in strict mode, errors are found."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -22,3 +23,26 @@ def test_a_page_of_a_user_passes_and_every_error_is_found():
     }
     assert len(expected) > 10
     assert found == expected, done.stdout
+
+
+ARRAYS = """
+import numpy as np, fastcos
+x, f = np.ones((2, 3)), fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+reveal_type(fastcos.cosine_similarity(x, x))
+reveal_type(fastcos.cosine_embedding_loss(x, x, [1, -1]))
+reveal_type(f(x, x, [1, -1])[1])
+"""
+
+
+def test_results_of_arrays_have_types_without_torch(tmp_path):
+    # Where torch is not installed, Tensor is Any, and must not be what every argument fits.
+    (tmp_path / "page.py").write_text(ARRAYS)
+    (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-torch.*]\nfollow_imports = skip\n")
+    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "page.py"]
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    found = re.findall(r'Revealed type is "(.*)"', done.stdout)
+    for kind, text in zip(("ndarray", "floating", r"tuple\[.*ndarray"), found, strict=True):
+        assert re.search(kind, text), found

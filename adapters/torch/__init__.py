@@ -19,7 +19,7 @@ torch's own operator is called instead, and decides what happens, for
 Sparse, nested and quantised tensors, and those on other kinds of devices, raise a ``TypeError``;
 tensors on two devices torch's ``RuntimeError``.
 
-The functions of ``fastcos`` itself take tensors too, and have first derivatives of them alone:
+The functions of ``fastcos`` itself take tensors too, with first derivatives only:
 ``torch.compile`` leaves them out of its graphs; under transforms, tracing and export, and for
 second derivatives, they raise an error that names this module. Of a subclass they take the numbers,
 and return plain tensors.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fastcos._dispatch import resolve_distance
 from fastcos.distances import Distance
 from fastcos.typing import DistanceLike
 
@@ -243,6 +244,8 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
     ) -> None:
         if distance_function is None:
             distance_function = PairwiseDistance()
+        elif isinstance(distance_function, str):
+            resolve_distance("distance_function", distance_function)  # or it is found at the call
         super().__init__(
             distance_function=distance_function,  # type: ignore[arg-type]
             margin=margin,
