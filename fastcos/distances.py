@@ -420,14 +420,6 @@ def _angular() -> Distance:
         slope = 0 * sine2 if sine2 < 1e-26 else 1 / (math.pi * math.sqrt(sine2))
         return _cosine_prepare(state, slope)
 
-    def linear(state: State, d: Any) -> State:
-        # Near 0 and π each of the two terms of a slope is 1/sin(θ) times their difference, too much
-        # for float32 where a triplet adds two of them up. u v is the cosine squared: such rows get
-        # coefficients that do not fit.
-        u, v = state[:2]
-        rx, ux, ry, uy, e = _cosine_linear(state, d)
-        return rx, ux, ry, math.inf if u * v > 1 - _NEAR else uy, e
-
     return Distance(
         "angular",
         _cosine_init,
@@ -437,7 +429,7 @@ def _angular() -> Distance:
         revisit,
         _cosine_reaccumulate,
         prepare,
-        linear,
+        _cosine_linear,
         suffices=_cosine_suffices,
         parameters=(0.0,),
     )

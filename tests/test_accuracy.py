@@ -668,6 +668,28 @@ def test_the_row_of_both_distances_beside_one_of_another_norm(shared, swap, eps)
         oracle.assert_rows_within_ulps(given, right, 4)
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_triplets_of_parallel_rows_beside_zero_rows(swap):
+    # A part of the gradient that cancels by itself, but for eps, beside one that is nothing.
+    row, other = np.array([[21.625, -16.125, 3.0], [0.3, 0.7, -0.2]]).astype(BF16).astype(float)
+    triples = [(row, 0 * row, row), (other, 0 * row, other), (other, other, 0 * row)]
+    triples += [(other, 2 * other, 4 * other), (0 * row, row, row)]
+    operands = [np.array(rows).astype(BF16) for rows in zip(*triples, strict=True)]
+    loss, options = "triplet_margin_with_distance_loss", {"margin": 9, "swap": swap}
+    for eps in (0, 1e-6):
+        _, grads = value_and_grad(getattr(fastcos, loss))(
+            *operands, distance_function=distances.cosine(eps), reduction="sum", **options
+        )
+        expected = oracle.loss(
+            loss, operands, distance_function="cosine", eps=eps, reduction="sum", **options
+        )
+        for given, right in zip(grads, expected.grads, strict=True):
+            if eps:
+                oracle.assert_rows_within_ulps(given, right, 4)
+            else:
+                np.testing.assert_allclose(given.astype(float), right.astype(float), atol=1e-15)
+
+
 @pytest.mark.parametrize("name", ["dot", "cosine", "sqeuclidean", "euclidean"])
 def test_triplets_of_rows_whose_difference_is_beyond_the_range(name):
     large = 1.9 * 2.0**127

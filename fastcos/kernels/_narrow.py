@@ -77,6 +77,10 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
     euclidean distance), and o and n, with r and s, change places. As r is about 1 over the distance
     or the norm of its operand, ``r (o - n)`` is then no larger than the two parts could be alone.
 
+    Nor may one of the parts cancel by itself, as that of parallel rows does under the cosine, where
+    ``u q`` and ``o`` would no longer be subtracted before anything is rounded. With u' what u is to
+    the other row, ``u u'`` is the square of the cosine there; of a norm both are 1.
+
     Args:
         linear: As for :func:`narrow`.
         swap: Whether q may be the positive; else it is the anchor.
@@ -104,6 +108,11 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
         return (to_a if of_p else both), (both if of_p else to_p), to_n
 
     @jitable()
+    def are_parallel(u: float, other_u: float, d: float) -> bool:
+        near = 1 - 2.0**-10 < u * other_u < 1 + 2.0**-40
+        return near and (u != 1 or abs(d) < 2.0**-40)  # or it is a norm
+
+    @jitable()
     def none(first: Any, second: Any, of_p: bool) -> Any:
         o, single = float32(0), of_one(*first)
         return False, of_p, single, single, False, o, o, o, o, o
@@ -113,7 +122,8 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
         c1, s1, d1 = first
         c2, s2, d2 = second
         rx, ux, ry, uy, e = linear(s1, d1)
-        s, v, _, _, f = linear(s2, d2)
+        s, v, _, other_v, f = linear(s2, d2)
+        cancels = are_parallel(ux, uy, d1) or are_parallel(v, other_v, d2)
         r, u, e = (c1 * ry, uy, -e) if of_p else (c1 * rx, ux, e)
         s *= c2
         t, m = r + s, r * u + s * v
@@ -122,7 +132,8 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
         smaller = s if pivoted else r
         g = (r * e + s * f) / smaller
         of_first, of_second = of_one(*first), of_one(*second)
-        fits = of_first[0] and of_second[0] and smaller != 0 and abs(w) <= 2.0**20
+        fits = of_first[0] and of_second[0] and not cancels
+        fits = fits and smaller != 0 and abs(w) <= 2.0**20
         large = float32(w)
         return (
             fits,
