@@ -28,16 +28,21 @@ def check_in_memory(name: str, value: Any) -> None:
         TypeError: it, or an element of a list, lies in chunks or is computed when asked for.
     """
     if isinstance(value, (list, tuple)):
-        if any(map(_may_be_elsewhere, set(map(type, value)))):
+        kinds = set(map(type, value))
+        if any(map(_may_be_elsewhere, kinds)):
             for place, each in enumerate(value):
                 check_in_memory(f"{name}[{place}]", each)
+        elif not kinds.isdisjoint((list, tuple)):
+            # Of lists within it the first: those of numbers would take as long as to read them.
+            check_in_memory(f"{name}[0]", value[0])
         return
     kind: Any = type(value)
     if not _may_be_elsewhere(kind):
         return
     what = f"{name} is {_called(kind)}, which is not in memory"
     if not _has_graph(kind):
-        raise TypeError(f"{what} as one array: pass {name}[:], or np.asarray({name})")
+        whole = "[()]" if getattr(value, "shape", None) == () else "[:]"
+        raise TypeError(f"{what} as one array: pass {name}{whole}, or np.asarray({name})")
     # xarray has a graph where its arrays are Dask's, and says itself what is still in a file.
     if value.__dask_graph__() is not None:
         raise TypeError(
@@ -77,16 +82,16 @@ def read(name: str, value: Any) -> npt.NDArray[Any]:
     """
     check_in_memory(name, value)
     if _has_dlpack_alone(value):
-        kind, number = value.__dlpack_device__()
-        if kind not in _HOSTS:
-            raise TypeError(
-                f"{name} is on another device (DLPack calls it {int(kind)}, number {number}): pass"
-                f" cupy.from_dlpack({name}), or a copy in the memory of this machine"
-            )
         try:
-            return np.from_dlpack(value)
-        except (BufferError, RuntimeError) as error:
-            raise TypeError(f"{name} cannot be read by DLPack: {error}") from None
+            kind, number = value.__dlpack_device__()
+            if kind in _HOSTS:
+                return np.from_dlpack(value)
+        except Exception as error:  # whatever the library that exports it raises
+            raise TypeError(f"{name} cannot be read by DLPack: {error}") from error
+        raise TypeError(
+            f"{name} is on another device (DLPack calls it {int(kind)}, number {number}): pass"
+            f" cupy.from_dlpack({name}), or a copy in the memory of this machine"
+        )
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -125,7 +130,10 @@ def cure(name: str, value: Any, array: npt.NDArray[Any]) -> str:
     if rows:
         for at, item in items:
             if not _is_row(item):
-                return f"it holds vectors, and none at index {at}: leave such rows out"
+                return (
+                    f"it holds vectors, and none at index {at}: leave such rows out, or pass the"
+                    " column of vectors alone"
+                )
         at, first = rows[0]
         for other, item in rows:
             if len(item) != len(first):
@@ -143,7 +151,8 @@ def cure(name: str, value: Any, array: npt.NDArray[Any]) -> str:
         return f"it holds vectors: pass {stacked}"
     if texts:
         at, text = texts[0]
-        return f"it holds text, {text!r} at index {at}: leave it out, or pass {as_numbers}"
+        cure = f"leave it out, or pass {as_numbers}" if _is_a_number(text) else "leave it out"
+        return f"it holds text, {text!r} at index {at}: {cure}"
     if missing:
         return (
             f"it has no value at index {missing[0]}: leave such rows out or fill them, or pass"
@@ -159,6 +168,14 @@ def cure(name: str, value: Any, array: npt.NDArray[Any]) -> str:
 def _is_row(item: Any) -> bool:
     is_sized = hasattr(item, "__len__") and not isinstance(item, (str, bytes, dict))
     return is_sized and getattr(item, "ndim", 1) > 0
+
+
+def _is_a_number(text: str | bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_missing(item: Any) -> bool:

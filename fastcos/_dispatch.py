@@ -129,7 +129,9 @@ def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
         if library is not None:
             # What NumPy reads may be of any library, whose name says more.
             root = kind.__module__.partition(".")[0]
-            what = f"{library} array" if _named(kind) else f"{root} {kind.__qualname__}"
+            plain = root in ("__main__", "builtins", kind.__qualname__)
+            foreign = kind.__qualname__ if plain else f"{root} {kind.__qualname__}"
+            what = f"{library} array" if _named(kind) else foreign
             seen.setdefault(library, f"{name} is a {what}")
     return TypeError(f"arrays of one library only: {' and '.join(seen.values())}")
 
@@ -682,6 +684,11 @@ def _given(
     taken = dict(zip(problem.names, problem.operands, strict=True))
     taken |= {problem.weight_name: problem.weight, "target": problem.target}
     taken["grad_output"] = grad_output
+    # What is no array may be read where it is, and share its memory with one.
+    taken = {
+        name: value if is_number(value) or adapter.direct(value) else adapter.asarray(name, value)
+        for name, value in taken.items()
+    }
     given = {}
     for name, buffer in zip(wanted, out, strict=True):
         label = f"out for {name}"

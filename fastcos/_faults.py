@@ -9,12 +9,13 @@ import inspect
 import numbers
 import re
 import reprlib
+import types
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fastcos.distances import Distance, _constant_of
+from fastcos.distances import Distance, _constant_of, real_number
 
 # How the functions are called; the first four there must be.
 _ARGUMENTS = {
@@ -66,17 +67,22 @@ def check(distance: Distance, doubtful: bool = False) -> None:
 
 
 def check_parameters(distance: Distance) -> None:
-    """Raises unless the parameters are numbers, which do not change.
+    """Raises unless the parameters are a tuple, which does not change, of numbers.
 
     Raises:
         TypeError: they are not.
+        ValueError: one is beyond the range of float64.
     """
     given: Any = distance.parameters
-    wrong = [p for p in given if not _is_number(p)] if isinstance(given, tuple) else [given]
+    said = f"parameters of {distance.name}"
+    wrong = [] if isinstance(given, tuple) else [given]
+    for number in given if not wrong else ():
+        try:
+            real_number(said, number)
+        except TypeError:
+            wrong.append(number)
     if wrong:
-        raise TypeError(
-            f"parameters of {distance.name} must be a tuple of numbers, got {_shown(wrong[0])}"
-        )
+        raise TypeError(f"{said} must be a tuple of numbers, got {_shown(wrong[0])}")
 
 
 def explain(distance: Distance, error: Exception) -> None:
@@ -154,8 +160,8 @@ def _called(
 ) -> Any:
     function = getattr(distance, field)
     said = f"{field} of {distance.name}"
-    if not callable(function):
-        raise _Fault(TypeError(f"{said} must be a function, got {_shown(function)}"))
+    if not _is_plain(function):
+        raise _Fault(TypeError(f"{said} must be a plain function, got {_shown(function)}"))
     try:
         inspect.signature(function).bind(*args)
     except TypeError as error:
@@ -197,6 +203,12 @@ def _checked(distance: Distance, field: str, found: Any, length: int | None, wha
     if length is not None and len(found) != length:
         raise _Fault(ValueError(f"{said} of {length} numbers, got {len(found)}"))
     return found
+
+
+def _is_plain(function: Any) -> bool:
+    """Whether Numba compiles it, or has done so; not a method, nor an object that can be called."""
+    kind = type(function)
+    return isinstance(function, types.FunctionType) or kind.__module__.startswith("numba.")
 
 
 def _is_number(value: Any) -> bool:

@@ -173,7 +173,7 @@ def _recalled(
                 return None
             looks += into
         kept = _kept(loss, wanted, adapter, len(args), tuple(options), signs, *looks, upstream)
-    except TypeError:
+    except (TypeError, OverflowError):
         return None  # lists, as parameters of a distance: they may change
     return kept and (kept[0], kept[1]((*given, *buffers, grad_output)))
 
@@ -962,6 +962,10 @@ def grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, 
         (array([-0.5,  0. ]),)
     """
     return Transformed(loss, argnums, valued=False)
+
+
+for _transform in (value_and_grad, grad):
+    vars(_transform).update(_NOT_COMPILED)
 
 
 class Transformed(Generic[OfTensors, OfArrays]):

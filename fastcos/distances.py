@@ -134,10 +134,10 @@ class Distance(NamedTuple):
         given = zip(names, self.parameters, strict=False)
         return f"{self.name}({', '.join([f'{name}={value!r}' for name, value in given])})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce_ex__(self, protocol: Any) -> Any:
         constant = _constant_of(self)
         if constant is None:
-            return type(self), tuple(self)
+            return object.__reduce_ex__(self, protocol)
         return _built_in, (constant, self.name, self.parameters)
 
 

@@ -301,6 +301,14 @@ print(fastcos.__file__, float(value), kernel.cache_hits)
 """
 
 
+def test_modules_from_their_sources_and_from_bytecode_beside_them(copy):
+    # The first process reads sources and writes bytecode, the next one reads that.
+    environment = {"PYTHONDONTWRITEBYTECODE": ""}
+    for hits in (0, 1):
+        assert run_in(copy, POINTWISE, environment).split()[1:] == ["0.625", str(hits)]
+    assert list((copy / "fastcos" / "kernels" / "__pycache__").glob("cpu.*.pyc"))
+
+
 def test_bytecode_alone(copy):
     for path in sorted((copy / "fastcos").rglob("*.py")):
         py_compile.compile(str(path), cfile=f"{path}c", dfile=f"/nowhere/{path.name}")

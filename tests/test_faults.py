@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from decimal import Decimal
 
 import numba
 import numpy as np
@@ -158,7 +159,11 @@ FAULTS = {
         "mine has reaccumulate and no revisit",
     ),
     "missing": ({"gradient": None}, TypeError, "mine has no gradient"),
-    "no function": ({"finalize": 3}, TypeError, "finalize of mine must be a function, got int 3"),
+    "no function": (
+        {"finalize": 3},
+        TypeError,
+        "finalize of mine must be a plain function, got int 3",
+    ),
     **{
         f"parameters={parameters!r}": (
             {"parameters": parameters, "init": lambda zero, p: (zero,)},
@@ -169,7 +174,6 @@ FAULTS = {
             (("a",), "str 'a'"),
             ((None,), "NoneType"),
             ((np.ones(2),), "ndarray"),
-            ((np.ones(()),), "ndarray"),
             ((1j,), "complex"),
             ([1.0], r"list \[1\.0\]"),
             (1.0, r"float 1\.0"),
@@ -223,8 +227,13 @@ def test_what_only_the_compiler_finds_is_said_with_its_text_as_the_cause():
 
 def test_what_is_called_like_a_function_and_is_none_of_pythons_is_named():
     bad = mine(finalize=functools.partial(lambda factor, state: factor * state[0], 2.0))
-    with pytest.raises(numba.TypingError, match=r"^finalize of mine does not .*partial"):
+    with pytest.raises(TypeError, match=r"^finalize of mine must be a plain function, got partial"):
         CALLS["paired_distance"](bad)
+
+
+def test_a_parameter_beyond_the_range_is_named():
+    with pytest.raises(ValueError, match=r"^parameters of mine is beyond the range of float64"):
+        CALLS["paired_distance"](mine(init=lambda zero, p: (zero,), parameters=(10**400,)))
 
 
 def test_what_may_come_of_the_numbers_is_left_to_the_compiler():
@@ -246,7 +255,10 @@ def test_what_may_come_of_the_numbers_is_left_to_the_compiler():
     )
 
 
-@pytest.mark.parametrize("number", [2, True, np.float64(2), np.float32(2), np.int64(2), np.True_])
+@pytest.mark.parametrize(
+    "number",
+    [2, True, np.float64(2), np.float32(2), np.int64(2), np.True_, np.array(2.0), Decimal(2)],
+)
 def test_every_number_is_a_parameter(number):
     scaled = mine(
         init=lambda zero, p: (zero, zero + p),

@@ -154,6 +154,12 @@ def test_nor_is_it_taken_out_of_a_list(library):
     refused([X, value], r"^x1\[1\] is a .*" + advice.format(r"x1\[1\]"))
 
 
+@pytest.mark.parametrize("library", ELSEWHERE)
+def test_nor_out_of_a_list_of_lists(library):
+    value, advice = ELSEWHERE[library]
+    refused([[value], [value]], r"^x1\[0\]\[0\] is a .*" + advice.format(r"x1\[0\]\[0\]"))
+
+
 def test_nor_by_torch():
     torch = pytest.importorskip("torch")
     for value, _ in ELSEWHERE.values():
@@ -241,6 +247,26 @@ def test_what_has_dlpack_alone_is_read_in_place(kind):
     np.testing.assert_array_equal(read, X)
     value = fastcos.cosine_similarity(kind(X), kind(Y[::-1]))
     np.testing.assert_array_equal(value, fastcos.cosine_similarity(X, Y[::-1]))
+
+
+@pytest.mark.parametrize("kind", [DLPack, Interface, memoryview])
+@pytest.mark.parametrize("name", ["x1", "weights"])
+def test_out_may_not_share_memory_with_what_is_read_in_place(kind, name):
+    memory = np.arange(1.0, 13)
+    one = kind(memory[:-2].reshape(2, 5) if kind is not memoryview else memory[:-2])
+    out = memory[2:].reshape(2, 5)
+    if name == "weights":
+        one, out = kind(memory[:2]), memory[:10].reshape(2, 5)
+        f = fastcos.value_and_grad(fastcos.cosine_distance_loss, argnums=0)
+        args, options, label = (np.ones((2, 5)), np.ones((2, 5))), {"weights": one}, "labels"
+    else:
+        shape = (10,) if kind is memoryview else (2, 5)
+        f, label = fastcos.value_and_grad(fastcos.paired_distance, argnums="x1"), "x1"
+        args, options, out = (one, np.ones(shape)), {}, out.reshape(shape)
+    before = memory.copy()
+    with pytest.raises(ValueError, match=rf"^out for {label} shares memory with {name}$"):
+        f(*args, out=out, **options)
+    np.testing.assert_array_equal(memory, before)
 
 
 def test_what_has_dlpack_and_is_read_only_is_read_in_place():
@@ -434,3 +460,20 @@ def test_pytables_itself(tmp_path):
 def test_tensorstore_itself():
     tensorstore = pytest.importorskip("tensorstore")
     refused(tensorstore.array(X), r"^x1 is a tensorstore TensorStore, .*pass x1\[:\]")
+
+
+def test_an_exporter_that_fails_is_named():
+    class Failing:
+        def __dlpack__(self, **options):
+            raise ValueError("boo")
+
+    with pytest.raises(TypeError, match=r"^x1 cannot be read by DLPack: .*__dlpack_device__"):
+        fastcos.cosine_similarity(Failing(), [1.0])
+    Failing.__dlpack_device__ = lambda self: (1, 0)
+    with pytest.raises(TypeError, match=r"^x1 cannot be read by DLPack: boo"):
+        fastcos.cosine_similarity(Failing(), [1.0])
+
+
+def test_text_that_is_no_number_is_not_made_one():
+    with pytest.raises(TypeError, match=r"it holds text, 'a' at index \(0,\): leave it out$"):
+        fastcos.cosine_similarity(objects("a", "b"), [1.0, 2.0])

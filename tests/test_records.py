@@ -97,7 +97,10 @@ class Named(Distance):
 
 def test_a_subclass_stays_one():
     record = Named(*distances.sqeuclidean())
-    assert_same(pickle.loads(pickle.dumps(record)), record)
+    record.note = "kept"
+    for again in (pickle.loads(pickle.dumps(record)), copy.copy(record), copy.deepcopy(record)):
+        assert_same(again, record)
+        assert again.note == "kept"
 
 
 def test_records_cross_processes():

@@ -148,12 +148,8 @@ def asarray(name: str, value: Any) -> Tensor:
     """
     if not isinstance(value, Tensor):
         value = converted(name, value, "cpu")
-    exact, fault = is_exact(value), unfit(value)
-    if not (exact or fault) and type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        fault = f"is a {type(value).__name__}, which has operators of its own; {BY_TORCH}"
-    if fault:
-        raise TypeError(f"{name} {fault}")
-    if not exact:
+    _check_fit(name, value)
+    if not is_exact(value):
         with torch._C.DisableTorchFunctionSubclass():
             value = value.as_subclass(Tensor)
     return value.resolve_neg() if value.is_neg() else value
@@ -166,11 +162,21 @@ def converted(name: str, value: Any, place: str) -> Tensor:
         TypeError, ValueError: it holds no numbers, or not in memory; in the words of all libraries.
     """
     check_in_memory(name, value)
+    if isinstance(value, torch.fx.Proxy):
+        raise TypeError(f"{name} is a {type(value).__name__} of torch.fx; {BY_TORCH}")
     try:
         return torch.as_tensor(value, device=place)
     except (TypeError, ValueError, RuntimeError):
         of_host(name, value)
         raise
+
+
+def _check_fit(name: str, value: Tensor) -> None:
+    fault = unfit(value)
+    if not fault and type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        fault = f"is a {type(value).__name__}, which has operators of its own; {BY_TORCH}"
+    if fault:
+        raise TypeError(f"{name} {fault}")
 
 
 def is_exact(value: Any) -> bool:
@@ -381,9 +387,7 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     """
     if not isinstance(out, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(out).__name__}")
-    fault = unfit(out)
-    if fault:
-        raise TypeError(f"{name} {fault}")
+    _check_fit(name, out)
     if out.requires_grad:
         raise ValueError(f"{name} requires a gradient: pass a detached tensor")
     if may_overlap_itself(form(out)) and overlaps_itself(_extent(out)):

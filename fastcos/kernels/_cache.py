@@ -292,6 +292,9 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
         """The file, by all that a compiled function depends on: that makes it the right one."""
         if self._folder is None:
             return None
-        key = numba.__version__, sys.implementation.cache_tag, *self._index_key(signature, codegen)
+        # Not by Numba's key, which has a pickle of the closure: of a module that is read from its
+        # source, and from its .pyc by the next process, these differ. The name holds the content.
+        magic = codegen.magic_tuple()
+        key = numba.__version__, sys.implementation.cache_tag, signature, magic
         name = self._py_func.__qualname__.rpartition(".")[2]
         return self._folder / f"{name}-{digest(repr(key))}.nbc"
