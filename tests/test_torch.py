@@ -645,6 +645,9 @@ def test_a_subclass_with_operators_of_its_own_is_refused(generator):
     x = rows(generator, 3, 4)
     with pytest.raises(TypeError, match=r"x2 is a Negated, .*fastcos\.adapters\.torch"):
         paired(x, torch.Tensor._make_subclass(Negated, x))
+    into = torch.Tensor._make_subclass(Negated, torch.empty(3, 4))
+    with pytest.raises(TypeError, match=r"out for x1 is a Negated"):
+        fastcos.value_and_grad(fastcos.paired_distance, argnums=0)(x, x + 1, out=into)
     with pytest.raises(TypeError, match=r"x1 has no memory .*fastcos\.adapters\.torch"):
         paired(TwoTensor(x, x), x)
 

@@ -2,8 +2,9 @@
 
 The child of a fork has one thread, and every lock as it was: what another thread held nobody will
 release, and the compiler is as that thread left it, in the middle of something. So a process forks
-while no thread is at it: a fork waits, at most for as long as a kernel takes to be compiled. What is
-called within the compiler's lock must not fork itself: that goes for handlers of the logger
+while no thread is at it: a fork waits, at most for as long as a kernel takes to be compiled.
+
+What is called within the compiler's lock must not fork: that goes for handlers of the logger
 ``fastcos``, too.
 """
 
