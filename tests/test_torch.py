@@ -521,6 +521,7 @@ WATCHED = {
     "make_fx with fakes": lambda *xs: make_fx(paired, tracing_mode="fake")(*xs),
     "export": lambda *xs: torch.export.export(Exported(paired), xs, strict=False),
     "fakes": paired_with_fakes,
+    "fx": lambda *xs: torch.fx.symbolic_trace(lambda x, y: paired(x, y)),
 }
 
 
@@ -569,11 +570,14 @@ def test_a_compiled_function_runs_kernels_between_its_graphs(generator, dynamo):
         value, (of_x, of_y) = both(x + 1, y)
         return value * 2 + of_x - gradients(x, y + of_y)[1]
 
+    def made_within(x, y):
+        return 2 * value_and_grad(fastcos.cosine_distance_loss)(x + 1, y)[0]
+
     def recorded(x, y):
         return (2 * paired(x + 1, y) - 1).sum()
 
     # What is around the calls is compiled, in two graphs, or three; what is in them is not.
-    for function, graphs in ((recorded, 2), (direct, 3)):
+    for function, graphs in ((recorded, 2), (made_within, 2), (direct, 3)):
         counter = dynamo.CompileCounterWithBackend("eager")
         compiled = torch.compile(function, backend=counter)
         for x in others:

@@ -163,7 +163,7 @@ def converted(name: str, value: Any, place: str) -> Tensor:
     """
     check_in_memory(name, value)
     if isinstance(value, torch.fx.Proxy):
-        raise TypeError(f"{name} is a {type(value).__name__} of torch.fx; {BY_TORCH}")
+        raise RuntimeError(unseen("torch.fx"))
     try:
         return torch.as_tensor(value, device=place)
     except (TypeError, ValueError, RuntimeError):
