@@ -148,8 +148,11 @@ def asarray(name: str, value: Any) -> Tensor:
     """
     if not isinstance(value, Tensor):
         value = converted(name, value, "cpu")
-    _check_fit(name, value)
+    fault = unfit(value)
+    if fault:
+        raise TypeError(f"{name} {fault}")
     if not is_exact(value):
+        _check_operators(name, value)
         with torch._C.DisableTorchFunctionSubclass():
             value = value.as_subclass(Tensor)
     return value.resolve_neg() if value.is_neg() else value
@@ -171,12 +174,10 @@ def converted(name: str, value: Any, place: str) -> Tensor:
         raise
 
 
-def _check_fit(name: str, value: Tensor) -> None:
-    fault = unfit(value)
-    if not fault and type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:
-        fault = f"is a {type(value).__name__}, which has operators of its own; {BY_TORCH}"
-    if fault:
-        raise TypeError(f"{name} {fault}")
+def _check_operators(name: str, value: Tensor) -> None:
+    if type(value).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        what = f"is a {type(value).__name__}, which has operators of its own"
+        raise TypeError(f"{name} {what}; {BY_TORCH}")
 
 
 def is_exact(value: Any) -> bool:
@@ -387,7 +388,9 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     """
     if not isinstance(out, Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(out).__name__}")
-    _check_fit(name, out)
+    fault = unfit(out)
+    if fault:
+        raise TypeError(f"{name} {fault}")
     if out.requires_grad:
         raise ValueError(f"{name} requires a gradient: pass a detached tensor")
     if may_overlap_itself(form(out)) and overlaps_itself(_extent(out)):
@@ -400,6 +403,7 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
         _check_device(name, out.device, other, value.device)
         if overlap(_extent(out), _extent(value)):
             raise ValueError(f"{name} shares memory with {other}")
+    _check_operators(name, out)
 
 
 def _extent(array: Tensor) -> Any:
