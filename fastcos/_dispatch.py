@@ -335,6 +335,9 @@ def _split(problem: Problem) -> tuple[Measure | None, tuple[float, ...], tuple[i
     for number in own:
         if type(number) is not float:
             _faults.check_parameters(distance)
+            # A launch on a GPU would hand over the bits of an integer.
+            own = tuple(map(float, own))
+            break
     return distance[:-1], own + of_loss, (len(own), len(of_loss))
 
 

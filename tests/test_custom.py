@@ -96,8 +96,11 @@ def test_parameters_are_arguments():
         parameters=(2.0,),
     )
     twice = fastcos.paired_distance(A, P, scaled)
-    thrice = fastcos.paired_distance(A, P, scaled._replace(parameters=(3.0,)))
-    np.testing.assert_allclose(thrice, 1.5 * twice, rtol=1e-14)
+    for three in (3.0, 3, np.int64(3), np.float32(3)):
+        thrice = fastcos.paired_distance(A, P, scaled._replace(parameters=(three,)))
+        np.testing.assert_allclose(thrice, 1.5 * twice, rtol=1e-14)
+    once = fastcos.paired_distance(A, P, scaled._replace(parameters=(True,)))
+    np.testing.assert_allclose(once, twice / 2, rtol=1e-14)
 
 
 # A norm with a state of its own for the gradient: another length, and other numbers in it.

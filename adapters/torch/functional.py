@@ -374,7 +374,7 @@ def triplet_margin_with_distance_loss(
 
             def again(a: Tensor, p: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
                 a, p, n = _cast(result, a, p, n)
-                measured = _measured(in_torch or _has_none(record), a, p, n, swap)
+                measured = _measured(_in_torch(in_torch, record), a, p, n, swap)
                 return composites.reduced(composites.triplet(*measured, margin), weight, reduction)
 
             rows = anchor, positive, negative
@@ -384,7 +384,7 @@ def triplet_margin_with_distance_loss(
             measured = _measured(in_torch, anchor, positive, negative, swap)
             return _of_distances(*measured, margin, weight, reduction)
     _refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
-    function = in_torch or _has_none(record)
+    function = _in_torch(in_torch, record)
     if weight is None:
         return F.triplet_margin_with_distance_loss(
             anchor,
@@ -623,7 +623,11 @@ def _distance(given: Any) -> tuple[Distance | None, Callable[..., Tensor] | None
     return None, resolved
 
 
-def _has_none(record: Distance | None) -> Callable[..., Tensor]:
+def _in_torch(
+    function: Callable[..., Tensor] | None, record: Distance | None
+) -> Callable[..., Tensor]:
+    if function is not None:  # torch 2.11 cannot compile a function's truth
+        return function
     name = record.name if record else "?"
     raise TypeError(
         f"the distance {name} has a first derivative on plain tensors, and nothing else: for second"
