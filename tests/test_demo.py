@@ -62,7 +62,8 @@ def test_learning_helps_on_the_held_out_half(results, loss):
     assert after.roc_auc > before.roc_auc + 0.03
     assert after.roc_auc > 0.92
     assert after.equal_error_rate < 0.8 * before.equal_error_rate
-    assert after.nearest_neighbour_accuracy >= before.nearest_neighbour_accuracy
+    # Two of 899 images may change sides with the rounding of another processor.
+    assert after.nearest_neighbour_accuracy > before.nearest_neighbour_accuracy - 2.5 / 899
 
 
 def test_the_picture_is_not_for_git():
