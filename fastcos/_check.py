@@ -60,7 +60,7 @@ def check_distance(
     """
     if not isinstance(distance, Distance):
         raise TypeError(f"distance must be a fastcos.Distance, got {type(distance).__name__}")
-    _faults.check_parameters(distance)
+    _faults.floats(distance)
     _faults.check(distance, doubtful=True)
     from fastcos.api import paired_distance, value_and_grad
 

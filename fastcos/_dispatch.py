@@ -324,20 +324,17 @@ def solve(
 _NONE_GIVEN: dict[str, Any] = {}
 
 
+_FLOATS = {float}
+
+
 def _split(problem: Problem) -> tuple[Measure | None, tuple[float, ...], tuple[int, int]]:
     """The distance, all parameters, and how many are its own and the loss's."""
     distance, of_loss = problem.distance, problem.parameters
     if not isinstance(distance, Distance):
         return None, of_loss, (0, len(of_loss))
     own = distance.parameters
-    if type(own) is not tuple:
-        _faults.check_parameters(distance)
-    for number in own:
-        if type(number) is not float:
-            _faults.check_parameters(distance)
-            # A launch on a GPU would hand over the bits of an integer.
-            own = tuple(map(float, own))
-            break
+    if type(own) is not tuple or not _FLOATS.issuperset(map(type, own)):
+        own = _faults.floats(distance)
     return distance[:-1], own + of_loss, (len(own), len(of_loss))
 
 

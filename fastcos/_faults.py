@@ -66,23 +66,28 @@ def check(distance: Distance, doubtful: bool = False) -> None:
             raise error
 
 
-def check_parameters(distance: Distance) -> None:
-    """Raises unless the parameters are a tuple, which does not change, of numbers.
+def floats(distance: Distance) -> tuple[float, ...]:
+    """The parameters as floats: a launch on a GPU would hand over the bits of an integer.
 
     Raises:
-        TypeError: they are not.
+        TypeError: they are not a tuple, which does not change, of numbers.
         ValueError: one is beyond the range of float64.
     """
     given: Any = distance.parameters
     said = f"parameters of {distance.name}"
-    wrong = [] if isinstance(given, tuple) else [given]
-    for number in given if not wrong else ():
+
+    def wrong(value: Any) -> TypeError:
+        return TypeError(f"{said} must be a tuple of numbers, got {_shown(value)}")
+
+    if not isinstance(given, tuple):
+        raise wrong(given)
+    found = []
+    for number in given:
         try:
-            real_number(said, number)
+            found.append(real_number(said, number))
         except TypeError:
-            wrong.append(number)
-    if wrong:
-        raise TypeError(f"{said} must be a tuple of numbers, got {_shown(wrong[0])}")
+            raise wrong(number) from None
+    return tuple(found)
 
 
 def explain(distance: Distance, error: Exception) -> None:

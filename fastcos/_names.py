@@ -51,14 +51,8 @@ def hint(given: object, known: Iterable[str], elsewhere: Mapping[str, str] | Non
     said = (elsewhere or {}).get(given.lower())
     if said is not None:
         return f": {said}"
-    nearest = near(given, known)
-    return f": did you mean {nearest!r}?" if nearest else ""
-
-
-def near(given: str, known: Iterable[str]) -> str | None:
-    """The name that is nearest to the one given, if any is near."""
     from difflib import get_close_matches  # of use to those who misspell only
 
     named = {name.lower(): name for name in known}
-    found = get_close_matches(given.lower(), named, n=1)
-    return named[found[0]] if found else None
+    nearest = get_close_matches(given.lower(), named, n=1)
+    return f": did you mean {named[nearest[0]]!r}?" if nearest else ""

@@ -48,15 +48,19 @@ __all__ = [
 P = ParamSpec("P")
 OfTensors = TypeVar("OfTensors")
 OfArrays = TypeVar("OfArrays")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _PUBLIC: set[Any] = set()
 
-# torch.compiler.disable, in the form of the attributes that it sets: torch is not imported here.
-_NOT_COMPILED = {
-    "_torchdynamo_disable": True,
-    "_torchdynamo_disable_msg": "it runs a kernel and none of torch's operators; the functions of"
-    " fastcos.adapters.torch can be compiled",
-}
+
+def _not_compiled(function: Function) -> Function:
+    """What torch.compiler.disable does, by the attributes that it sets: torch is not imported."""
+    vars(function)["_torchdynamo_disable"] = True
+    vars(function)["_torchdynamo_disable_msg"] = (
+        "it runs a kernel and none of torch's operators; the functions of fastcos.adapters.torch"
+        " can be compiled"
+    )
+    return function
 
 
 def __dir__() -> list[str]:
@@ -69,6 +73,7 @@ def _public(problem: Callable[P, Result]) -> Callable[P, Result]:
     It is annotated with what the public one returns, which has its signature.
     """
 
+    @_not_compiled
     @functools.wraps(problem)
     def function(*args: P.args, **kwargs: P.kwargs) -> Result:
         recalled = _recalled(problem, (), args, kwargs)
@@ -76,7 +81,6 @@ def _public(problem: Callable[P, Result]) -> Callable[P, Result]:
             return _dispatch.again(*recalled)[0]
         return _dispatch.evaluate(_stated(function, args, kwargs))
 
-    vars(function).update(_NOT_COMPILED)
     _PUBLIC.add(function)
     return function
 
@@ -897,6 +901,7 @@ def value_and_grad(  # type: ignore[overload-overlap]  # a name is a sequence, t
 def value_and_grad(
     loss: Callable[..., Any], argnums: Sequence[int | str] | None = ...
 ) -> Transformed[tuple[Tensor, tuple[Tensor, ...]], tuple[Any, tuple[Array, ...]]]: ...
+@_not_compiled
 def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, Any]:
     r"""A function that returns a loss and its gradients, from one pass over the data.
 
@@ -940,6 +945,7 @@ def grad(  # type: ignore[overload-overlap]
 def grad(
     loss: Callable[..., Any], argnums: Sequence[int | str] | None = ...
 ) -> Transformed[tuple[Tensor, ...], tuple[Array, ...]]: ...
+@_not_compiled
 def grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, Any]:
     r"""A function that returns the gradients of a loss: :func:`value_and_grad` without the value.
 
@@ -962,10 +968,6 @@ def grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, 
         (array([-0.5,  0. ]),)
     """
     return Transformed(loss, argnums, valued=False)
-
-
-for _transform in (value_and_grad, grad):
-    vars(_transform).update(_NOT_COMPILED)
 
 
 class Transformed(Generic[OfTensors, OfArrays]):
@@ -1012,6 +1014,7 @@ class Transformed(Generic[OfTensors, OfArrays]):
     ) -> OfArrays: ...
     @overload
     def __call__(self, /, *, grad_output: Any = ..., out: Any = ..., **kwargs: Any) -> Any: ...
+    @_not_compiled
     def __call__(
         self, /, *args: Any, grad_output: Any = None, out: Any = None, **kwargs: Any
     ) -> Any:
@@ -1042,8 +1045,6 @@ class Transformed(Generic[OfTensors, OfArrays]):
             )
         chosen = grads[0] if alone else grads
         return (value, chosen) if self.valued else chosen
-
-    vars(__call__).update(_NOT_COMPILED)
 
     def _key(self) -> tuple[Any, ...]:
         return self.loss, self.wanted, self.alone, self.valued

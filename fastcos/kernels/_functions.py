@@ -30,10 +30,8 @@ def registered(function: Any) -> Any:
 
 
 def alone(function: Any) -> Any:
-    """A function compiled when called, to see whether it compiles."""
-    if isinstance(function, types.FunctionType):
-        return njit(registered(function))
-    return njit(lambda *args: function(*args))
+    """A function compiled when called, to see whether it compiles; Numba's own are already."""
+    return njit(registered(function)) if isinstance(function, types.FunctionType) else function
 
 
 def globals_of(function: types.FunctionType) -> dict[str, Any]:
