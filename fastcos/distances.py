@@ -33,7 +33,25 @@ __all__ = [
 ]
 
 State = tuple[Any, ...]
-Functions = tuple[Callable[..., Any] | None, ...]
+Function = Callable[..., Any]
+
+
+class Functions(NamedTuple):
+    """The functions of a :class:`Distance`, flat: what a kernel is compiled for."""
+
+    init: Function
+    accumulate: Function
+    finalize: Function
+    gradient: Function
+    revisit: Function | None = None
+    reaccumulate: Function | None = None
+    prepare: Function | None = None
+    linear: Function | None = None
+    merge: Function | None = None
+    suffices: Function | None = None
+    narrow: Function | None = None
+
+
 #: A :class:`Distance` without its parameters.
 Measure = tuple[Any, ...]
 
@@ -123,7 +141,7 @@ class Distance(NamedTuple):
     @property
     def functions(self) -> Functions:
         """The record without its name and parameters: what a kernel is compiled for."""
-        return self[1:-1]
+        return Functions._make(self[1:-1])
 
     def __repr__(self) -> str:
         if _constant_of(self) is None:
@@ -975,8 +993,8 @@ def _named(function: Any, name: str) -> Any:
 
 
 def _functions_of(constant: str, distance: Distance) -> Functions:
-    fields = zip(Distance._fields[1:-1], distance.functions, strict=True)
-    return tuple([_named(function, f"{constant}.{field}") for field, function in fields])
+    fields = zip(Functions._fields, distance.functions, strict=True)
+    return Functions._make([_named(function, f"{constant}.{field}") for field, function in fields])
 
 
 # By the identities of the functions, for what is in a user's record may have no hash.

@@ -41,7 +41,7 @@ class _Incomparable(Exception):
 
 def shared(functions: Functions) -> Functions:
     """The functions of a distance, or those that stand for them."""
-    return tuple([_shared(function) for function in functions])
+    return Functions._make([_shared(function) for function in functions])
 
 
 def keep(functions: Functions, found: Functions) -> None:

@@ -1,0 +1,240 @@
+"""The arguments of kernels: one table that names every number, for the CPU and for GPUs.
+
+A kernel takes int64 numbers (addresses, strides in bytes, counts, codes) and float64 numbers, one
+after another:
+
+- integers: a record of fixed ones, :class:`HostIntegers` or :class:`DeviceIntegers`; then, with one
+  number per operand, the addresses of its rows, of its gradient, of its float64 sums (a row of them
+  per task), and its mode (SKIP, WRITE or ADD); on a GPU also the geometry, row by row, whose
+  address the host's kernels are given instead;
+- floats: :class:`Constants`, the parameters of the distance, those of the loss.
+
+The geometry has a column for each axis of the pass. Its rows are the length of the axis, the stride
+of each operand, of each gradient, and that of a sample's position in C order.
+
+What packs the numbers is here; kernels unpack them into the same records. Named access costs
+nothing: the compiled code is the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+
+class PerSample(NamedTuple):
+    """Numbers of the samples: labels, weights, or scales (upstream gradients over a denominator).
+
+    Args:
+        address: Of the first; 0 where all samples have the same.
+        step: 1, or 0 where there is one in memory for all samples.
+        kind: How they are stored: DOUBLES, FLOATS, ...
+        constant: What each is multiplied by; without an address the number itself.
+    """
+
+    address: int
+    step: int
+    kind: int
+    constant: float
+
+
+class Order(NamedTuple):
+    """In which order the host visits the samples of a pass, as part of :class:`HostIntegers`.
+
+    Args:
+        inner: Task ``o * segments + s`` visits the samples ``o * inner + i``, with i in the s-th
+            part of ``range(inner)``.
+        segments: See ``inner``.
+        features: The length of a row.
+        geometry: The address of the geometry.
+        columns: How many columns that has.
+        past_caches: Whether gradients that are written in full bypass the caches.
+    """
+
+    inner: int
+    segments: int
+    features: int
+    geometry: int
+    columns: int
+    past_caches: int
+
+
+class HostIntegers(NamedTuple):
+    """The fixed integers of a kernel for the CPU.
+
+    Args:
+        losses: The address of the weighted loss of each sample; the loop over tasks fills it in.
+        inner: See :class:`Order`, as for the next five.
+        segments: See :class:`Order`.
+        features: See :class:`Order`.
+        geometry: See :class:`Order`.
+        columns: See :class:`Order`.
+        past_caches: See :class:`Order`.
+        label_address: See :class:`PerSample`, as for the rest.
+        label_step: See :class:`PerSample`.
+        label_kind: See :class:`PerSample`.
+        weight_address: See :class:`PerSample`.
+        weight_step: See :class:`PerSample`.
+        weight_kind: See :class:`PerSample`.
+        scale_address: See :class:`PerSample`.
+        scale_step: See :class:`PerSample`.
+        scale_kind: See :class:`PerSample`.
+    """
+
+    losses: int
+    inner: int
+    segments: int
+    features: int
+    geometry: int
+    columns: int
+    past_caches: int
+    label_address: int
+    label_step: int
+    label_kind: int
+    weight_address: int
+    weight_step: int
+    weight_kind: int
+    scale_address: int
+    scale_step: int
+    scale_kind: int
+
+
+class DeviceIntegers(NamedTuple):
+    """The fixed integers of a kernel for a GPU.
+
+    Args:
+        losses: The address of the weighted loss of each sample; 0 where they are not wanted.
+        losses_are_float64: Whether those are float64, and not of the dtype computed in.
+        block_sums: The address of the sums of the blocks, float64.
+        tasks: Task ``o * segments + s`` visits the samples ``o * inner + i`` for i = s,
+            s + segments, ...
+        inner: See ``tasks``.
+        segments: See ``tasks``.
+        features: The length of a row.
+        team_shift: The logarithm of the number of threads of a team.
+        label_address: See :class:`PerSample`, as for the next eight.
+        label_step: See :class:`PerSample`.
+        label_kind: See :class:`PerSample`.
+        weight_address: See :class:`PerSample`.
+        weight_step: See :class:`PerSample`.
+        weight_kind: See :class:`PerSample`.
+        scale_address: See :class:`PerSample`.
+        scale_step: See :class:`PerSample`.
+        scale_kind: See :class:`PerSample`.
+        skip_address: The address of a number, or 0: where it is exactly 1, the kernel does nothing.
+        skip_kind: How that is stored.
+    """
+
+    losses: int
+    losses_are_float64: int
+    block_sums: int
+    tasks: int
+    inner: int
+    segments: int
+    features: int
+    team_shift: int
+    label_address: int
+    label_step: int
+    label_kind: int
+    weight_address: int
+    weight_step: int
+    weight_kind: int
+    scale_address: int
+    scale_step: int
+    scale_kind: int
+    skip_address: int
+    skip_kind: int
+
+
+class Constants(NamedTuple):
+    """The ``constant`` of the labels, of the weights and of the scales."""
+
+    label: float
+    weight: float
+    scale: float
+
+
+class Addresses(NamedTuple):
+    """Addresses per operand: of its rows, its gradient, and the float64 sums of that."""
+
+    rows: Sequence[int]
+    grads: Sequence[int]
+    sums: Sequence[int]
+
+
+#: Fixed numbers, and how many there are for each operand.
+HOST_FIXED, DEVICE_FIXED, PER_OPERAND = len(HostIntegers._fields), len(DeviceIntegers._fields), 4
+CONSTANTS = len(Constants._fields)
+
+
+@functools.cache
+def host_packer(operands: int, parameters: int) -> tuple[int, Callable[..., None]]:
+    """How many 8-byte words the arguments of a host kernel are, and what packs them into a block.
+
+    Returns:
+        ``words`` and ``pack(block, order, labels, weights, scales, addresses, modes, parameters)``.
+    """
+    layout = struct.Struct(f"={HOST_FIXED + PER_OPERAND * operands}q{CONSTANTS + parameters}d")
+    pack_into = layout.pack_into
+
+    def pack(
+        block: Any,
+        order: Order,
+        labels: PerSample,
+        weights: PerSample,
+        scales: PerSample,
+        addresses: Addresses,
+        modes: Sequence[int],
+        parameters: Sequence[float],
+    ) -> None:
+        label_address, label_step, label_kind, label = labels
+        weight_address, weight_step, weight_kind, weight = weights
+        scale_address, scale_step, scale_kind, scale = scales
+        rows, grads, sums = addresses
+        # As HostIntegers has them; keywords would take as long as the rest of the call.
+        pack_into(
+            block,
+            0,
+            0,
+            *order,
+            label_address,
+            label_step,
+            label_kind,
+            weight_address,
+            weight_step,
+            weight_kind,
+            scale_address,
+            scale_step,
+            scale_kind,
+            *rows,
+            *grads,
+            *sums,
+            *modes,
+            label,
+            weight,
+            scale,
+            *parameters,
+        )
+
+    return layout.size // 8, pack
+
+
+def device_count(operands: int, columns: int, parameters: int) -> tuple[int, int]:
+    """How many int64 and how many float64 numbers a device kernel takes."""
+    geometry = (2 + 2 * operands) * columns
+    return DEVICE_FIXED + PER_OPERAND * operands + geometry, CONSTANTS + parameters
+
+
+def device_arguments(
+    fixed: DeviceIntegers,
+    constants: Constants,
+    addresses: Addresses,
+    modes: Sequence[int],
+    geometry: Sequence[int],
+    parameters: Sequence[float],
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The int64 and the float64 numbers of a device kernel."""
+    rows, grads, sums = addresses
+    return (*fixed, *rows, *grads, *sums, *modes, *geometry), (*constants, *parameters)
