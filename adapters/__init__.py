@@ -1,16 +1,16 @@
 """The rim: what fastcos knows about each array library, one module for each.
 
-``fastcos._dispatch`` finds the module by the type of the arguments and imports it on first use. An
-adapter for an array library provides
+``fastcos.engine.libraries`` finds the module by the type of the arguments and imports it on first
+use. An adapter for an array library provides
 
 - ``asarray(name, value)``: the argument as an array of that library, or an error that names it;
   ``float64(name, value)``: the same for weights and upstream gradients;
 - ``float_name(dtype)`` and ``common_dtype(arrays)``: the dtypes that kernels compute in;
-- ``form(array)``: what a plan needs to know of it; ``direct(value)``: the same of an argument, or
-  None for what is no array of that library (whether kernels read its dtype ``float_name`` and
-  ``label_kind`` say); ``rows(array, axis, dtype)``: a contiguous copy
-  with ``axis`` last, for where a kernel cannot read the array itself;
-  ``features_last(array, axis)``: the view with ``axis`` last;
+- ``layout(array)``: its :class:`~fastcos.engine.layout.ArrayLayout`; ``array_layout(value)``: the
+  same of an argument, or None for what is no array of that library; ``is_read(layout)``: whether
+  ``asarray`` gives an array of this layout back as it is;
+- ``rows(array, axis, dtype)``: a contiguous copy with ``axis`` last, for where a kernel cannot read
+  the array itself; ``features_last(array, axis)``: the view with ``axis`` last;
 - ``labels(array)``: labels in a dtype that kernels read, and which; ``label_kind(dtype)``;
   ``host(array)``: the same as a NumPy array, for an error message;
 - ``numbers(array, samples)``: one number for all samples, or one for each, and the way back,
@@ -19,12 +19,13 @@ adapter for an array library provides
   ``empty_like(array, axis, dtype)``, ``address(array)``;
 - ``values(losses, dtype)`` and ``scalar(number, dtype, like)``: what is returned;
 - ``number(array)``: a number that was computed, as a float or, on a GPU, as the array it is;
-- ``elsewhere(operands)``: what to enter where they are on another device than the current one;
+- ``device_guard(operands)``: a context manager that makes their device the current one, or None
+  where it is;
 - for arrays on a GPU ``stream()``, the address of the current stream; ``new(shape, dtype, like)``,
   memory for what is returned; ``quotient(numerator, denominator)``, 0 over 0 being 0;
-- ``check_out(...)``: whether a buffer of the caller's may be written to; ``apart(buffers,
-  others)``: the same for several, quickly, where False may be wrong and gives no reason (not for
-  libraries that record);
+- ``check_out(...)``: raises unless a buffer of the caller's may be written to;
+  ``no_overlap(buffers, others)``: a quick test for several, where True is certain and False means
+  to ask ``check_out`` (not for libraries that record);
 - ``THREADS``: how to ask for and set the library's number of threads, or None;
 - ``records``: whether the library records operations for later; then ``evaluate(problem,
   adapter)`` gives the value and sees to its gradient, and ``placed(names, arguments)`` is the

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastcos import _extras
-from fastcos._plan import Form, may_overlap_itself
+from fastcos.engine.layout import ArrayLayout, may_overlap_itself
 from fastcos.kernels import DOUBLES
 
 from .numpy import (
@@ -26,8 +26,8 @@ from .numpy import (
     overlaps_itself,
     sum_to,
 )
-from .numpy import apart as extents_apart
 from .numpy import asarray as of_host
+from .numpy import no_overlap as extents_do_not_overlap
 
 try:
     import cupy as cp
@@ -75,7 +75,7 @@ def _taken(name: str, value: Any) -> Array:
     try:
         return cp.asarray(value)
     except RuntimeError as error:
-        from fastcos._config import missing_for_gpus
+        from fastcos.commands.info import missing_for_gpus
 
         missing = missing_for_gpus()
         if not missing:
@@ -88,15 +88,21 @@ def float64(name: str, value: Any) -> Array:
     return asarray(name, value).astype(np.float64, order="C")
 
 
-def form(array: Array) -> Form:
-    """What a plan needs to know of an array."""
+def layout(array: Array) -> ArrayLayout:
+    """The layout of an array."""
     aligned = array.data.ptr % array.dtype.itemsize == 0
-    return Form(array.shape, array.strides, array.dtype, aligned, 1, array.device.id)
+    return ArrayLayout(array.shape, array.strides, array.dtype, aligned, 1, array.device.id)
 
 
-def direct(value: Any) -> Form | None:
-    """The form of an array that kernels could take as it is; None for what is to be converted."""
-    return form(value) if isinstance(value, cp.ndarray) else None
+def array_layout(value: Any) -> ArrayLayout | None:
+    """The layout of what is an array already, perhaps of a dtype to be converted; else None."""
+    return layout(value) if isinstance(value, cp.ndarray) else None
+
+
+def is_read(layout: ArrayLayout) -> bool:
+    """Whether :func:`asarray` gives an array of this layout back as it is."""
+    plain = float_name(layout.dtype) is not None or layout.dtype.kind in "iub"
+    return plain and layout.aligned
 
 
 def rows(array: Array, axis: int, dtype: Any) -> Array:
@@ -131,8 +137,8 @@ def host(array: Array) -> Any:
     return cp.asnumpy(array)
 
 
-def elsewhere(operands: Sequence[Any]) -> Any:
-    """What to enter where the arrays are on another device than the current one."""
+def device_guard(operands: Sequence[Any]) -> Any:
+    """A context manager that makes the device of the arrays the current one; None if it is."""
     for operand in operands:
         if isinstance(operand, cp.ndarray):
             device = operand.device
@@ -195,7 +201,7 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
     """
     if not isinstance(out, cp.ndarray):
         raise TypeError(f"{name} must be a CuPy array, got {type(out).__name__}")
-    if may_overlap_itself(form(out)) and overlaps_itself(_extent(out)):
+    if may_overlap_itself(layout(out)) and overlaps_itself(_extent(out)):
         raise ValueError(
             f"{name} is a broadcast view or overlaps itself: its elements share memory"
         )
@@ -204,9 +210,9 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
             raise ValueError(f"{name} shares memory with {other}")
 
 
-def apart(buffers: Sequence[Array], others: Sequence[Array]) -> bool:
+def no_overlap(buffers: Sequence[Array], others: Sequence[Array]) -> bool:
     """Whether buffers lie, from first byte to last, apart from all others."""
-    return extents_apart([*map(_extent, buffers)], [*map(_extent, others)])
+    return extents_do_not_overlap([*map(_extent, buffers)], [*map(_extent, others)])
 
 
 def _extent(array: Array) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastcos._plan import Form, may_overlap_itself
+from fastcos.engine.layout import ArrayLayout, may_overlap_itself
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, FLOATS, LONGS
 
 from . import _foreign
@@ -88,16 +88,21 @@ def common_dtype(arrays: Sequence[Array]) -> np.dtype[Any]:
     return np.result_type(np.float32, *wide)
 
 
-def form(array: Array) -> Form:
-    """What a plan needs to know of an array."""
-    # What Form(...) does, in half of the time: this is part of every call, for every array.
+def layout(array: Array) -> ArrayLayout:
+    """The layout of an array."""
+    # What ArrayLayout(...) does, in half of the time: this is part of every call, for every array.
     look = array.shape, array.strides, array.dtype, array.flags.aligned, 1, -1
-    return _as_tuple(Form, look)
+    return _as_tuple(ArrayLayout, look)
 
 
-def direct(value: Any) -> Form | None:
-    """The form of what is an array, of a dtype that kernels may not read; None for all else."""
-    return form(value) if type(value) is np.ndarray else None
+def array_layout(value: Any) -> ArrayLayout | None:
+    """The layout of what is an array already, perhaps of a dtype to be converted; else None."""
+    return layout(value) if type(value) is np.ndarray else None
+
+
+def is_read(layout: ArrayLayout) -> bool:
+    """Whether :func:`asarray` gives an array of this layout back as it is."""
+    return _is_plain(layout.dtype)
 
 
 def rows(array: Array, axis: int, dtype: np.dtype[Any]) -> Array:
@@ -134,8 +139,8 @@ def host(array: Array) -> Array:
     return array
 
 
-def elsewhere(operands: Sequence[Any]) -> None:
-    """What to enter where the arrays are on another device than the current one."""
+def device_guard(operands: Sequence[Any]) -> None:
+    """A context manager that makes the device of the arrays the current one; None if it is."""
 
 
 def number(array: Array) -> float:
@@ -204,7 +209,7 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
         raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
-    if may_overlap_itself(form(out)) and overlaps_itself(out):
+    if may_overlap_itself(layout(out)) and overlaps_itself(out):
         raise ValueError(
             f"{name} is a broadcast view or overlaps itself: its elements share memory"
         )
@@ -213,7 +218,7 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
             raise ValueError(f"{name} shares memory with {other}")
 
 
-def apart(buffers: Sequence[Array], others: Sequence[Array]) -> bool:
+def no_overlap(buffers: Sequence[Array], others: Sequence[Array]) -> bool:
     """Whether buffers may be written to and lie, from first byte to last, apart from all others."""
     taken = [*others]
     for buffer in buffers:

@@ -34,10 +34,8 @@ the types of the signatures. ``python -m fastcos demo`` shows it at work; the RE
 
 from fastcos import distances
 from fastcos._check import check_distance
-from fastcos._config import show_config
 from fastcos._limit import threads
 from fastcos._version import __version__
-from fastcos._warmup import warmup
 from fastcos.api import (
     cosine_distance_loss,
     cosine_embedding_loss,
@@ -49,6 +47,8 @@ from fastcos.api import (
     triplet_margin_with_distance_loss,
     value_and_grad,
 )
+from fastcos.commands.info import show_config
+from fastcos.commands.warmup import warmup
 from fastcos.distances import Distance
 
 __all__ = [

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import fastcos
-from fastcos import _extras, _names, _warmup
+from fastcos import _extras, _hints
+from fastcos.commands import warmup
 from fastcos.typing import DistanceName, DtypeName, LossName
 
 LOSSES = (
@@ -106,15 +107,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     known: tuple[str, ...]
     for option, known, default in (
-        ("losses", _warmup.LOSSES, _warmup.LOSSES),
-        ("dtypes", _warmup.DTYPES, ("float32",)),
+        ("losses", warmup.LOSSES, warmup.LOSSES),
+        ("dtypes", warmup.DTYPES, ("float32",)),
         ("distances", tuple(fastcos.distances.DISTANCES), ("euclidean",)),
     ):
         warm.add_argument(
             f"--{option}",
             nargs="+",
             metavar="NAME",
-            type=_one_of(known, _names.DISTANCES_ELSEWHERE if option == "distances" else {}),
+            type=_one_of(known, _hints.DISTANCES_ELSEWHERE if option == "distances" else {}),
             default=default,
             help=f"of {', '.join(known)}"
             f" (default: {'all' if default == known else ' '.join(default)})",
@@ -130,7 +131,7 @@ def _one_of(known: Sequence[str], elsewhere: Mapping[str, str]) -> Callable[[str
             return text
         raise argparse.ArgumentTypeError(
             f"invalid choice: {text!r} (choose from {', '.join(known)})"
-            f"{_names.hint(text, known, elsewhere)}"
+            f"{_hints.hint(text, known, elsewhere)}"
         )
 
     return name
@@ -170,27 +171,27 @@ def _run_demo(loss: str, out: Path, seed: int) -> int:
     try:
         from tqdm import tqdm
 
-        from fastcos import _demo, _demo_plot
+        from fastcos.commands import demo, demo_plot
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
             raise
         return _complain(f"the demo needs {package}: {_extras.command('demo')}", _MISSING)
 
-    split = _demo.load(seed)
-    print(_demo.preamble(split, seed), flush=True)
+    split = demo.load(seed)
+    print(demo.preamble(split, seed), flush=True)
     results = []
     losses = LOSSES if loss == "all" else (loss,)
-    with tqdm(total=_demo.ITERATIONS * len(losses), unit=" iterations") as bar:
+    with tqdm(total=demo.ITERATIONS * len(losses), unit=" iterations") as bar:
         for done, name in enumerate(losses, start=1):
             bar.set_description(name)
-            results.append(_demo.run(name, split, seed, on_iteration=bar.update))
-            bar.update(_demo.ITERATIONS * done - bar.n)  # it may have converged before
-    print(_demo.table(results), flush=True)
+            results.append(demo.run(name, split, seed, on_iteration=bar.update))
+            bar.update(demo.ITERATIONS * done - bar.n)  # it may have converged before
+    print(demo.table(results), flush=True)
 
     partial = _partial(out)
     try:
-        _demo_plot.draw(results).savefig(partial, format="png")
+        demo_plot.draw(results).savefig(partial, format="png")
         partial.replace(out)
     except OSError as error:
         return _complain(f"cannot write {out}: {error.strerror}", _FAILED)

@@ -17,7 +17,8 @@ import pytest
 import simulator
 
 import fastcos
-from fastcos import _dispatch, _on_device, api
+from fastcos.api import calls
+from fastcos.engine import device, libraries, plan
 from fastcos.kernels import _cubin, _narrow, cuda
 
 #: What a test may be run on; the markers are tiers of their own.
@@ -160,8 +161,8 @@ def on(name, monkeypatch):
 
 def forget():
     """Kernels are made anew, for they are kept by the number of their device, whatever it is."""
-    for kept in (api._kept, _dispatch._direct, _dispatch._prepared, _on_device._finish):
-        kept.cache_clear()
+    for cached in (calls._planned, plan.plan, device._finish):
+        cached.cache_clear()
 
 
 def simulated(monkeypatch, threads=64):
@@ -176,7 +177,7 @@ def simulated(monkeypatch, threads=64):
     # Numba's types called outside of what it compiles do the same, in fifty times as long.
     monkeypatch.setattr(cuda, "float64", np.float64)
     monkeypatch.setattr(_narrow, "float32", np.float32)
-    monkeypatch.setitem(_dispatch._ADAPTERS, "simulated", _ADAPTER)
+    monkeypatch.setitem(libraries._ADAPTERS, "simulated", _ADAPTER)
     return gpu, library
 
 
@@ -213,7 +214,7 @@ def made_on(place, monkeypatch):
 
 def lent(monkeypatch, threads=64):
     """Tensors of the CPU are taken for those of a GPU: the adapter for these, the simulated one."""
-    from fastcos.adapters.torch import arrays, autograd
+    from fastcos.adapters.torch import arrays
     from fastcos.adapters.torch import cuda as adapter
 
     gpu, _ = simulated(monkeypatch, threads)
@@ -228,9 +229,7 @@ def lent(monkeypatch, threads=64):
         "stream_of": lambda device: STREAM,
     }.items():
         monkeypatch.setattr(adapter, name, value)
-    # A copy of the adapter as it is now.
-    vetted = functools.cache(autograd._vetted.__wrapped__)
-    monkeypatch.setattr(autograd, "_vetted", vetted)
+    arrays.at.cache_clear()
     return tensors
 
 

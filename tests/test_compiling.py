@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import fastcos
-from fastcos import _dispatch, _warmup, losses
+from fastcos import losses
+from fastcos.commands import warmup as warming
+from fastcos.engine import plan
 from fastcos.kernels import _cache, _report, cpu
 
 
@@ -113,9 +115,9 @@ def test_a_kernel_is_called_what_a_person_calls_it(caplog):
 
 def test_names_of_losses():
     names = [
-        _dispatch._spoken(losses.cosine_embedding, "cosine", "float16"),
-        _dispatch._spoken(losses.triplet_swap, "lp", "float32"),
-        _dispatch._spoken(losses.hinge_embedding, None, "bfloat16"),
+        plan.kernel_name(losses.cosine_embedding, "cosine", "float16"),
+        plan.kernel_name(losses.triplet_swap, "lp", "float32"),
+        plan.kernel_name(losses.hinge_embedding, None, "bfloat16"),
     ]
     assert names == [
         "cosine_embedding(cosine, float16)",
@@ -206,7 +208,7 @@ def test_where_nothing_can_be_kept_the_warning_says_it(made, monkeypatch, capsys
 
 def test_warmup_has_a_progress_of_its_own(made, monkeypatch, capsys):
     at_a_prompt(monkeypatch)
-    monkeypatch.setattr(_warmup, "_run", lambda *_: (made(), own()))
+    monkeypatch.setattr(warming, "_run", lambda *_: (made(), own()))
     assert len(fastcos.warmup("cosine_similarity")) == 1
     assert said(capsys) == ""
     own()

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import fastcos
-from fastcos import Distance, _on_device, distances, losses
-from fastcos.kernels import _content, _cubin, cpu
+from fastcos import Distance, distances, losses
+from fastcos.engine import device as on_device
+from fastcos.kernels import Spec, _content, _cubin, cpu
 
 rng = np.random.default_rng(3)
 X, Y = rng.standard_normal((2, 5, 4))
@@ -248,7 +249,7 @@ def test_kernels_of_a_gpu_are_shared(monkeypatch):
     run = types.SimpleNamespace(modes=(0, 0), geometry=np.ones((6, 1)), features=4, tasks=1)
     for factor in (1.0, 1.0, 2.0):
         functions = cell(factor).record.functions
-        _on_device.kernel(losses.identity, functions, (0, 0), 2, "float64", run, 0, "mine")
+        on_device.bind(Spec(losses.identity, functions, (0, 0), 2, "float64", "mine"), run, 0)
     assert made[0] == made[1] != made[2]
 
 

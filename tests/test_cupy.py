@@ -17,7 +17,9 @@ import oracle
 import pytest
 
 import fastcos
-from fastcos import _config, _dispatch, _extras, value_and_grad
+from fastcos import _extras, value_and_grad
+from fastcos.commands import info
+from fastcos.engine import libraries
 from fastcos.kernels import _cubin
 
 cp = pytest.importorskip("cupy", reason="no CuPy here")
@@ -188,9 +190,9 @@ def test_the_stream_that_is_current_is_launched_on(rng, gpu, monkeypatch):
 def test_another_device_than_the_current_one_is_to_be_entered(rng, gpu, monkeypatch):
     x = there(gpu, rng.standard_normal((5, 7)))
     adapter = importlib.import_module("fastcos.adapters.cupy")
-    assert adapter.elsewhere((1.0, x)) is None
+    assert adapter.device_guard((1.0, x)) is None
     monkeypatch.setattr(cp.cuda.runtime, "getDevice", lambda: 1)
-    device = adapter.elsewhere((1.0, x))
+    device = adapter.device_guard((1.0, x))
     assert type(device) is cp.cuda.Device
     assert device.id == 0
 
@@ -234,7 +236,7 @@ def test_memory_of_a_gpu_under_any_name_is_taken_by_cupy(rng, gpu, monkeypatch):
     foreign = OfSomeLibrary(a)
     asked[foreign] = a
     monkeypatch.setattr(cp, "asarray", asarray)
-    assert _dispatch._library(OfSomeLibrary) == "cupy"
+    assert libraries.library_of(OfSomeLibrary) == "cupy"
     for given in ((foreign, b), (b, foreign)):
         operands = [x if v is foreign else y for v in given]
         value, grads = value_and_grad(fastcos.cosine_distance_loss)(*given, weights=None)
@@ -289,12 +291,12 @@ def test_without_a_gpu_the_error_says_so(monkeypatch, first):
         raise cp.cuda.runtime.CUDARuntimeError(35)  # the driver is too old, or there is none
 
     monkeypatch.setattr(cp, "asarray", asarray)
-    monkeypatch.setattr(_config, "_devices", list)
+    monkeypatch.setattr(info, "_devices", list)
     given = (foreign, [1.0]) if first else ([1.0], foreign)
     with pytest.raises(RuntimeError, match=r"^x1 .* GPU: no GPU or no driver \(cudaErrorInsuff"):
         fastcos.cosine_similarity(*given)
     # Where nothing is missing CuPy's own words are the best there are.
-    monkeypatch.setattr(_config, "_devices", lambda: ["some GPU"])
+    monkeypatch.setattr(info, "_devices", lambda: ["some GPU"])
     with pytest.raises(cp.cuda.runtime.CUDARuntimeError, match=r"^cudaErrorInsufficientDriver"):
         fastcos.cosine_similarity(*given)
 

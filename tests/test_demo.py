@@ -17,7 +17,8 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("tqdm")
 from matplotlib import image
 
-from fastcos import _demo, _demo_plot, _extras
+from fastcos import _extras
+from fastcos.commands import demo, demo_plot
 
 PNG = b"\x89PNG\r\n\x1a\n"
 COLUMNS = ("ROC-AUC", "EER", "1-NN accuracy", "loss", "score", "before", "after")
@@ -38,19 +39,19 @@ def start(*arguments, before="pass", **options):
 
 @pytest.fixture(scope="module")
 def split():
-    return _demo.load(seed=0)
+    return demo.load(seed=0)
 
 
 @pytest.fixture(scope="module")
 def results(split):
-    return {loss: _demo.run(loss, split, seed=0) for loss in command_line.LOSSES}
+    return {loss: demo.run(loss, split, seed=0) for loss in command_line.LOSSES}
 
 
 # -- learning --------------------------------------------------------------------------------------
 
 
 def test_every_loss_on_the_command_line_has_a_method():
-    assert command_line.LOSSES == tuple(_demo.METHODS)
+    assert command_line.LOSSES == tuple(demo.METHODS)
     assert all(hasattr(fastcos, loss) for loss in command_line.LOSSES)
 
 
@@ -84,7 +85,7 @@ def test_the_halves_are_disjoint_and_hold_every_digit_equally(split):
 def test_held_out_labels_are_not_learned_from(split, results):
     loss = "cosine_distance_loss"
     shuffled = np.random.default_rng(1).permutation(split.held_out_labels)
-    blind = _demo.run(loss, split._replace(held_out_labels=shuffled), seed=0)
+    blind = demo.run(loss, split._replace(held_out_labels=shuffled), seed=0)
     np.testing.assert_array_equal(blind.after.scores, results[loss].after.scores)
     assert abs(blind.after.roc_auc - 0.5) < 0.02
 
@@ -92,7 +93,7 @@ def test_held_out_labels_are_not_learned_from(split, results):
 @pytest.mark.parametrize("loss", command_line.LOSSES)
 def test_gradients_match_finite_differences(split, loss):
     rng = np.random.default_rng(2)
-    objective = _demo.METHODS[loss].objective(split.train, split.train_labels, rng)
+    objective = demo.METHODS[loss].objective(split.train, split.train_labels, rng)
     projection, direction = rng.normal(size=(2, 64, 8 if loss != "cosine_distance_loss" else 32))
     step = 1e-6
     up, down = (objective(projection + h * direction)[0] for h in (step, -step))
@@ -103,28 +104,28 @@ def test_gradients_match_finite_differences(split, loss):
 
 def test_the_same_seed_gives_the_same_result(split, results):
     loss = "cosine_distance_loss"
-    again = _demo.run(loss, _demo.load(seed=0), seed=0)
+    again = demo.run(loss, demo.load(seed=0), seed=0)
     np.testing.assert_array_equal(again.after.scores, results[loss].after.scores)
-    other = _demo.run(loss, _demo.load(seed=1), seed=1)
+    other = demo.run(loss, demo.load(seed=1), seed=1)
     assert not np.array_equal(other.after.scores, results[loss].after.scores)
 
 
 def test_pairs_and_triplets_are_what_they_say(split):
     labels = split.train_labels
-    first, second, target = _demo._draw_pairs(labels, np.random.default_rng(3))
-    assert np.count_nonzero(target == 1) == np.count_nonzero(target == -1) == _demo.PAIRS
+    first, second, target = demo._draw_pairs(labels, np.random.default_rng(3))
+    assert np.count_nonzero(target == 1) == np.count_nonzero(target == -1) == demo.PAIRS
     np.testing.assert_array_equal(labels[first] == labels[second], target == 1)
     assert (first != second).all()
 
-    anchor, positive, negative = _demo._draw_triplets(labels, np.random.default_rng(3))
-    assert len(anchor) == _demo.TRIPLETS
+    anchor, positive, negative = demo._draw_triplets(labels, np.random.default_rng(3))
+    assert len(anchor) == demo.TRIPLETS
     assert (anchor != positive).all()
     assert (labels[anchor] == labels[positive]).all()
     assert (labels[anchor] != labels[negative]).all()
 
 
 def test_class_directions_are_as_far_apart_as_ten_can_be(split):
-    directions = _demo._class_directions(split.train, split.train_labels)
+    directions = demo._class_directions(split.train, split.train_labels)
     cosines = fastcos.cosine_similarity(directions[:, None], directions)
     np.testing.assert_allclose(cosines, np.where(np.eye(10), 1, -1 / 9), atol=1e-12)
 
@@ -134,8 +135,8 @@ def test_the_figures_of_a_score_worked_out_by_hand():
     # training images are ones, so the zeros are named wrongly.
     labels = np.array([0, 0, 1, 1])
     held_out = np.array([[0.0], [1.0], [3.0], [4.0]])
-    line = _demo.Split(np.array([[-1.0], [5.0]]), np.array([1, 1]), held_out, labels)
-    quality = _demo._evaluate(_demo.SCORES["-euclidean"], line, np.eye(1))
+    line = demo.Split(np.array([[-1.0], [5.0]]), np.array([1, 1]), held_out, labels)
+    quality = demo._evaluate(demo.SCORES["-euclidean"], line, np.eye(1))
     assert quality.roc_auc == 1
     assert quality.equal_error_rate == 0
     assert quality.nearest_neighbour_accuracy == 0.5
@@ -144,7 +145,7 @@ def test_the_figures_of_a_score_worked_out_by_hand():
     # Zeros at 0 and 3, ones at 1 and 4: pairs of one digit score -3, others -1, -4, -2 and -1. Of
     # those one in four scores lower; three pass before the first of one digit does.
     crossed = line._replace(held_out=np.array([[0.0], [3.0], [1.0], [4.0]]))
-    quality = _demo._evaluate(_demo.SCORES["-euclidean"], crossed, np.eye(1))
+    quality = demo._evaluate(demo.SCORES["-euclidean"], crossed, np.eye(1))
     assert quality.roc_auc == 0.25
     assert quality.equal_error_rate == 0.75
 
@@ -153,7 +154,7 @@ def test_the_figures_of_a_score_worked_out_by_hand():
 
 
 def test_table(results):
-    lines = _demo.table(list(results.values())).splitlines()
+    lines = demo.table(list(results.values())).splitlines()
     assert all(column in "\n".join(lines[:2]) for column in COLUMNS)
     for line, (loss, result) in zip(lines[2:], results.items(), strict=True):
         name, score, *figures = line.split()
@@ -170,7 +171,7 @@ def test_table(results):
 @pytest.mark.parametrize("count", [1, 4])
 def test_picture(results, tmp_path, count):
     path = tmp_path / "demo.png"
-    figure = _demo_plot.draw(list(results.values())[:count])
+    figure = demo_plot.draw(list(results.values())[:count])
     figure.savefig(path)
     height, width, _ = image.imread(path).shape
     assert 1000 <= width <= 2000
@@ -195,7 +196,7 @@ def test_command(tmp_path, results):
     options = {"capture_output": True, "encoding": "utf-8", "cwd": tmp_path, "check": False}
     done = subprocess.run([*command, "--out", "tmp"], **options)
     assert done.returncode == 0, done.stderr
-    assert _demo.table([results["cosine_embedding_loss"]]) in done.stdout
+    assert demo.table([results["cosine_embedding_loss"]]) in done.stdout
     assert "raw pixels, less the training mean" in done.stdout
     assert "cosine_embedding_loss: 100%" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
@@ -223,7 +224,7 @@ def test_wrong_arguments_are_found_before_the_work(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    monkeypatch.setattr(_demo, "load", None)
+    monkeypatch.setattr(demo, "load", None)
     with pytest.raises(SystemExit) as failure:
         command_line.main(["demo", *arguments])
     assert failure.value.code == 2
@@ -244,13 +245,13 @@ def test_read_only_places_are_found_before_the_work(tmp_path, capsys):
 @pytest.fixture
 def instant(monkeypatch, results):
     """The command without the work."""
-    monkeypatch.setattr(_demo, "run", lambda loss, *_, **__: results[loss])
+    monkeypatch.setattr(demo, "run", lambda loss, *_, **__: results[loss])
 
 
 def test_all_losses_are_the_default(instant, tmp_path, monkeypatch, capsys, results):
     monkeypatch.chdir(tmp_path)
     assert command_line.main(["demo"]) == 0
-    assert _demo.table(list(results.values())) in capsys.readouterr().out
+    assert demo.table(list(results.values())) in capsys.readouterr().out
     assert (tmp_path / "fastcos-demo.png").read_bytes().startswith(PNG)
 
 
@@ -262,7 +263,7 @@ def test_a_picture_that_fails_leaves_the_old_one(instant, tmp_path, monkeypatch,
         path.write_bytes(PNG)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_demo_plot.Figure, "savefig", disk_full)
+    monkeypatch.setattr(demo_plot.Figure, "savefig", disk_full)
     assert command_line.main(["demo", "--loss", "hinge_embedding_loss", "--out", str(out)]) == 1
     captured = capsys.readouterr()
     assert captured.err.endswith(f"cannot write {out}: No space left on device\n")

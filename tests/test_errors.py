@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastcos
-from fastcos import _plan
 from fastcos.adapters import numpy as numpy_adapter
+from fastcos.engine import layout
 
 rng = np.random.default_rng(11)
 X, Y, Z = rng.standard_normal((3, 4, 3))
@@ -485,7 +485,7 @@ def test_an_array_overlaps_itself_where_two_elements_share_a_byte(axes, size):
     array = numpy_adapter.extent(1 << 20, shape, strides, size)
     assert numpy_adapter.overlaps_itself(array) == shared
     if shared:
-        assert _plan.may_overlap_itself(numpy_adapter.form(array))
+        assert layout.may_overlap_itself(numpy_adapter.layout(array))
 
 
 def test_unchecked_labels_are_nan_in_their_own_sample():

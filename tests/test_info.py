@@ -12,8 +12,9 @@ from importlib import metadata
 import pytest
 
 import fastcos
-from fastcos import _config, _extras
+from fastcos import _extras
 from fastcos.__main__ import main
+from fastcos.commands import info
 from fastcos.kernels import _cubin
 
 
@@ -69,13 +70,13 @@ def test_gpus_are_told_by_name_and_compute_capability(monkeypatch, capsys):
     monkeypatch.setattr(_cubin, "missing", lambda: "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "cupy" or None)
     devices = ["NVIDIA H200 (9.0)", "NVIDIA A100-SXM4-80GB (8.0)"]
-    assert _config._gpu() == {"devices": devices, "missing": "nothing"}
+    assert info._gpu() == {"devices": devices, "missing": "nothing"}
     main(["info"])
     assert ", ".join(devices) in capsys.readouterr().out
 
 
 def test_what_is_missing_for_a_gpu_is_told(monkeypatch):
-    monkeypatch.setattr(_config, "_devices", list)
+    monkeypatch.setattr(info, "_devices", list)
     monkeypatch.setattr(_cubin, "missing", lambda: "numba-cuda (...): pip install 'numba-cuda'")
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "cupy" else find(n))
@@ -93,9 +94,9 @@ def test_no_driver_is_no_failure(monkeypatch, failure):
 
     core = types.SimpleNamespace(Device=types.SimpleNamespace(get_all_devices=nothing))
     monkeypatch.setitem(sys.modules, "cuda.core", core)
-    assert _config._devices() == []
+    assert info._devices() == []
     monkeypatch.setitem(sys.modules, "cuda.core", None)
-    assert _config._devices() == []
+    assert info._devices() == []
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])

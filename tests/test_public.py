@@ -14,6 +14,7 @@ import fastcos
 import fastcos.typing
 from fastcos import api
 from fastcos.__main__ import main
+from fastcos.api.calls import PUBLIC
 
 MODULES = [
     "fastcos",
@@ -23,7 +24,7 @@ MODULES = [
     "fastcos.typing",
     "fastcos.adapters.torch",
 ]
-LOSSES = sorted(api._PUBLIC, key=lambda loss: loss.__name__)
+LOSSES = sorted(PUBLIC, key=lambda loss: loss.__name__)
 TRANSFORMS = [fastcos.value_and_grad, fastcos.grad]
 X, Y = np.array([[1.0, 0.0]]), np.array([[0.6, 0.8]])
 
@@ -49,7 +50,8 @@ def test_the_core_says_which_of_its_modules_are_public():
     # Those without an underscore, and what is in none of them is not to be relied upon.
     core = {name for name in vars(fastcos) if inspect.ismodule(getattr(fastcos, name))}
     public = {f"fastcos.{name}" for name in core if not name.startswith("_")}
-    assert public - {"fastcos.kernels", "fastcos.adapters"} <= set(MODULES)
+    internal = {f"fastcos.{name}" for name in ("adapters", "commands", "engine", "kernels")}
+    assert public - internal <= set(MODULES)
 
 
 def test_help_of_fastcos_begins_with_an_overview():
@@ -99,13 +101,14 @@ def test_signatures_of_transformed_losses(loss, transform):
 
 
 def test_types_name_what_there_is():
-    from fastcos import _plan, _warmup
     from fastcos import typing as types
+    from fastcos.commands import warmup
+    from fastcos.engine import checks
 
     assert typing.get_args(types.DistanceName) == tuple(fastcos.distances.DISTANCES)
-    assert typing.get_args(types.LossName) == _warmup.LOSSES
-    assert typing.get_args(types.Reduction) == _plan.REDUCTIONS
-    assert set(typing.get_args(types.Reduced)) == {*_plan.REDUCTIONS} - {"none"}
+    assert typing.get_args(types.LossName) == warmup.LOSSES
+    assert typing.get_args(types.Reduction) == checks.REDUCTIONS
+    assert set(typing.get_args(types.Reduced)) == {*checks.REDUCTIONS} - {"none"}
 
 
 # -- pickles ---------------------------------------------------------------------------------------
@@ -275,10 +278,10 @@ def test_the_command_line_names_the_distance_that_is_meant(capsys):
 
 
 def test_what_is_said_of_names_elsewhere_names_what_there_is():
-    from fastcos import _names
+    from fastcos import _hints
 
     known = {*fastcos.distances.DISTANCES, "fastcos.distances.lp(p)", "has no gradient"}
-    for name, said in _names.DISTANCES_ELSEWHERE.items():
+    for name, said in _hints.DISTANCES_ELSEWHERE.items():
         assert name == name.lower()
         assert name not in fastcos.distances.DISTANCES
         assert any(one in said for one in known), said

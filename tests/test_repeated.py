@@ -8,8 +8,9 @@ import oracle
 import pytest
 
 import fastcos
-from fastcos import _dispatch, api
 from fastcos.adapters import numpy as adapter
+from fastcos.api import gradients
+from fastcos.api.calls import _planned
 
 LOSS = fastcos.cosine_embedding_loss
 
@@ -26,7 +27,11 @@ def no_solver(monkeypatch):
     def solve(*_, **__):
         raise AssertionError("this call should have been known")
 
-    return lambda: monkeypatch.setattr(_dispatch, "solve", solve)
+    def set_up():
+        monkeypatch.setattr("fastcos.api.calls.evaluate", solve)
+        monkeypatch.setattr(gradients, "solve", solve)
+
+    return set_up
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -81,9 +86,9 @@ def test_every_loss_is_known_the_second_time(rng, no_solver):
     first = [call() for call in calls]
     no_solver()
     for call, before in zip(calls, first, strict=True):
-        seen = api._kept.cache_info()
+        seen = _planned.cache_info()
         np.testing.assert_equal(call(), before)
-        assert api._kept.cache_info()[:2] == (seen.hits + 1, seen.misses)
+        assert _planned.cache_info()[:2] == (seen.hits + 1, seen.misses)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none", "sum_by_nonzero_weights"])
@@ -107,7 +112,7 @@ def test_weights_and_upstream_gradients_are_those_of_the_call(rng, dtype, reduct
             right = oracle.loss("cosine_embedding_loss", (x, y), target, **extra)
             with pytest.MonkeyPatch.context() as patch:
                 if known:
-                    patch.setattr(_dispatch, "solve", None)
+                    patch.setattr(gradients, "solve", None)
                 value, grads = f(x, y, target, **extra)
             np.testing.assert_allclose(value, right.value, rtol=1e-6, atol=1e-6)
             for grad, expected in zip(grads, right.grads, strict=True):
@@ -118,14 +123,14 @@ def test_upstream_gradients_that_are_numbers_or_of_other_kinds(rng):
     x, y, target = drawn(rng)
     f = fastcos.grad(LOSS)
     right = f(x, y, target)
-    api._kept.cache_clear()
+    _planned.cache_clear()
     for upstream in (2.0, -0.0, True, 3, np.float64(0.5), math.nan, math.inf):
         given = f(x, y, target, grad_output=upstream)
         # A slope of 0 lets nothing through, not even NaN.
         with np.errstate(invalid="ignore"):
             expected = np.where(np.equal(right, 0), 0, np.multiply(upstream, right))
         np.testing.assert_allclose(given, expected, rtol=1e-6)
-    assert api._kept.cache_info().misses == 1
+    assert _planned.cache_info().misses == 1
     each = rng.standard_normal(5).astype(np.float16)
     right = f(x, y, target, reduction="none", grad_output=each.astype(np.float64))
     spread = np.repeat(each, 2)[::2]
@@ -324,12 +329,12 @@ def test_errors_are_those_of_the_arrays(rng):
 def test_what_is_kept_holds_no_arrays(rng):
     x, y, target = drawn(rng)
     torch = pytest.importorskip("torch")
-    api._kept.cache_clear()
+    _planned.cache_clear()
     with pytest.raises(TypeError, match="arrays of one library only"):
         LOSS(x, y, torch.ones(5))
     with pytest.raises(TypeError, match="arrays of one library only"):
         LOSS(x, y, target, weight=torch.ones(5))
-    assert api._kept.cache_info().currsize == 0
+    assert _planned.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(

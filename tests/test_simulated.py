@@ -15,7 +15,8 @@ import pytest
 import simulator
 
 import fastcos
-from fastcos import _dispatch, _plan, distances, value_and_grad
+from fastcos import distances, value_and_grad
+from fastcos.engine import libraries, passes
 from fastcos.kernels import cuda
 
 pytestmark = pytest.mark.simulated
@@ -119,8 +120,8 @@ def test_the_order_of_blocks_and_threads_changes_no_bit(
 @pytest.mark.parametrize("which", CASES)
 def test_tasks_of_several_samples(rng, monkeypatch, library, which, tasks):
     # As there are from 4096 samples on where gradients are added up, and from 65536 on elsewhere.
-    monkeypatch.setattr(_plan, "_TASKS_OF_DEVICE", tasks)
-    monkeypatch.setattr(_plan, "_SUMMING_TASKS_OF_DEVICE", tasks)
+    monkeypatch.setattr(passes, "_TASKS_OF_DEVICE", tasks)
+    monkeypatch.setattr(passes, "_SUMMING_TASKS_OF_DEVICE", tasks)
     name, shapes, _, kwargs = CASES[which]
     target = labels(rng, which)
     agree(library, name, draw(rng, shapes, np.float64), target, **kwargs)
@@ -286,11 +287,11 @@ def test_addresses_beyond_32_bits(monkeypatch, gpu, library, rng):
     counted.load = lambda a: (counted.get(a), counted.get(a + 8))
     monkeypatch.setitem(gpu.STORAGE, "float64", counted)
     monkeypatch.setattr(simulator, "_made", simulator._made.__wrapped__)
-    own = _dispatch._adapter(devices._ADAPTER)
+    own = libraries._adapter(devices._ADAPTER)
     array = library.asarray(x)
-    form, direct = own.form(array)._replace(strides=(far, 8)), own.direct
+    far_apart, layout = own.layout(array)._replace(strides=(far, 8)), own.layout
     address = own.address
-    monkeypatch.setattr(own, "direct", lambda v: form if v is array else direct(v))
+    monkeypatch.setattr(own, "array_layout", lambda v: far_apart if v is array else layout(v))
     monkeypatch.setattr(own, "address", lambda v: base if v is array else address(v))
     f = value_and_grad(fastcos.cosine_distance_loss)
     # Weights of 1, which the direct way does without, are the default of this loss.
@@ -517,12 +518,13 @@ def test_what_is_of_no_array_is_not_touched(rng, monkeypatch, gpu, library):
 
 def test_a_kernel_that_reads_past_its_rows_is_found_out(rng, monkeypatch, library):
     # The rows are said to be one number longer than they are.
-    total = devices._on_device.total
+    run = devices.device.run
 
-    def too_long(adapter, kernel, run, *rest):
-        return total(adapter, kernel, run._replace(features=run.features + 1), *rest)
+    def too_long(plan, bound, *rest):
+        visit = bound.visit._replace(features=bound.visit.features + 1)
+        return run(plan, bound._replace(visit=visit), *rest)
 
-    monkeypatch.setattr(devices._on_device, "total", too_long)
+    monkeypatch.setattr(devices.device, "run", too_long)
     x, y = (library.asarray(v) for v in rng.standard_normal((2, 1, 6)))
     with pytest.raises(MemoryError, match="of no array"):
         fastcos.cosine_similarity(x, y)

@@ -17,8 +17,11 @@ from torch.testing._internal.two_tensor import TwoTensor
 
 import fastcos
 import fastcos.adapters.torch as ft
-from fastcos import _dispatch, _on_device, _on_host, grad, value_and_grad
-from fastcos.adapters.torch import composites
+from fastcos import grad, value_and_grad
+from fastcos.adapters.torch import autograd, composites
+from fastcos.engine import device as on_device
+from fastcos.engine import host as on_host
+from fastcos.engine import libraries, problem
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 REDUCTIONS = ("mean", "sum", "none")
@@ -35,13 +38,13 @@ def generator():
 def launches(monkeypatch):
     """A list that grows by one with each kernel that runs."""
     seen = []
-    for where in (_on_host, _on_device):
+    for where in (on_host, on_device):
 
-        def counted(*arguments, run=where.total):
+        def counted(*arguments, run=where.run):
             seen.append(arguments)
             return run(*arguments)
 
-        monkeypatch.setattr(where, "total", counted)
+        monkeypatch.setattr(where, "run", counted)
     return seen
 
 
@@ -163,18 +166,20 @@ def test_what_is_not_wanted_is_not_computed(generator, monkeypatch, name):
     ours, theirs, operands = CALLS[name]
     y = signs(generator, 5)
     wanted = []
-    solve = _dispatch.solve
+    call_of = autograd.call_of
 
-    def noted(problem, names=(), *rest, **options):
+    def noted(adapter, problem, names, *rest):
         wanted.append(names)
-        return solve(problem, names, *rest, **options)
+        return call_of(adapter, problem, names, *rest)
 
-    monkeypatch.setattr(_dispatch, "solve", noted)
+    monkeypatch.setattr(autograd, "call_of", noted)
     for needs in itertools.product((False, True), repeat=operands):
         ins = [rows(generator, 5, 4) for _ in range(operands)]
         if any(needs):
             wanted.clear()
             compare(lambda ins: ours(ins, y), lambda ins: theirs(ins, y), ins, torch.float32, needs)
+            assert sum(needs) in map(len, wanted)
+            assert max(map(len, wanted)) == sum(needs)
             if name != "triplet_with_callable":
                 assert {len(names) for names in wanted} == {sum(needs)}
         else:
@@ -669,7 +674,7 @@ def test_a_class_belongs_to_the_library_that_it_is_derived_from():
         (list, None),
     ):
         derived = type("Derived", (type("Between", (base,), {}),), {})
-        assert _dispatch._library(derived) == library
+        assert libraries.library_of(derived) == library
 
 
 UNFIT = {
@@ -751,7 +756,7 @@ def test_a_distance_without_a_composite_is_fused_and_says_what_it_lacks(
         finalize=lambda state: state[0],
         gradient=lambda state, d, x, y: (4 * (x - y) ** 3, -4 * (x - y) ** 3),
     )
-    for module in (_dispatch, composites):
+    for module in (problem, composites):
         table = {**fastcos.distances.DISTANCES, "quartic": lambda: quartic}
         monkeypatch.setattr(module, "DISTANCES", table)
     ins = [leaf(rows(generator, 3, 4, dtype=torch.float64)) for _ in range(3)]

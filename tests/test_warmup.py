@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import fastcos
-from fastcos import _warmup
 from fastcos.__main__ import main
+from fastcos.api.calls import PUBLIC
+from fastcos.commands import warmup as warming
 
 # What the user may do with the losses that are named, in a process that finds them on disk.
 USE = """
@@ -75,14 +76,14 @@ def called(monkeypatch):
     def record(function, signature, dtype, options):
         seen.append((function.__name__, str(dtype), options))
 
-    monkeypatch.setattr(_warmup, "_run", record)
+    monkeypatch.setattr(warming, "_run", record)
     return seen
 
 
 def test_every_loss_is_warmed_up(monkeypatch):
     seen = called(monkeypatch)
     seconds = fastcos.warmup()
-    assert {name for name, _, _ in seen} == {f.__name__ for f in fastcos.api._PUBLIC}
+    assert {name for name, _, _ in seen} == {f.__name__ for f in PUBLIC}
     assert {dtype for _, dtype, _ in seen} == {"float32"}
     assert len(seconds) == len(seen)
     assert all(took >= 0 for took in seconds.values())

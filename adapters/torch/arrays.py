@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fastcos import kernels
-from fastcos._plan import Form, may_overlap_itself
+from fastcos.engine.layout import ArrayLayout, may_overlap_itself
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
 from .._foreign import check_in_memory
@@ -42,7 +42,7 @@ records = True
 THREADS = (torch.get_num_threads, torch.set_num_threads)
 
 #: Whether a number can be read without waiting for a device.
-AT_HAND = True
+SCALARS_ARE_FREE = True
 #: Where tensors may be, and the adapter for it.
 PLACES = {"cpu": "fastcos.adapters.torch.arrays", "cuda": "fastcos.adapters.torch.cuda"}
 
@@ -84,10 +84,13 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
                 _check_device(first, place, name, value.device)
             else:
                 first, place = name, value.device
-    return _module(PLACES[place.type])
+    return at(place.type)
 
 
-_module: Any = functools.cache(importlib.import_module)
+@functools.cache
+def at(place: str) -> Any:
+    """The adapter for tensors on devices of a type."""
+    return importlib.import_module(PLACES[place])
 
 
 def unseen(watcher: str) -> str:
@@ -220,22 +223,27 @@ def common_dtype(arrays: Sequence[Tensor]) -> Dtype:
     return functools.reduce(torch.promote_types, dtypes)
 
 
-def form(array: Tensor) -> Form:
-    """What a plan needs to know of a tensor."""
+def layout(array: Tensor) -> ArrayLayout:
+    """The layout of a tensor."""
     size, aligned = array.itemsize, array.data_ptr() % array.itemsize == 0
     fields = tuple(array.shape), array.stride(), array.dtype, aligned, size, device_of(array)
-    return tuple.__new__(Form, fields)  # what Form() does, in half the time
+    return tuple.__new__(ArrayLayout, fields)  # what ArrayLayout() does, in half the time
+
+
+def is_read(layout: ArrayLayout) -> bool:
+    """Whether an array of this layout is read without :func:`asarray`: all that have one are."""
+    return True
 
 
 #: The number of the GPU that a tensor is on, or -1.
 device_of = Tensor.get_device
 
 
-def direct(value: Any) -> Form | None:
-    """The form of a tensor that kernels could take as it is; None for what is to be converted."""
+def array_layout(value: Any) -> ArrayLayout | None:
+    """The layout of a tensor that kernels could take as it is; None for what is to be converted."""
     if not is_exact(value) or value.is_neg() or unfit(value):
         return None
-    return form(value)
+    return layout(value)
 
 
 def rows(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
@@ -304,8 +312,8 @@ def host(array: Tensor) -> Any:
     return (array.float() if array.dtype is torch.bfloat16 else array).numpy()
 
 
-def elsewhere(operands: Sequence[Any]) -> None:
-    """What to enter where the tensors are on another device than the current one."""
+def device_guard(operands: Sequence[Any]) -> None:
+    """A context manager that makes the device of the tensors the current one; None if it is."""
 
 
 def number(array: Tensor) -> float:
@@ -393,7 +401,7 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
         raise TypeError(f"{name} {fault}")
     if out.requires_grad:
         raise ValueError(f"{name} requires a gradient: pass a detached tensor")
-    if may_overlap_itself(form(out)) and overlaps_itself(_extent(out)):
+    if may_overlap_itself(layout(out)) and overlaps_itself(_extent(out)):
         raise ValueError(
             f"{name} is an expanded view or overlaps itself: its elements share memory"
         )

@@ -19,30 +19,31 @@ computed goes to the current stream, which the engine sees to be that of the for
 
 from __future__ import annotations
 
-import functools
-import importlib
-import types
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastcos import _dispatch
-from fastcos._dispatch import Problem
-from fastcos._plan import Form
+from fastcos.engine import per_sample
+from fastcos.engine.execute import execute
+from fastcos.engine.layout import ArrayLayout
+from fastcos.engine.plan import call_of, plan
+from fastcos.engine.problem import Problem, with_arrays
+from fastcos.engine.solve import of_arrays, solve
 
 #: The hooks for saved tensors that are set now. Before torch 2.8 nobody can say.
 _hooks: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda _: None)
 
 Composite = Callable[..., Tensor] | None
-Forms = tuple[Form | None, ...] | None
+Layouts = tuple[ArrayLayout | None, ...] | None
 
 
 def evaluate(
     problem: Problem,
-    adapter: Any = None,
-    forms: Forms = None,
+    adapter: Any,
+    layouts: Layouts = None,
     composite: Composite = None,
     result: torch.dtype | None = None,
 ) -> Tensor:
@@ -50,27 +51,25 @@ def evaluate(
 
     Args:
         problem: The problem.
-        adapter: For where the tensors are; None with forms.
-        forms: What operands, target and weight look like, if these are known to be tensors that the
-            kernels can read, all on one device; None among them for what is no tensor, or has to be
-            looked at.
+        adapter: For where the tensors are.
+        layouts: Of operands, target and weight, if these are known to be tensors that the kernels
+            can read, all on one device; None among them for what is no tensor, or has to be
+            converted.
         composite: ``(*operands, target, weight) -> value`` in torch's own operators, for second
             derivatives; None where there is none.
         result: The dtype of the value; None for that which is computed in.
     """
-    target, weight = problem.target, problem.weight
-    if adapter is None:
-        adapter = _vetted(problem.operands[0].device.type)
-    else:
-        operands = tuple(map(adapter.asarray, problem.names, problem.operands))
+    operands, target, weight = problem.operands, problem.target, problem.weight
+    if layouts is None:
+        operands = tuple(map(adapter.asarray, problem.names, operands))
         # A subclass would be kept, and what is computed from it be of that class.
         if isinstance(target, Tensor):
             target = adapter.asarray("target", target)
         if isinstance(weight, Tensor):
             weight = adapter.asarray(problem.weight_name, weight)
-        problem = problem._replace(operands=operands, target=target, weight=weight)
+        problem = with_arrays(problem, operands, target, weight)
     if torch.is_grad_enabled():
-        tensors = (*problem.operands, target, weight)
+        tensors = (*operands, target, weight)
         names = (*problem.names, "", problem.weight_name)
         given = [(name, t) for name, t in zip(names, tensors, strict=True) if isinstance(t, Tensor)]
         wanted = tuple([name for name, t in given if name and t.requires_grad])
@@ -80,40 +79,43 @@ def evaluate(
             if composite and any([t.is_inference() for _, t in given]):
                 # These cannot be kept for the backward pass, and torch does not always have to.
                 return composite(*tensors)
-            if not (isinstance(target, _FIXED) and isinstance(weight, _FIXED)):
-                device = problem.operands[0].device
-                target = _fixed(adapter, "target", target, device)
-                weight = _fixed(adapter, problem.weight_name, weight, device)
-                problem = problem._replace(target=target, weight=weight)
-                tensors = (*problem.operands, target, weight)
-            call = adapter, problem, forms, composite, result, names, wanted
-            return _apply(call, *tensors)
-    return _solved(adapter, problem, forms, (), result)[0]
+            # Autograd watches tensors; anything else could be changed unseen between the passes.
+            if problem.loss.labelled and not isinstance(target, Tensor):
+                target = _copied(adapter, "target", target, operands[0].device)
+            if not (per_sample.is_number(weight) or isinstance(weight, Tensor)):
+                weight = _copied(adapter, problem.weight_name, weight, operands[0].device)
+            if target is not problem.target or weight is not problem.weight:
+                problem = with_arrays(problem, operands, target, weight)
+            call = adapter, problem, layouts, composite, result, names, wanted
+            return _apply(call, *operands, target, weight)
+    return _solved(adapter, problem, layouts, (), result)[0]
 
 
-# What nobody can change unseen between the passes: autograd watches tensors, and nothing else.
-_FIXED = (types.NoneType, Tensor, float, int)
-
-
-def _fixed(adapter: Any, name: str, given: Any, device: torch.device) -> Any:
+def _copied(adapter: Any, name: str, given: Any, device: torch.device) -> Tensor:
     """Labels or weights as they are now: of a list or a NumPy array a copy."""
-    if isinstance(given, _FIXED):
-        return given
-    return adapter.asarray(name, given).to(device, copy=True)
+    found: Tensor = adapter.asarray(name, given).to(device, copy=True)
+    return found
 
 
 def _solved(
-    adapter: Any, problem: Problem, forms: Forms, wanted: tuple[str, ...], result: Any
+    adapter: Any, problem: Problem, layouts: Layouts, wanted: tuple[str, ...], result: Any
 ) -> Any:
-    """Value and gradients, of a call that is known in as few steps as can be."""
+    """Value and gradients; with the layouts at hand, without another look at the tensors."""
     operands, target, weight = problem.operands, problem.target, problem.weight
-    if forms and adapter.elsewhere(operands) is None:
-        rows, of_target, of_weight = forms[:-2], forms[-2], forms[-1]
-        if (of_target or target is None) and (of_weight or weight is None):
-            known = _dispatch.learn(adapter, problem, wanted, rows, of_target, of_weight, None)
-            if known:
-                return _dispatch.again(known, (*operands, target, weight, None), result)
-    return _dispatch.solve(problem, wanted, result=result, adapter=adapter)
+    if layouts is None or adapter.device_guard(operands) is not None:
+        return solve(problem, wanted, adapter=adapter, result=result)
+    of_operands: Any
+    *of_operands, of_target, of_weight = layouts
+    if of_target is None and problem.loss.labelled:
+        target = adapter.asarray("target", target)
+        of_target = adapter.layout(target)
+    if of_weight is None and weight is not None:
+        if not per_sample.is_number(weight):
+            weight = adapter.asarray(problem.weight_name, weight)
+        of_weight = per_sample.weight_layout(adapter, weight)
+    call, parameters = call_of(adapter, problem, wanted, tuple(of_operands), of_target, of_weight)
+    arrays = *operands, target, weight, None
+    return execute(plan(call), parameters, arrays, result=result, validate=problem.validate)
 
 
 _FIRST_ONLY = (
@@ -122,36 +124,16 @@ _FIRST_ONLY = (
 )
 
 
-@functools.cache
-def _vetted(place: str) -> Any:
-    """The adapter for operands and targets that were looked at already, on devices of a type."""
-    from .arrays import PLACES
-
-    module = types.ModuleType("vetted")
-    adapter = importlib.import_module(PLACES[place])
-    vars(module).update(vars(adapter))
-
-    def direct(value: Any) -> Any:
-        return adapter.form(value) if isinstance(value, Tensor) and not value.is_neg() else None
-
-    def asarray(name: str, value: Any) -> Tensor:
-        return value if isinstance(value, Tensor) else adapter.asarray(name, value)
-
-    vars(module).update(asarray=asarray, direct=direct)
-    return module
-
-
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Any, *tensors: Any) -> Any:
-        adapter, problem, forms, composite, result, names, wanted = call
+        adapter, problem, layouts, composite, result, names, wanted = call
         at_once = _are_at_once(adapter, problem, wanted)
-        value, grads = _solved(adapter, problem, forms, wanted if at_once else (), result)
+        value, grads = _solved(adapter, problem, layouts, wanted if at_once else (), result)
         ctx.grads = grads if at_once else None
-        target, weight = (None if isinstance(t, Tensor) else t for t in tensors[-2:])
-        # Without its tensors, which are autograd's to keep; what is no tensor stays.
-        bare = Problem._make((*problem[:3], (), *problem[4:6], target, weight, *problem[8:]))
-        ctx.kept = adapter, bare, composite, wanted, names
+        # Without its tensors, which are autograd's to keep; a weight that is a number stays.
+        weight = None if isinstance(tensors[-1], Tensor) else tensors[-1]
+        ctx.kept = adapter, with_arrays(problem, (), None, weight), composite, wanted, names
         ctx.save_for_backward(*[t if isinstance(t, Tensor) else None for t in tensors])
         return value
 
@@ -162,12 +144,12 @@ class _Fused(torch.autograd.Function):
             return None, *_through_torch(ctx, upstream)
         # Handed out once: the tensor that the gradient goes to can then take it without a copy.
         grads, ctx.grads = ctx.grads, None
-        if grads is None or not adapter.AT_HAND or upstream.item() != 1:
-            problem = _restored(bare, ctx.saved_tensors)
-            upstream, kept = upstream.resolve_neg(), None if adapter.AT_HAND else grads
-            grads = _dispatch.solve(
-                problem, wanted, upstream, adapter=adapter, valued=False, kept=kept
-            )[1]
+        if grads is None or not adapter.SCALARS_ARE_FREE or upstream.item() != 1:
+            problem, upstream = _restored(bare, ctx.saved_tensors), upstream.resolve_neg()
+            out = () if grads is None or adapter.SCALARS_ARE_FREE else grads
+            options = {"valued": False, "skip_if_one": bool(out)}
+            with adapter.device_guard(problem.operands) or contextlib.nullcontext():
+                _, grads = of_arrays(adapter, problem, wanted, upstream, out, **options)
         found = dict(zip(wanted, grads, strict=True))
         return None, *[found.get(name) for name in names]
 
@@ -184,7 +166,7 @@ def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> boo
     if _hooks(False) is not None:
         return False
     # On a GPU where the kernel alone makes them: what follows it could not be left out there.
-    return adapter.AT_HAND or (
+    return adapter.SCALARS_ARE_FREE or (
         problem.weight_name not in wanted
         and all([t.shape == first.shape and t.dtype is first.dtype for t in others])
     )
@@ -193,9 +175,7 @@ def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> boo
 def _restored(bare: Problem, tensors: tuple[Any, ...]) -> Problem:
     """The problem with its tensors."""
     *operands, target, weight = tensors
-    target = bare.target if target is None else target
-    weight = bare.weight if weight is None else weight
-    return Problem._make((*bare[:3], tuple(operands), *bare[4:6], target, weight, *bare[8:]))
+    return with_arrays(bare, tuple(operands), target, bare.weight if weight is None else weight)
 
 
 def _is_readable(upstream: Tensor) -> bool:

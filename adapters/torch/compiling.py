@@ -6,7 +6,10 @@ from typing import Any
 
 import torch
 
-from fastcos import _dispatch, api
+from fastcos.api.calls import PUBLIC
+from fastcos.api.gradients import Transformed
+from fastcos.engine.execute import execute
+from fastcos.engine.solve import evaluate, solve
 
 
 def leave_alone() -> None:
@@ -22,7 +25,7 @@ def leave_alone() -> None:
         set_strategy = compiler.set_code_exec_strategy
     except AttributeError:
         return  # not in every release; it finds nothing to compile there, and takes its time
-    within = _dispatch.evaluate, _dispatch.solve, _dispatch.again
-    functions: list[Any] = [*within, *api._PUBLIC, api.Transformed.__call__]
+    within = evaluate, solve, execute
+    functions: list[Any] = [*within, *PUBLIC, Transformed.__call__]
     for code in {function.__code__ for function in functions}:
         set_strategy(code, strategy)

@@ -16,17 +16,18 @@ from torch import Tensor
 
 from . import arrays
 from .arrays import (
+    array_layout,
     check_out,
     common_dtype,
-    direct,
     empty_like,
     evaluate,
     features_last,
     float_name,
-    form,
     host,
+    is_read,
     label_kind,
     labels,
+    layout,
     numbers,
     placed,
     records,
@@ -36,17 +37,18 @@ from .arrays import (
 )
 
 __all__ = [
+    "array_layout",
     "check_out",
     "common_dtype",
-    "direct",
     "empty_like",
     "evaluate",
     "features_last",
     "float_name",
-    "form",
     "host",
+    "is_read",
     "label_kind",
     "labels",
+    "layout",
     "numbers",
     "placed",
     "records",
@@ -60,7 +62,7 @@ Dtype = torch.dtype
 #: Threads are no matter of a GPU.
 THREADS = None
 #: Whether a number can be read without waiting for a device.
-AT_HAND = False
+SCALARS_ARE_FREE = False
 #: Where numbers and lists go.
 _PLACE = "cuda"
 
@@ -127,8 +129,8 @@ def address(array: Tensor) -> int:
         raise RuntimeError(arrays.unseen("torch.func transforms")) from error
 
 
-def elsewhere(operands: Sequence[Any]) -> Any:
-    """What to enter where the tensors are on another device than the current one."""
+def device_guard(operands: Sequence[Any]) -> Any:
+    """A context manager that makes the device of the tensors the current one; None if it is."""
     for operand in operands:
         if isinstance(operand, Tensor):
             device = arrays.device_of(operand)

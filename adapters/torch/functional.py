@@ -10,16 +10,17 @@ from torch import Tensor
 from torch.nn import _reduction as legacy
 from torch.nn import functional as F
 
-from fastcos import api, distances, losses
-from fastcos._dispatch import Problem, resolve_distance
-from fastcos._plan import Form
+from fastcos import distances, losses
+from fastcos.api.aligned import triplet_problem
 from fastcos.distances import Distance
+from fastcos.engine.layout import ArrayLayout
+from fastcos.engine.problem import Problem, resolve_distance
 from fastcos.typing import DistanceLike
 
 from . import composites
-from .arrays import FLOATS, direct, is_exact, is_ordinary, unfit
-from .arrays import form as form_of
-from .autograd import Forms, evaluate
+from .arrays import FLOATS, array_layout, at, is_exact, is_ordinary, unfit
+from .arrays import layout as layout_of
+from .autograd import Composite, Layouts, evaluate
 
 _COSINE = distances.cosine(composites.EPS)
 _REDUCTIONS = ("mean", "sum", "none")
@@ -83,7 +84,7 @@ def cosine_embedding_loss(
         torch.Size([2])
     """
     if (
-        (forms := _forms((input1, input2), target, weight))
+        (layouts := _layouts((input1, input2), target, weight))
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and type(pos_margin) in _NUMBERS
@@ -91,7 +92,7 @@ def cosine_embedding_loss(
     ):
         result = _autocast(input1, input2)
 
-        def again(input1: Tensor, input2: Tensor, target: Tensor, weight: Any) -> Tensor:
+        def in_operators(input1: Tensor, input2: Tensor, target: Tensor, weight: Any) -> Tensor:
             input1, input2 = _cast(result, input1, input2)
             if pos_margin == 1 and weight is None:
                 return F.cosine_embedding_loss(input1, input2, target, margin, reduction=reduction)
@@ -109,7 +110,7 @@ def cosine_embedding_loss(
             reduction=reduction,
             validate=False,
         )
-        return evaluate(problem, forms=forms, composite=again, result=result)
+        return _evaluated(problem, layouts, in_operators, result)
     _refuse(input1=input1, input2=input2, target=target, weight=weight)
     if pos_margin == 1 and weight is None:
         return F.cosine_embedding_loss(
@@ -151,7 +152,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         [1.0]
     """
     if (
-        (forms := _forms((x1, x2)))
+        (layouts := _layouts((x1, x2)))
         and type(dim) is int
         and type(eps) in _NUMBERS
         and eps >= 0
@@ -162,7 +163,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     ):
         result = _autocast(x1, x2, everywhere=False)
 
-        def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
+        def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
             x1, x2 = _cast(result, x1, x2)
             return F.cosine_similarity(x1, x2, dim, eps)
 
@@ -170,7 +171,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         problem = Problem(
             losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
         )
-        return evaluate(problem, forms=forms, composite=again, result=result)
+        return _evaluated(problem, layouts, in_operators, result)
     _refuse(x1=x1, x2=x2)
     return F.cosine_similarity(x1, x2, dim, eps)
 
@@ -206,10 +207,10 @@ def pairwise_distance(
         >>> pairwise_distance(x, y, p=1, eps=0).tolist()
         [7.0]
     """
-    if (forms := _forms((x1, x2))) and _is_norm(p, eps) and _are_rows(x1, x2):
+    if (layouts := _layouts((x1, x2))) and _is_norm(p, eps) and _are_rows(x1, x2):
         result = _autocast(x1, x2, everywhere=False)
 
-        def again(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
+        def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
             x1, x2 = _cast(result, x1, x2)
             return F.pairwise_distance(x1, x2, p, eps)
 
@@ -220,7 +221,7 @@ def pairwise_distance(
             (x1, x2),
             reduction="none",
         )
-        value = evaluate(problem, forms=forms, composite=again, result=result)
+        value = _evaluated(problem, layouts, in_operators, result)
         return value.unsqueeze(-1) if keepdim else value
     _refuse(x1=x1, x2=x2)
     return F.pairwise_distance(x1, x2, p, eps, keepdim)
@@ -279,7 +280,7 @@ def triplet_margin_loss(
         Balntas et al., BMVC 2016.
     """
     if (
-        (forms := _forms((anchor, positive, negative), weight=weight))
+        (layouts := _layouts((anchor, positive, negative), weight=weight))
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and margin > 0
@@ -289,7 +290,7 @@ def triplet_margin_loss(
     ):
         result = _autocast(anchor, positive, negative)
 
-        def again(a: Tensor, p_: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
+        def in_operators(a: Tensor, p_: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
             a, p_, n = _cast(result, a, p_, n)
             if weight is None:
                 return F.triplet_margin_loss(a, p_, n, margin, p, eps, swap, reduction=reduction)
@@ -298,8 +299,8 @@ def triplet_margin_loss(
 
         record = distances.lp(p, eps)
         rows = anchor, positive, negative
-        problem = api._triplet(*rows, record, float(margin), swap, -1, weight, reduction)
-        return evaluate(problem, forms=forms, composite=again, result=result)
+        problem = triplet_problem(*rows, record, float(margin), swap, -1, weight, reduction)
+        return _evaluated(problem, layouts, in_operators, result)
     _refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
     if weight is None:
         return F.triplet_margin_loss(
@@ -363,7 +364,7 @@ def triplet_margin_with_distance_loss(
     """
     record, in_torch = _distance(distance_function)
     if (
-        (forms := _forms((anchor, positive, negative), weight=weight))
+        (layouts := _layouts((anchor, positive, negative), weight=weight))
         and reduction in _REDUCTIONS
         and type(margin) in _NUMBERS
         and margin > 0
@@ -372,14 +373,14 @@ def triplet_margin_with_distance_loss(
         if record is not None and _are_rows(anchor, positive, negative):
             result = _autocast(anchor, positive, negative, everywhere=False)
 
-            def again(a: Tensor, p: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
+            def in_operators(a: Tensor, p: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
                 a, p, n = _cast(result, a, p, n)
                 measured = _measured(_in_torch(in_torch, record), a, p, n, swap)
                 return composites.reduced(composites.triplet(*measured, margin), weight, reduction)
 
             rows = anchor, positive, negative
-            problem = api._triplet(*rows, record, float(margin), swap, -1, weight, reduction)
-            return evaluate(problem, forms=forms, composite=again, result=result)
+            problem = triplet_problem(*rows, record, float(margin), swap, -1, weight, reduction)
+            return _evaluated(problem, layouts, in_operators, result)
         if record is None and in_torch is not None:
             measured = _measured(in_torch, anchor, positive, negative, swap)
             return _of_distances(*measured, margin, weight, reduction)
@@ -449,14 +450,14 @@ def hinge_embedding_loss(
         [0.25, 0.75]
     """
     if (
-        (forms := _forms((input,), target, weight))
+        (layouts := _layouts((input,), target, weight))
         and _is_usual(size_average, reduce, reduction)
         and type(margin) in _NUMBERS
         and target.shape == input.shape
     ):
         result = _autocast(input)
 
-        def again(input: Tensor, target: Tensor, weight: Any) -> Tensor:
+        def in_operators(input: Tensor, target: Tensor, weight: Any) -> Tensor:
             (input,) = _cast(result, input)
             if weight is None:
                 return F.hinge_embedding_loss(input, target, margin, reduction=reduction)
@@ -474,7 +475,7 @@ def hinge_embedding_loss(
             reduction=reduction,
             validate=False,
         )
-        return evaluate(problem, forms=forms, composite=again, result=result)
+        return _evaluated(problem, layouts, in_operators, result)
     _refuse(input=input, target=target, weight=weight)
     if weight is None:
         return F.hinge_embedding_loss(input, target, margin, size_average, reduce, reduction)
@@ -488,36 +489,44 @@ def hinge_embedding_loss(
 # --------------------------------------------------------------------------------------------------
 
 
-def _forms(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None) -> Forms:
-    """What tensors look like that the kernels can read, and nobody wants to see how; else None.
+def _layouts(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None) -> Layouts:
+    """The layouts of tensors that kernels can read unobserved; None for others.
 
-    The rows, then target and weight: None where that is no tensor, or is to be converted first.
+    The rows', then those of target and weight: None where that is no tensor, or is to be converted
+    first.
     """
     if not is_ordinary():
         return None
-    forms: list[Form] = []
+    found: list[ArrayLayout] = []
     for t in rows:
-        form = direct(t)
-        if not form or form.dtype not in FLOATS or 0 in form.shape:
+        layout = array_layout(t)
+        if not layout or layout.dtype not in FLOATS or 0 in layout.shape:
             return None
-        forms.append(form)
-    device = forms[0].device
-    if any([form.device != device for form in forms]):
+        found.append(layout)
+    device = found[0].device
+    if any([layout.device != device for layout in found]):
         return None
     of_target = of_weight = None
     if target is not _NO_TARGET:
-        of_target = direct(target)
+        of_target = array_layout(target)
         if of_target is None or of_target.device != device:
             return None
         if of_target.dtype in _CONVERTED:
             of_target = None
     if isinstance(weight, Tensor):
-        of_weight = form_of(weight) if is_exact(weight) and not unfit(weight) else None
+        of_weight = layout_of(weight) if is_exact(weight) and not unfit(weight) else None
         if of_weight is None or of_weight.device != device:
             return None
         if weight.is_neg():
             of_weight = None
-    return *forms, of_target, of_weight
+    return *found, of_target, of_weight
+
+
+def _evaluated(
+    problem: Problem, layouts: Layouts, composite: Composite, result: torch.dtype | None = None
+) -> Tensor:
+    """The value of a problem on tensors that were looked at."""
+    return evaluate(problem, at(problem.operands[0].device.type), layouts, composite, result)
 
 
 def _refuse(**tensors: Any) -> None:
@@ -651,12 +660,12 @@ def _of_distances(
 ) -> Tensor:
     """The loss of distances that a callable gave."""
     given = (positive, negative) if swapped is None else (positive, negative, swapped)
-    forms = _forms(given, weight=weight)
-    if not forms or any([d.shape != positive.shape for d in given]):
+    layouts = _layouts(given, weight=weight)
+    if not layouts or any([d.shape != positive.shape for d in given]):
         each = composites.triplet(positive, negative, swapped, margin)
         return composites.reduced(each, weight, reduction)
 
-    def again(positive: Tensor, negative: Tensor, *rest: Any) -> Tensor:
+    def in_operators(positive: Tensor, negative: Tensor, *rest: Any) -> Tensor:
         swapped, weight = rest[0] if len(rest) == 3 else None, rest[-1]
         each = composites.triplet(positive, negative, swapped, margin)
         return composites.reduced(each, weight, reduction)
@@ -672,4 +681,4 @@ def _of_distances(
         weight=weight,
         reduction=reduction,
     )
-    return evaluate(problem, forms=forms, composite=again)
+    return _evaluated(problem, layouts, in_operators)

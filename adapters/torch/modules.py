@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastcos._dispatch import resolve_distance
 from fastcos.distances import Distance
+from fastcos.engine.problem import resolve_distance
 from fastcos.typing import DistanceLike
 
 from . import composites, functional

@@ -3,6 +3,14 @@
 Kernels get raw addresses, strides and numbers; they allocate nothing and validate nothing.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fastcos.distances import Functions
+    from fastcos.losses import Loss
+
 #: What a pass does with an operand's gradient: nothing, write it row by row, or add it up over the
 #: samples that share a row (the row of the ``sums`` buffer that belongs to the task).
 SKIP, WRITE, ADD = 0, 1, 2
@@ -10,3 +18,23 @@ SKIP, WRITE, ADD = 0, 1, 2
 #: How labels are written: as float64, float32, int64, int8, or as bool, where True is 1 and False
 #: is -1. An upstream gradient on a GPU also in the dtype that is computed in, OWN.
 DOUBLES, FLOATS, LONGS, BYTES, BOOLS, OWN = 0, 1, 2, 3, 4, 5
+
+
+class Spec(NamedTuple):
+    """What a kernel is compiled for, on a CPU as on a GPU.
+
+    Args:
+        loss: The loss.
+        distance: The functions of the distance; None where the operands are distances.
+        counts: How many parameters the distance has, and how many the loss.
+        operands: How many there are.
+        dtype: The name of their dtype, and of the gradients'.
+        what: What a person calls the kernel.
+    """
+
+    loss: Loss
+    distance: Functions | None
+    counts: tuple[int, int]
+    operands: int
+    dtype: str
+    what: str

@@ -40,6 +40,10 @@ class PerSample(NamedTuple):
     constant: float
 
 
+#: The fields of a :class:`PerSample`; to make the record takes Python five times as long.
+Numbers = tuple[int, int, int, float]
+
+
 class Order(NamedTuple):
     """In which order the host visits the samples of a pass, as part of :class:`HostIntegers`.
 
@@ -174,7 +178,8 @@ def host_packer(operands: int, parameters: int) -> tuple[int, Callable[..., None
     """How many 8-byte words the arguments of a host kernel are, and what packs them into a block.
 
     Returns:
-        ``words`` and ``pack(block, order, labels, weights, scales, addresses, modes, parameters)``.
+        ``words`` and ``pack(block, order, labels, weights, scales, rows, grads, sums, modes,
+        parameters)``, where labels, weights and scales are the fields of a :class:`PerSample`.
     """
     layout = struct.Struct(f"={HOST_FIXED + PER_OPERAND * operands}q{CONSTANTS + parameters}d")
     pack_into = layout.pack_into
@@ -182,17 +187,18 @@ def host_packer(operands: int, parameters: int) -> tuple[int, Callable[..., None
     def pack(
         block: Any,
         order: Order,
-        labels: PerSample,
-        weights: PerSample,
-        scales: PerSample,
-        addresses: Addresses,
+        labels: Numbers,
+        weights: Numbers,
+        scales: Numbers,
+        rows: Sequence[int],
+        grads: Sequence[int],
+        sums: Sequence[int],
         modes: Sequence[int],
         parameters: Sequence[float],
     ) -> None:
         label_address, label_step, label_kind, label = labels
         weight_address, weight_step, weight_kind, weight = weights
         scale_address, scale_step, scale_kind, scale = scales
-        rows, grads, sums = addresses
         # As HostIntegers has them; keywords would take as long as the rest of the call.
         pack_into(
             block,

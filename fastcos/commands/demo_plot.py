@@ -9,7 +9,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from fastcos._demo import Quality, Result
+from fastcos.commands.demo import Quality, Result
 
 # Of the palette of Okabe and Ito, told apart with every kind of colour vision.
 _SAME, _DIFFERENT = "#0072B2", "#E69F00"

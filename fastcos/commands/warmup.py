@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
-from fastcos import _dispatch, _names, _plan, api
+from fastcos import _hints, api
 from fastcos.distances import Distance
+from fastcos.engine.passes import SHARED_FROM
+from fastcos.engine.problem import resolve_distance
 from fastcos.kernels import _report
 from fastcos.typing import DistanceLike, DtypeName, LossName
 
@@ -119,7 +121,7 @@ def _named(argument: str, given: Name | Iterable[Name], known: Sequence[Name]) -
         if name not in known:
             raise ValueError(
                 f"{argument} must be among {', '.join(known)}; got {name!r}"
-                f"{_names.hint(name, known)}"
+                f"{_hints.hint(name, known)}"
             )
     return names
 
@@ -129,7 +131,7 @@ def _records(given: DistanceLike | Iterable[DistanceLike]) -> tuple[Distance, ..
     several = (given,) if alone else tuple(given)
     records = []
     for one in several:
-        record = _dispatch.resolve_distance("distances", one)
+        record = resolve_distance("distances", one)
         if not isinstance(record, Distance):
             raise TypeError(
                 f"distances must hold names or fastcos.Distance records, got {one!r}: a callable"
@@ -171,7 +173,7 @@ def _run(
     options: dict[str, Any],
 ) -> None:
     # As few as there can be, and just enough to be shared out to threads.
-    for samples in (1, _plan._SHARE_FROM // math.prod(signature.features)):
+    for samples in (1, SHARED_FROM // math.prod(signature.features)):
         shape = (samples, *signature.features)
         # Away from all singular points, with norms below 1.
         arrays = [np.full(shape, (1 + k) / 64, dtype) for k in range(signature.arrays)]

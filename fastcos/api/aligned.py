@@ -1,5 +1,6 @@
-"""The public functions. Each states its problem in terms of the records; ``_dispatch`` solves it.
+"""The losses, similarities and distances of aligned rows: row i of one array with row i of another.
 
+Each function states its problem in terms of the records; ``call`` makes a public function of that.
 All of them take any number of leading batch axes and broadcast them without copying; float16,
 bfloat16, float32, float64, integers and bool; sums are kept in float64. They return arrays of the
 kind and dtype that went in, a scalar where one number is left.
@@ -7,21 +8,18 @@ kind and dtype that went in, a scalar where one number is left.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
-import operator
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 import numpy.typing as npt
 
-from fastcos import _dispatch, _names, _plan, distances, losses
-from fastcos._dispatch import Problem
-from fastcos._plan import Form
+from fastcos import distances, losses
+from fastcos.api.calls import public
 from fastcos.distances import Distance
+from fastcos.engine.checks import check_finite, check_flag
+from fastcos.engine.problem import Problem, resolve_distance
 from fastcos.typing import (
-    Argnums,
     Array,
     ArrayLike,
     DistanceLike,
@@ -32,196 +30,6 @@ from fastcos.typing import (
     Scalar,
     Tensor,
 )
-
-__all__ = [
-    "cosine_distance_loss",
-    "cosine_embedding_loss",
-    "cosine_similarity",
-    "grad",
-    "hinge_embedding_loss",
-    "paired_distance",
-    "triplet_margin_loss",
-    "triplet_margin_with_distance_loss",
-    "value_and_grad",
-]
-
-P = ParamSpec("P")
-OfTensors = TypeVar("OfTensors")
-OfArrays = TypeVar("OfArrays")
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-_PUBLIC: set[Any] = set()
-
-
-def _not_compiled(function: Function) -> Function:
-    """What torch.compiler.disable does, by the attributes that it sets: torch is not imported."""
-    vars(function)["_torchdynamo_disable"] = True
-    vars(function)["_torchdynamo_disable_msg"] = (
-        "it runs a kernel and none of torch's operators; the functions of fastcos.adapters.torch"
-        " can be compiled"
-    )
-    return function
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-def _public(problem: Callable[P, Result]) -> Callable[P, Result]:
-    """A function that states a problem, as one that returns its value.
-
-    It is annotated with what the public one returns, which has its signature.
-    """
-
-    @_not_compiled
-    @functools.wraps(problem)
-    def function(*args: P.args, **kwargs: P.kwargs) -> Result:
-        recalled = _recalled(problem, (), args, kwargs)
-        if recalled is not None:
-            return _dispatch.again(*recalled)[0]
-        return _dispatch.evaluate(_stated(function, args, kwargs))
-
-    _PUBLIC.add(function)
-    return function
-
-
-def _stated(
-    loss: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], *more: str
-) -> Problem:
-    """The problem of a call of a public function.
-
-    Raises:
-        TypeError: an option that neither it nor ``more`` has, with those that there are.
-    """
-    problem: Callable[..., Problem] = loss.__wrapped__  # type: ignore[attr-defined]
-    try:
-        return problem(*args, **options)
-    except TypeError:
-        known = (*_arguments(problem), *more)
-        unknown = [name for name in options if name not in known]
-        if not unknown:
-            raise
-    (name, *_), instead = unknown, _names.OPTIONS_ELSEWHERE
-    if instead.get(name) in known:
-        hint = f": did you mean {instead[name]!r}?"
-    elif name in ("argnums", "grad_output", "out"):
-        hint = ": that is for fastcos.value_and_grad and what it returns."
-    else:
-        hint = _names.hint(name, known) or "."
-    raise TypeError(
-        f"{loss.__name__}() got an unexpected keyword argument {name!r}{hint}"
-        f" {loss.__name__} takes {', '.join(known)}"
-    )
-
-
-def _arguments(problem: Callable[..., Problem]) -> tuple[str, ...]:
-    """The names of the arguments of a function."""
-    code = problem.__code__
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-
-
-# --------------------------------------------------------------------------------------------------
-# Most calls look like an earlier one but for the numbers in their arrays. What they come to is kept
-# by the function, the layout of the arrays and the options: for a few rows a call takes longer than
-# its kernel, and half of that is to find out what to do.
-# --------------------------------------------------------------------------------------------------
-
-# What is of these types makes the same call where it is equal. Anything else may be an array.
-_PLAIN = {str, int, float, bool, type(None), Distance}
-_NO_SIGNS: tuple[float, ...] = ()
-
-
-def _recalled(
-    loss: Callable[..., Problem],
-    wanted: tuple[str, ...],
-    args: tuple[Any, ...],
-    options: dict[str, Any],
-    grad_output: Any = None,
-    buffers: Sequence[Any] = (),
-) -> tuple[_dispatch.Known, tuple[Any, ...]] | None:
-    """What is known of a call, and its arrays; None where there is more to it.
-
-    Wanted are the names of what gradients are asked for, the buffers those of the caller for them.
-    """
-    named = tuple(options.values())
-    given = args + named
-    adapter = _dispatch.adapter_of(type(given[0])) if given else None  # type: ignore[arg-type]
-    if adapter is None or adapter.records or adapter.elsewhere(given) is not None:
-        return None
-    direct, upstream, signs = adapter.direct, None, _NO_SIGNS
-    if grad_output is not None:
-        upstream = direct(grad_output)
-        # One that is a number makes the same call whatever it is.
-        if upstream is None and not _dispatch.is_number(grad_output):
-            return None
-    looks, arrays, plain = [*map(direct, args)], args, named
-    try:
-        # Mostly arrays come by position and nothing else does.
-        if None not in looks and _PLAIN.issuperset(map(type, named)):
-            looks += named
-        else:
-            looks = [*map(direct, given)]
-            plain = tuple([x for x, look in zip(given, looks, strict=True) if look is None])
-            if not _PLAIN.issuperset(map(type, plain)):
-                return None
-            arrays = tuple([value for value, look in zip(given, looks, strict=True) if look])
-            looks = [x if look is None else look for x, look in zip(given, looks, strict=True)]
-        records = [value for value in plain if type(value) is Distance]
-        if records:
-            # 0.0 is -0.0 for a key, but not for every distance.
-            signs = tuple([math.copysign(1, p) for record in records for p in record.parameters])
-        if buffers:
-            others = arrays if upstream is None else (*arrays, grad_output)
-            into = [*map(direct, buffers)]
-            if None in into or not adapter.apart(buffers, others):
-                return None
-            looks += into
-        kept = _kept(loss, wanted, adapter, len(args), tuple(options), signs, *looks, upstream)
-    except (TypeError, OverflowError):
-        return None  # lists, as parameters of a distance: they may change
-    return kept and (kept[0], kept[1]((*given, *buffers, grad_output)))
-
-
-# By type too: 1 is True and 1.0 for a key.
-@functools.lru_cache(maxsize=1024, typed=True)
-def _kept(
-    loss: Callable[..., Problem],
-    wanted: tuple[str, ...],
-    adapter: Any,
-    positions: int,
-    names: tuple[str, ...],
-    signs: tuple[float, ...],
-    *looks: Any,
-) -> tuple[_dispatch.Known, Callable[[tuple[Any, ...]], tuple[Any, ...]]] | None:
-    """What is known of a call, and what takes from its arguments those of ``_dispatch.again``.
-
-    It looks like this: arguments by position and by name, buffers, and the upstream gradient; a
-    form in place of each array.
-    """
-    count = positions + len(names)
-    buffers, upstream = looks[count:-1], looks[-1]
-    try:
-        options = dict(zip(names, looks[positions:count], strict=True))
-        problem = loss(*looks[:positions], **options)
-        weight = None if _dispatch.is_no_weight(problem.weight) else problem.weight
-        target = problem.target if problem.loss.labelled else None
-        forms = (*problem.operands, *[x for x in (target, weight) if x is not None])
-        # No number among them, and no array among the options, which would be taken for its form.
-        arrays = [look for look in looks[:count] if type(look) is Form]
-        if sorted(map(id, forms)) != sorted(map(id, arrays)):
-            return None
-        _check_weighted(problem, wanted)
-        known = _dispatch.learn(
-            adapter, problem, wanted, problem.operands, target, weight, upstream, buffers
-        )
-    except (TypeError, ValueError):
-        return None  # to be raised where the arrays are at hand, and not their forms
-    if known is None:
-        return None
-    # By identity, for two arrays may look the same. What there is none of is not looked at.
-    where = {id(form): place for place, form in enumerate(looks)}
-    taken = *problem.operands, target, weight, upstream
-    return known, operator.itemgetter(*[where.get(id(form), -1) for form in taken])
 
 
 @overload
@@ -240,7 +48,7 @@ def cosine_similarity(
     axis: int = ...,
     eps: float = ...,
 ) -> Array: ...
-@_public
+@public
 def cosine_similarity(
     x1: ArrayLike,
     x2: ArrayLike,
@@ -303,7 +111,7 @@ def paired_distance(
     *,
     axis: int = ...,
 ) -> Array: ...
-@_public
+@public
 def paired_distance(
     x1: ArrayLike,
     x2: ArrayLike,
@@ -341,7 +149,7 @@ def paired_distance(
     """
     return Problem(
         losses.identity,
-        _dispatch.resolve_distance("distance", distance),
+        resolve_distance("distance", distance),
         ("x1", "x2"),
         (x1, x2),
         axis=axis,
@@ -391,7 +199,7 @@ def cosine_embedding_loss(
     reduction: Reduced = ...,
     validate: bool | None = ...,
 ) -> Scalar: ...
-@_public
+@public
 def cosine_embedding_loss(
     input1: ArrayLike,
     input2: ArrayLike,
@@ -463,15 +271,15 @@ def cosine_embedding_loss(
         ("input1", "input2"),
         (input1, input2),
         (
-            _plan.check_finite("margin", margin),
-            _plan.check_finite("pos_margin", pos_margin),
+            check_finite("margin", margin),
+            check_finite("pos_margin", pos_margin),
             math.nan,
         ),
         axis=axis,
         target=target,
         weight=weight,
         reduction=reduction,
-        validate=_plan.check_flag("validate", validate, optional=True),
+        validate=check_flag("validate", validate, optional=True),
     )
 
 
@@ -508,7 +316,7 @@ def cosine_distance_loss(
     eps: float = ...,
     reduction: Reduced = ...,
 ) -> Scalar: ...
-@_public
+@public
 def cosine_distance_loss(
     labels: ArrayLike,
     predictions: ArrayLike,
@@ -557,7 +365,7 @@ def cosine_distance_loss(
     """
     return Problem(
         losses.identity,
-        distances.cosine(eps) if _plan.check_flag("normalize", normalize) else distances.dot(),
+        distances.cosine(eps) if check_flag("normalize", normalize) else distances.dot(),
         ("labels", "predictions"),
         (labels, predictions),
         axis=axis,
@@ -609,7 +417,7 @@ def triplet_margin_loss(
     weight: ArrayLike | None = ...,
     reduction: Reduced = ...,
 ) -> Scalar: ...
-@_public
+@public
 def triplet_margin_loss(
     anchor: ArrayLike,
     positive: ArrayLike,
@@ -661,12 +469,12 @@ def triplet_margin_loss(
         Balntas et al., Learning shallow convolutional feature descriptors with triplet losses,
         BMVC 2016.
     """
-    return _triplet(
+    return triplet_problem(
         anchor,
         positive,
         negative,
         distances.lp(p, eps),
-        _plan.check_finite("margin", margin),
+        check_finite("margin", margin),
         swap,
         axis,
         weight,
@@ -713,7 +521,7 @@ def triplet_margin_with_distance_loss(
     weight: ArrayLike | None = ...,
     reduction: Reduced = ...,
 ) -> Scalar: ...
-@_public
+@public
 def triplet_margin_with_distance_loss(
     anchor: ArrayLike,
     positive: ArrayLike,
@@ -770,14 +578,14 @@ def triplet_margin_with_distance_loss(
     References:
         Balntas et al., BMVC 2016; seed document 002.
     """
-    return _triplet(
+    return triplet_problem(
         anchor,
         positive,
         negative,
         distances.euclidean(1e-6)
         if distance_function is None
-        else _dispatch.resolve_distance("distance_function", distance_function),
-        _plan.check_finite("margin", margin),
+        else resolve_distance("distance_function", distance_function),
+        check_finite("margin", margin),
         swap,
         axis,
         weight,
@@ -785,7 +593,7 @@ def triplet_margin_with_distance_loss(
     )
 
 
-def _triplet(
+def triplet_problem(
     anchor: Any,
     positive: Any,
     negative: Any,
@@ -798,7 +606,7 @@ def _triplet(
 ) -> Problem:
     """The problem of a triplet loss; torch's functions state it too."""
     return Problem(
-        losses.triplet_swap if _plan.check_flag("swap", swap) else losses.triplet,
+        losses.triplet_swap if check_flag("swap", swap) else losses.triplet,
         distance,
         ("anchor", "positive", "negative"),
         (anchor, positive, negative),
@@ -839,7 +647,7 @@ def hinge_embedding_loss(
     reduction: Reduced = ...,
     validate: bool | None = ...,
 ) -> Scalar: ...
-@_public
+@public
 def hinge_embedding_loss(
     input: ArrayLike,
     target: ArrayLike,
@@ -885,259 +693,9 @@ def hinge_embedding_loss(
         None,
         ("input",),
         (input,),
-        (_plan.check_finite("margin", margin), math.nan),
+        (check_finite("margin", margin), math.nan),
         target=target,
         weight=weight,
         reduction=reduction,
-        validate=_plan.check_flag("validate", validate, optional=True),
+        validate=check_flag("validate", validate, optional=True),
     )
-
-
-@overload
-def value_and_grad(  # type: ignore[overload-overlap]  # a name is a sequence, too
-    loss: Callable[..., Any], argnums: int | str
-) -> Transformed[tuple[Tensor, Tensor], tuple[Any, Array]]: ...
-@overload
-def value_and_grad(
-    loss: Callable[..., Any], argnums: Sequence[int | str] | None = ...
-) -> Transformed[tuple[Tensor, tuple[Tensor, ...]], tuple[Any, tuple[Array, ...]]]: ...
-@_not_compiled
-def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, Any]:
-    r"""A function that returns a loss and its gradients, from one pass over the data.
-
-    .. math:: f(\ldots) = \bigl(l,\ (\partial l / \partial x_1, \ldots) \cdot grad\_output\bigr)
-
-    Args:
-        loss: A function of this module.
-        argnums: With respect to what: positions or names of embedding arguments, or the name of the
-            per-sample weight. None stands for all embedding arguments. One position or name, not
-            in a sequence, gives one gradient, not in a tuple.
-
-    Returns:
-        ``f(*args, grad_output=None, out=None, **kwargs) -> (value, grads)``, which takes the
-        arguments of ``loss`` and two more; ``help(f)`` lists them. ``grad_output`` is the upstream
-        gradient: a scalar, or with ``reduction="none"`` one value per sample. ``out`` is the
-        buffers to write the gradients to, in the order of ``argnums``; they are what is returned
-        then. A gradient has the shape of its argument, summed over broadcast axes, and its dtype
-        (that of the loss where the argument is of integers). ``f`` can be pickled.
-
-    Raises:
-        TypeError: ``loss`` is not a function of this module; ``argnums`` names something that has
-            no gradient, such as ``target``; a gradient through a callable distance.
-        ValueError: what the loss raises; ``out`` of the wrong shape, read-only, or sharing memory
-            with an argument. A failed call leaves ``out`` as it was.
-
-    Example:
-        >>> import numpy as np, fastcos
-        >>> f = fastcos.value_and_grad(fastcos.cosine_embedding_loss, argnums="input1")
-        >>> loss, g1 = f(np.array([[1.0, 0.0]]), np.array([[0.6, 0.8]]), [1])
-        >>> g1
-        array([[ 0. , -0.8]])
-    """
-    return Transformed(loss, argnums, valued=True)
-
-
-@overload
-def grad(  # type: ignore[overload-overlap]
-    loss: Callable[..., Any], argnums: int | str
-) -> Transformed[Tensor, Array]: ...
-@overload
-def grad(
-    loss: Callable[..., Any], argnums: Sequence[int | str] | None = ...
-) -> Transformed[tuple[Tensor, ...], tuple[Array, ...]]: ...
-@_not_compiled
-def grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, Any]:
-    r"""A function that returns the gradients of a loss: :func:`value_and_grad` without the value.
-
-    .. math:: f(\ldots) = (\partial l / \partial x_1, \ldots) \cdot grad\_output
-
-    Args:
-        loss: As in :func:`value_and_grad`.
-        argnums: As in :func:`value_and_grad`.
-
-    Returns:
-        ``f(*args, grad_output=None, out=None, **kwargs) -> grads``.
-
-    Raises:
-        TypeError: as :func:`value_and_grad`.
-        ValueError: as :func:`value_and_grad`.
-
-    Example:
-        >>> import numpy as np, fastcos
-        >>> fastcos.grad(fastcos.hinge_embedding_loss)(np.array([0.25, 2.0]), [-1, -1])
-        (array([-0.5,  0. ]),)
-    """
-    return Transformed(loss, argnums, valued=False)
-
-
-class Transformed(Generic[OfTensors, OfArrays]):
-    r"""A function of the arguments of a loss: what :func:`value_and_grad` and :func:`grad` return.
-
-    .. math:: f(\ldots) = \bigl(l,\ (\partial l / \partial x_1, \ldots) \cdot grad\_output\bigr)
-
-    No plain function, for that could not be pickled. Those of one loss and one choice of its
-    arguments are equal; none can be changed.
-    """
-
-    loss: Any
-    state: Callable[..., Problem]
-    wanted: tuple[str, ...]
-    alone: bool
-    valued: bool
-
-    def __init__(self, loss: Callable[..., Any], argnums: Argnums, *, valued: bool) -> None:
-        if loss not in _PUBLIC:
-            raise TypeError(f"loss must be a function of fastcos, got {loss!r}")
-        alone = isinstance(argnums, (int, str))
-        self.__dict__.update(
-            _described(loss, valued, alone),
-            loss=loss,
-            state=loss.__wrapped__,  # type: ignore[attr-defined]
-            wanted=_wanted(loss, argnums),
-            alone=alone,
-            valued=valued,
-        )
-
-    @overload
-    def __call__(
-        self, x: IsTensor, /, *args: Any, grad_output: Any = ..., out: Any = ..., **kwargs: Any
-    ) -> OfTensors: ...
-    @overload
-    def __call__(
-        self,
-        x: npt.ArrayLike,
-        /,
-        *args: Any,
-        grad_output: Any = ...,
-        out: Any = ...,
-        **kwargs: Any,
-    ) -> OfArrays: ...
-    @overload
-    def __call__(self, /, *, grad_output: Any = ..., out: Any = ..., **kwargs: Any) -> Any: ...
-    @_not_compiled
-    def __call__(
-        self, /, *args: Any, grad_output: Any = None, out: Any = None, **kwargs: Any
-    ) -> Any:
-        """The gradients of a call of the loss, and its value."""
-        wanted, alone = self.wanted, self.alone
-        buffers: Any = ()
-        fits = True
-        if out is not None:
-            buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
-            fits = isinstance(buffers, (tuple, list)) and len(buffers) == len(wanted)
-        recalled = None
-        if fits:
-            recalled = _recalled(self.state, wanted, args, kwargs, grad_output, buffers)
-        if recalled is not None:
-            into: dict[str, Any] = dict(zip(wanted, buffers, strict=True)) if buffers else {}
-            value, grads = _dispatch.again(*recalled, given=into)
-        else:
-            problem = _stated(self.loss, args, kwargs, "grad_output", "out")
-            _check_weighted(problem, wanted)
-            if not fits:
-                length = f" of length {len(out)}" if isinstance(out, (tuple, list)) else ""
-                raise TypeError(
-                    f"out must hold one buffer for each of {', '.join(wanted)}, got a"
-                    f" {type(out).__name__}{length}"
-                )
-            value, grads = _dispatch.solve(
-                problem, wanted, grad_output, None if out is None else tuple(buffers)
-            )
-        chosen = grads[0] if alone else grads
-        return (value, chosen) if self.valued else chosen
-
-    def _key(self) -> tuple[Any, ...]:
-        return self.loss, self.wanted, self.alone, self.valued
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Transformed) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        argnums = self.wanted[0] if self.alone else self.wanted
-        return (value_and_grad if self.valued else grad), (self.loss, argnums)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{self!r} cannot be changed")
-
-    def __repr__(self) -> str:
-        transform, (loss, argnums) = self.__reduce__()
-        return f"fastcos.{transform.__name__}(fastcos.{loss.__name__}, {argnums!r})"
-
-
-@functools.cache
-def _described(loss: Callable[..., Any], valued: bool, alone: bool) -> dict[str, Any]:
-    """What ``help`` and ``inspect`` find of a transformed loss: its arguments and two more."""
-    parameters = inspect.signature(loss).parameters.values()
-    more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Any")
-        for name in ("grad_output", "out")
-    ]
-    grads = "Result" if alone else "tuple[Result, ...]"
-    returned = f"tuple[Result, {grads}]" if valued else grads
-    signature = inspect.Signature([*parameters, *more], return_annotation=returned)
-    transform = value_and_grad if valued else grad
-    what = "The value and the gradients" if valued else "The gradients"
-    value = "is the first of what is returned" if valued else "is not returned"
-    doc = f"""{what} of :func:`{loss.__name__}`, as :func:`{transform.__name__}` says.
-
-{loss.__name__}{signature}
-
-``grad_output`` is the upstream gradient, ``out`` the buffers to write the gradients to. What
-follows is the help of the loss itself, whose value {value}:
-
-{inspect.getdoc(loss)}"""
-    return {
-        "__name__": loss.__name__,
-        "__qualname__": loss.__qualname__,
-        "__doc__": doc,
-        "__wrapped__": loss,
-        "__signature__": signature,
-    }
-
-
-def _wanted(loss: Callable[..., Any], argnums: Argnums) -> tuple[str, ...]:
-    """The names that ``argnums`` stands for.
-
-    Raises:
-        TypeError: it stands for something that has no gradient, or for the same thing twice.
-    """
-    names, weights = _differentiable(loss)
-    if argnums is None:
-        return names
-    several = [argnums] if isinstance(argnums, (int, str)) else argnums
-    if not isinstance(several, Iterable):
-        raise TypeError(f"argnums must be positions or names, got {argnums!r}")
-    wanted = []
-    for given in several:
-        if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(names):
-            wanted.append(names[given])
-        elif isinstance(given, str) and given in (*names, *weights):
-            wanted.append(given)
-        else:
-            raise TypeError(
-                f"argnums must be among {', '.join(names)} (or their positions)"
-                f"{''.join(f' and {name}' for name in weights)}; got {given!r}"
-                f"{_names.hint(given, (*names, *weights))}"
-            )
-    if len(set(wanted)) < len(wanted):
-        raise TypeError(f"argnums names an argument twice: {argnums!r}")
-    return tuple(wanted)
-
-
-@functools.cache
-def _differentiable(loss: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What a public function has gradients of: its operands, and its weights if it takes any."""
-    state: Callable[..., Problem] = loss.__wrapped__  # type: ignore[attr-defined]
-    # A problem is stated without a look at its arrays.
-    problem = state(*[None] * (state.__code__.co_argcount - len(state.__defaults__ or ())))
-    weights = [name for name in _arguments(state) if name == problem.weight_name]
-    return problem.names, tuple(weights)
-
-
-def _check_weighted(problem: Problem, wanted: tuple[str, ...]) -> None:
-    name = problem.weight_name
-    if problem.weight is None and name in wanted:
-        raise TypeError(f"the gradient of {name} needs {name} to be given")

@@ -1,0 +1,145 @@
+"""Kernels for arrays in the memory of a GPU: which one runs a pass, and how it is launched.
+
+Nothing here waits for the device. What is launched goes to the stream that the caller is using, and
+what it leaves is read by what is launched after it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from fastcos.engine.passes import Pass
+from fastcos.kernels import ADD, DOUBLES, WRITE, Spec
+from fastcos.kernels._forks import importing
+from fastcos.kernels.arguments import (
+    Addresses,
+    Constants,
+    DeviceIntegers,
+    Numbers,
+    device_arguments,
+    device_count,
+)
+
+
+class Run(NamedTuple):
+    """A kernel loaded on a device, bound to a pass.
+
+    Args:
+        kernel: ``(stream, blocks, integers, floats) -> None``.
+        blocks: How many.
+        team_shift: Logarithm of how many threads take a row.
+        visit: The pass.
+        geometry: Of the pass, one number after another.
+        skip: The address of a number that makes the pass superfluous where it is 1, or 0, and how
+            that is stored.
+    """
+
+    kernel: Callable[..., None]
+    blocks: int
+    team_shift: int
+    visit: Pass
+    geometry: tuple[int, ...]
+    skip: tuple[int, int] = (0, DOUBLES)
+
+
+def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
+    """The kernel for a pass on a device, compiled or loaded."""
+    with importing():
+        from fastcos.kernels import _content, _cubin, cuda
+
+    functions = spec.distance and _content.shared(spec.distance)
+    columns = visit.geometry.shape[1]
+    written = "summed" if ADD in visit.modes else "written" if WRITE in visit.modes else "none"
+    layout = cuda.layout(visit.features, spec.dtype)
+    variant = cuda.Variant(spec.dtype, spec.counts, columns, written, layout.wide)
+    if functions is None:
+        make = functools.partial(cuda.pointwise, spec.loss, variant)
+    else:
+        body = cuda.pair if spec.operands == 2 else cuda.triplet
+        make = functools.partial(body, spec.loss, functions, variant)
+    count = device_count(spec.operands, columns, sum(spec.counts))
+    found = _cubin.kernel(make, count, layout, gpu, spec.what)
+    if spec.distance and functions:
+        _content.keep(spec.distance, functions)
+    geometry = tuple(visit.geometry.ravel().tolist())
+    blocks = -(-(visit.tasks << layout.shift) // layout.threads)
+    return Run(found, blocks, layout.shift, visit, geometry)
+
+
+def run(
+    plan: Any,
+    bound: Run,
+    rows: Sequence[int],
+    grads: Sequence[int],
+    sums: Sequence[int],
+    numbers: tuple[Numbers, Numbers, Numbers],
+    parameters: Sequence[float],
+    losses: Any,
+    like: Any,
+) -> tuple[Any, Any]:
+    """Launches a pass of a plan; as :func:`fastcos.engine.host.run`.
+
+    Returns:
+        The sums of the blocks, and the loss of each sample; None where ``losses`` is None.
+    """
+    adapter, visit = plan.adapter, bound.visit
+    partial, each = adapter.scratch((bound.blocks,), like), None
+    if losses is not None:
+        # What is to be another dtype in the end is not rounded to the one computed in before.
+        same = losses == plan.dtype
+        shape = plan.shape
+        each = adapter.new(shape, plan.dtype, like) if same else adapter.scratch(shape, like)
+    labels, weights, scales = numbers
+    fixed = DeviceIntegers(
+        0 if each is None else adapter.address(each),
+        int(each is not None and adapter.float_name(each.dtype) == "float64"),
+        adapter.address(partial),
+        visit.tasks,
+        visit.inner,
+        visit.segments,
+        visit.features,
+        bound.team_shift,
+        *labels[:3],
+        *weights[:3],
+        *scales[:3],
+        *bound.skip,
+    )
+    integers, floats = device_arguments(
+        fixed,
+        Constants(labels[3], weights[3], scales[3]),
+        Addresses(rows, grads, sums),
+        visit.modes,
+        bound.geometry,
+        parameters,
+    )
+    bound.kernel(adapter.stream(), bound.blocks, integers, floats)
+    return partial, each
+
+
+def value(plan: Any, total: Any, denominator: Any, dtype: Any, like: Any) -> Any:
+    """The sum over the denominator, as what is returned to the caller: an array of one number."""
+    adapter = plan.adapter
+    found = adapter.new((), dtype, like)
+    constant = isinstance(denominator, float)
+    integers = (
+        adapter.address(total),
+        math.prod(total.shape),
+        0 if constant else adapter.address(denominator),
+        adapter.address(found),
+    )
+    floats = (denominator if constant else 1.0,)
+    finish = _finish(adapter.float_name(dtype), plan.device)
+    finish(adapter.stream(), 1, integers, floats)
+    return found
+
+
+@functools.cache
+def _finish(dtype: str, gpu: int) -> Callable[..., None]:
+    with importing():
+        from fastcos.kernels import _cubin, cuda
+
+    make, what = functools.partial(cuda.finishing, dtype), f"the sum of losses ({dtype})"
+    return _cubin.kernel(make, (4, 1), cuda.FINISHING, gpu, what)

@@ -1,0 +1,224 @@
+"""A plan executed: arrays in, value and gradients out. The only code that touches memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fastcos.engine import per_sample
+from fastcos.engine.passes import Pass
+from fastcos.engine.plan import Gradient, Plan
+from fastcos.kernels import ADD, DOUBLES
+from fastcos.kernels.arguments import Numbers
+
+# All weights are 1; a loss without labels.
+_ONE, _NO_LABELS = (0, 0, DOUBLES, 1.0), (0, 0, DOUBLES, 0.0)
+# In place of the addresses of gradients, or sums of them, that are not wanted.
+_NOWHERE = (0, 0, 0)
+
+
+def execute(
+    plan: Plan,
+    parameters: tuple[float, ...],
+    arrays: Sequence[Any],
+    out: Sequence[Any] = (),
+    *,
+    result: Any = None,
+    validate: bool | None = None,
+    valued: bool = True,
+    skip_if_one: bool = False,
+) -> tuple[Any, tuple[Any, ...]]:
+    """The value of a call and the gradients that are wanted.
+
+    Args:
+        plan: The plan for arrays of these layouts.
+        parameters: Of the distance, then of the loss.
+        arrays: The operands, the labels, the weights and the upstream gradients; the last two may
+            be numbers, and what there is none of is not looked at.
+        out: Buffers for the gradients; empty for new arrays.
+        result: The dtype of the value; None for that which is computed in.
+        validate: Whether labels are checked; None for those in the memory of this machine.
+        valued: False gives None in place of the value.
+        skip_if_one: On a GPU, leaves all in ``out`` as it is for an upstream gradient of exactly 1.
+
+    Raises:
+        ValueError: labels other than 1 and -1; nothing is written to ``out`` then.
+    """
+    *operands, target, weight, upstream = arrays
+    place, runs, adapter, like = plan.place, plan.runs, plan.adapter, operands[0]
+    address, result = adapter.address, result or plan.dtype
+    checked = plan.labels and per_sample.are_checked(validate, plan.labels.kind, plan.device)
+    if checked and (out or plan.device >= 0 or not runs):
+        per_sample.check_labels(adapter, target, plan.device)
+        checked = False
+    # Names hold what was converted: an address does not keep its array alive.
+    numbers, factor, scale, denominator, _converted = _numbers(plan, target, weight, upstream)
+    each = None if plan.reduction != "none" else result
+    if plan.weight_gradient:
+        each = "float64"
+    if skip_if_one and plan.upstream_kind is not None:
+        skip = address(upstream), plan.upstream_kind
+        runs = tuple([run._replace(skip=skip) for run in runs])
+
+    rows = operands
+    if plan.copied:
+        rows = [
+            adapter.rows(array, plan.axis, plan.dtype) if copied else array
+            for array, copied in zip(operands, plan.copied, strict=True)
+        ]
+    row_addresses = [*map(address, rows)]
+    nowhere: Sequence[int] = _NOWHERE[: len(operands)]
+    grads: Any = ()
+    into, grad_addresses = grads, nowhere
+    if plan.gradients:
+        grads = _buffers(plan, operands, out)
+        into = _views(plan, grads) if plan.staged or plan.sums else grads
+        grad_addresses = [0 if grad is None else address(grad) for grad in into]
+    total: Any = None
+    losses: Any = None
+    if not runs:
+        total, losses = _of_no_samples(plan, grads, like)
+    for run in runs:
+        sums, sum_addresses = _sums(plan, run.visit, like) if plan.sums else ((), nowhere)
+        addresses = row_addresses, grad_addresses, sum_addresses
+        first = total is None
+        found = place.run(plan, run, *addresses, numbers, parameters, first and each, like)
+        if first:
+            total, losses = found
+        for grad, part in zip(into, sums, strict=False):
+            if part is not None:
+                _gather(adapter, run.visit, part, grad)
+    if plan.staged:
+        for gradient, grad, staged in zip(plan.gradients, grads, into, strict=True):
+            if gradient and gradient.staged:
+                adapter.features_last(grad, plan.axis)[...] = staged
+    # A label that is neither 1 nor -1 gives a loss of NaN.
+    if checked and math.isnan(total):
+        per_sample.check_labels(adapter, target, plan.device)
+
+    weighted: Any = losses
+    mean: Any = None
+    if plan.weight_gradient:
+        losses = adapter.wrap(losses)
+        weighted = losses * factor
+        mean = per_sample.quotient(adapter, adapter.number(weighted.sum()), denominator)
+    if not runs:
+        mean = math.nan if plan.reduction == "mean" else 0.0
+    value = None
+    if valued and plan.reduction == "none":
+        value = adapter.values(weighted, result)
+    elif valued and mean is None:
+        value = place.value(plan, total, denominator, result, like)
+    elif valued:
+        value = adapter.scalar(mean, result, like)
+    if plan.weight_gradient:
+        less = mean if plan.reduction == "mean" else 0.0
+        grads = *grads, _new(plan, plan.weight_gradient, weight, out, axis=-1)
+        grads[-1][...] = adapter.sum_to((losses - less) * scale, tuple(grads[-1].shape))
+    if out:
+        return value, tuple(out)
+    # A gradient of one number is a scalar like the value.
+    return value, tuple([grads[i] if grads[i].ndim else grads[i][()] for i in plan.order])
+
+
+def _numbers(
+    plan: Plan, target: Any, weight: Any, upstream: Any
+) -> tuple[tuple[Numbers, Numbers, Numbers], Any, Any, Any, Any]:
+    """Labels, weights and scales as kernels take them, and what is needed of these elsewhere.
+
+    Returns:
+        Them; the weights and the scales as numbers or arrays, where they are not read in place; the
+        denominator; what has to be kept alive.
+    """
+    adapter, denominator = plan.adapter, plan.denominator
+    labels, weights, scales = _NO_LABELS, _ONE, _ONE
+    factor: Any = 1.0
+    scale: Any = 1.0
+    if plan.labels:
+        step, kind, in_place = plan.labels
+        if in_place:
+            labels = adapter.address(target), step, kind, 1.0
+        else:
+            labels, target = _packed(plan, *adapter.labels(target))
+    if plan.weights:
+        step, kind, in_place = plan.weights
+        if in_place:
+            weights = adapter.address(weight), step, kind, 1.0
+            if denominator is None:
+                factor = adapter.float64(plan.weight_name, weight)
+        else:
+            factor = per_sample.converted(adapter, plan.weight_name, weight)
+            weights, weight = _packed(plan, factor)
+        if denominator is None:
+            denominator = per_sample.denominator(adapter, plan.reduction, factor, plan.samples)
+    if plan.upstream and plan.upstream.in_place:
+        step, kind, _ = plan.upstream
+        scales = adapter.address(upstream), step, kind, 1 / denominator if denominator else 0.0
+    elif upstream is None and type(denominator) is float and not plan.weight_gradient:
+        scales = 0, 0, DOUBLES, 1 / denominator if denominator else 0.0
+    else:
+        if upstream is not None:
+            scale = per_sample.converted(adapter, "grad_output", upstream)
+        scale = in_kernel = per_sample.quotient(adapter, scale, denominator)
+        if plan.weight_gradient:
+            # The losses are wanted without their weights, which go into the slopes instead.
+            weights, in_kernel = _ONE, factor * scale
+        scales, upstream = _packed(plan, in_kernel)
+    converted = target, weight, upstream
+    return (labels, weights, scales), factor, scale, denominator, converted
+
+
+def _packed(plan: Plan, given: Any, kind: int = DOUBLES) -> tuple[Numbers, Any]:
+    """Numbers of the samples as kernels take them, and the array that they are in."""
+    if isinstance(given, float):
+        return (0, 0, DOUBLES, given), None
+    array = plan.adapter.numbers(given, plan.shape)
+    step = int(math.prod(array.shape) > 1)
+    return (plan.adapter.address(array), step, kind, 1.0), array
+
+
+def _buffers(plan: Plan, operands: Sequence[Any], out: Sequence[Any]) -> list[Any]:
+    """Where the gradients of the operands go; None for nowhere."""
+    return [
+        None if gradient is None else _new(plan, gradient, operand, out, plan.axis)
+        for gradient, operand in zip(plan.gradients, operands, strict=True)
+    ]
+
+
+def _new(plan: Plan, gradient: Gradient, of: Any, out: Sequence[Any], axis: int) -> Any:
+    """The caller's buffer for a gradient, or a new array."""
+    if out:
+        return out[gradient.position]
+    return plan.adapter.empty_like(of, axis, gradient.dtype)
+
+
+def _views(plan: Plan, grads: Sequence[Any]) -> list[Any]:
+    """What kernels write to: gradients with the feature axis last, or memory for staged ones."""
+    adapter, views = plan.adapter, []
+    for gradient, grad in zip(plan.gradients, grads, strict=True):
+        view = None if gradient is None else adapter.features_last(grad, plan.axis)
+        staged = gradient is not None and gradient.staged
+        views.append(adapter.empty_like(view, -1, plan.dtype) if staged else view)
+    return views
+
+
+def _sums(plan: Plan, visit: Pass, like: Any) -> tuple[list[Any], list[int]]:
+    """Memory for the float64 sums of the gradients that a pass adds up: a row for each task."""
+    adapter, shape = plan.adapter, (visit.tasks, visit.features)
+    sums = [adapter.scratch(shape, like) if mode == ADD else None for mode in visit.modes]
+    return sums, [0 if part is None else adapter.address(part) for part in sums]
+
+
+def _gather(adapter: Any, visit: Pass, sums: Any, grad: Any) -> None:
+    """Adds up the sums of the tasks that share a row of a gradient."""
+    by_row = sums.reshape(visit.outer, visit.segments, visit.features).sum(axis=1)
+    grad[...] = adapter.wrap(by_row.reshape(tuple(grad.shape)))
+
+
+def _of_no_samples(plan: Plan, grads: Sequence[Any], like: Any) -> tuple[Any, Any]:
+    """The sum of no losses, and each of them; gradients are 0."""
+    for grad in grads:
+        if grad is not None:
+            grad[...] = 0
+    return 0.0, plan.adapter.scratch(plan.shape, like)

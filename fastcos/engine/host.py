@@ -1,0 +1,119 @@
+"""Kernels for arrays in the memory of this machine: which one runs a pass, and how it is run.
+
+The other place is :mod:`fastcos.engine.device`, with the same functions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastcos.engine.passes import Pass
+from fastcos.kernels import WRITE, Spec
+from fastcos.kernels._forks import importing
+from fastcos.kernels.arguments import Numbers, Order, host_packer
+
+
+class Run(NamedTuple):
+    """A compiled kernel, bound to a pass.
+
+    Args:
+        kernel: The address of the kernel.
+        words: How many numbers its arguments are.
+        pack: What puts them into a block of memory.
+        order: Those that say in which order samples are visited.
+        visit: The pass.
+        parallel: Whether threads share its tasks.
+    """
+
+    kernel: int
+    words: int
+    pack: Callable[..., None]
+    order: Order
+    visit: Pass
+    parallel: bool
+
+
+def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
+    """The kernel for a pass, compiled or loaded."""
+    with importing():
+        from fastcos.kernels import _content, cpu
+
+    if spec.distance is None:
+        compiled = cpu.pointwise(spec.loss, spec.counts, spec.dtype, spec.what)
+    else:
+        make = cpu.pair if spec.operands == 2 else cpu.triplet
+        functions = _content.shared(spec.distance)
+        compiled = make(spec.loss, functions, spec.counts, spec.dtype, spec.what)
+        _content.keep(spec.distance, functions)
+    words, pack = host_packer(spec.operands, sum(spec.counts))
+    geometry = visit.geometry
+    numbers = spec.operands * visit.outer * visit.inner * visit.features
+    whole = spec.distance is not None and all(mode == WRITE for mode in visit.modes)
+    past_caches = whole and cpu.past_caches(numbers, spec.dtype)
+    address, columns = geometry.ctypes.data, geometry.shape[1]
+    order = Order(visit.inner, visit.segments, visit.features, address, columns, past_caches)
+    return Run(compiled.address, words, pack, order, visit, visit.parallel)
+
+
+def run(
+    plan: Any,
+    bound: Run,
+    rows: Sequence[int],
+    grads: Sequence[int],
+    sums: Sequence[int],
+    numbers: tuple[Numbers, Numbers, Numbers],
+    parameters: Sequence[float],
+    losses: Any,
+    like: Any,
+) -> tuple[float, Any]:
+    """Runs a pass of a plan; operands, gradients and their sums come as addresses.
+
+    Args:
+        plan: The plan.
+        bound: The kernel of the pass.
+        rows: Where the operands are.
+        grads: Where the gradients go; 0 for nowhere.
+        sums: Where they are summed; 0 for nowhere.
+        numbers: Labels, weights and scales.
+        parameters: Of the distance, then of the loss.
+        losses: The dtype in which the loss of each sample is wanted, or None.
+        like: An array where memory is to be allocated.
+
+    Returns:
+        The sum of the losses, and in float64 each of them; None where ``losses`` is None.
+    """
+    kernel, words, pack, order, visit, parallel = bound
+    # The arguments of the kernel, and behind them the losses: one piece of memory for both.
+    block = np.empty(words + plan.samples)
+    pack(block, order, *numbers, rows, grads, sums, visit.modes, parameters)
+    arguments = kernel, block, visit.tasks, plan.samples
+    if parallel:
+        total = _launch()(arguments, plan.adapter.THREADS)
+    else:
+        total = _serial()(*arguments)
+    return total, None if losses is None else block[words:].reshape(plan.shape)
+
+
+def value(plan: Any, total: float, denominator: float, dtype: Any, like: Any) -> Any:
+    """The sum over the denominator, as what is returned to the caller."""
+    return plan.adapter.scalar(total / denominator if denominator else 0.0, dtype, like)
+
+
+@functools.cache
+def _serial() -> Callable[..., float]:
+    with importing():
+        from fastcos.kernels import cpu
+
+    return cpu.serial()
+
+
+@functools.cache
+def _launch() -> Callable[..., float]:
+    with importing():
+        from fastcos.kernels import _threads, cpu
+
+    return functools.partial(_threads.launch, cpu.threaded(), cpu.serial())

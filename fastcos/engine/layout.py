@@ -1,0 +1,97 @@
+"""How arrays lie in memory: shapes, strides, and where the rows are. No arrays, no kernels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+Shape = tuple[int, ...]
+Strides = tuple[int, ...]
+
+
+class ArrayLayout(NamedTuple):
+    """The memory layout of an array.
+
+    Args:
+        shape: Its shape.
+        strides: Its strides, in multiples of ``unit`` bytes.
+        dtype: Its dtype, of its library.
+        aligned: Whether all elements are at addresses that are multiples of their size.
+        unit: See ``strides``.
+        device: The number of the GPU in whose memory it is, or -1.
+    """
+
+    shape: Shape
+    strides: Strides
+    dtype: Any
+    aligned: bool
+    unit: int = 1
+    device: int = -1
+
+
+class RowLayout(NamedTuple):
+    """Where the rows of an operand lie: its leading axes, with strides in bytes."""
+
+    shape: Shape
+    strides: Strides
+
+
+def rows(layout: ArrayLayout, axis: int, dtype: Any) -> tuple[RowLayout, bool]:
+    """Where a kernel finds the rows, and whether that is where they are, or in a copy.
+
+    A row must be contiguous and of the computing dtype; the other axes may have any strides. An
+    axis of 0 stands for rows of one component.
+    """
+    shape, strides, own, aligned, unit, _ = layout
+    strides = tuple(unit * stride for stride in strides)
+    if axis:
+        length, step = shape[axis], strides[axis]
+        shape, strides = without(shape, axis), without(strides, axis)
+    else:
+        length, step = 1, 0
+    if own == dtype and aligned and (length == 1 or step == own.itemsize):
+        return RowLayout(shape, strides), True
+    return RowLayout(shape, _contiguous(shape, length * dtype.itemsize)), False
+
+
+def new(layout: ArrayLayout, axis: int, dtype: Any) -> ArrayLayout:
+    """A new array of the same shape, whose rows along ``axis`` are contiguous."""
+    shape = layout.shape
+    if not axis:
+        return ArrayLayout(shape, _contiguous(shape, dtype.itemsize), dtype, True)
+    outer = _contiguous(without(shape, axis), shape[axis] * dtype.itemsize)
+    at = len(shape) + axis
+    return ArrayLayout(shape, (*outer[:at], dtype.itemsize, *outer[at:]), dtype, True)
+
+
+def may_overlap_itself(layout: ArrayLayout) -> bool:
+    """Whether elements may share memory: no is certain, yes may be wrong where they interleave."""
+    if 0 in layout.shape:
+        return False
+    # From the smallest step up, each one leads beyond all that those before it span.
+    span = layout.dtype.itemsize // layout.unit
+    axes = zip(layout.strides, layout.shape, strict=True)
+    for step, n in sorted((abs(step), n) for step, n in axes if n > 1):
+        if step < span:
+            return True
+        span += step * (n - 1)
+    return False
+
+
+def is_packed(layout: ArrayLayout) -> bool:
+    """Whether the elements lie one after another, in C order."""
+    one = layout.dtype.itemsize // layout.unit
+    if layout.strides == _contiguous(layout.shape, one):
+        return True
+    axes = [(n, s) for n, s in zip(layout.shape, layout.strides, strict=True) if n != 1]
+    return [s for _, s in axes] == [*_contiguous(tuple(n for n, _ in axes), one)]
+
+
+def without(values: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """The values but that of an axis, which is counted from the end."""
+    at = len(values) + axis
+    return values[:at] + values[at + 1 :]
+
+
+def _contiguous(shape: Shape, itemsize: int) -> Strides:
+    return tuple(itemsize * math.prod(shape[a + 1 :]) for a in range(len(shape)))

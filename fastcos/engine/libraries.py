@@ -1,0 +1,90 @@
+"""Whose arrays the arguments are, and the adapter that takes them; imported on first use.
+
+Frameworks are known by the name of their module only.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+from fastcos.engine.problem import Problem
+from fastcos.kernels._forks import importing
+
+# The top-level module of an argument's type -> the adapter that takes it. Anything not named here
+# goes to NumPy, which reads lists, scalars, data frames and whatever else has numbers in it.
+_ADAPTERS = {
+    "numpy": "fastcos.adapters.numpy",
+    "cupy": "fastcos.adapters.cupy",
+    "torch": "fastcos.adapters.torch.arrays",
+}
+# Arrays that NumPy would read too, silently and as a copy on the host.
+_NOT_YET = ("jax", "jaxlib", "tensorflow")
+
+
+def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
+    """The adapter module that takes the arguments of a problem.
+
+    Raises:
+        TypeError: arrays of two libraries, or of one that is not supported.
+        RuntimeError: tensors on two devices.
+    """
+    arguments = (*problem.operands, problem.target, problem.weight, grad_output)
+    adapter = adapter_of(*map(type, arguments))
+    if adapter is not None and not adapter.records:
+        return adapter
+    names = (*problem.names, "target", problem.weight_name, "grad_output")
+    if adapter is None:
+        raise _unfit(zip(names, arguments, strict=True))
+    return adapter.placed(names, arguments)
+
+
+@functools.lru_cache(maxsize=256)
+def adapter_of(*kinds: type) -> Any:
+    """The adapter module that takes arguments of these types, or None."""
+    libraries = {library_of(kind) for kind in kinds} - {None}
+    library = libraries.pop() if libraries else "numpy"
+    return None if libraries or library not in _ADAPTERS else _adapter(_ADAPTERS[library])
+
+
+def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:
+    seen: dict[str, str] = {}
+    for name, value in arguments:
+        kind = type(value)
+        library = library_of(type(value))  # type: ignore[arg-type]
+        if library in _NOT_YET:
+            return TypeError(
+                f"{name} is a {library} array ({type(value).__name__}), which fastcos does not take"
+                " yet: pass NumPy arrays, CuPy arrays or torch tensors"
+            )
+        if library is not None:
+            # What NumPy reads may be of any library, whose name says more.
+            root = kind.__module__.partition(".")[0]
+            plain = root in ("__main__", "builtins", kind.__qualname__)
+            foreign = kind.__qualname__ if plain else f"{root} {kind.__qualname__}"
+            what = f"{library} array" if _named(kind) else foreign
+            seen.setdefault(library, f"{name} is a {what}")
+    return TypeError(f"arrays of one library only: {' and '.join(seen.values())}")
+
+
+@functools.cache
+def library_of(kind: type) -> str | None:
+    """Whose arrays a type belongs to; None for what goes with any of them."""
+    if issubclass(kind, (type(None), bool, int, float, complex, str, bytes, list, tuple)):
+        return None
+    # Memory of a GPU under whatever name is as good as CuPy's.
+    return _named(kind) or ("cupy" if hasattr(kind, "__cuda_array_interface__") else "numpy")
+
+
+def _named(kind: type) -> str | None:
+    """The library that a type is of by name, or derived from, wherever that is defined."""
+    roots = [one.__module__.partition(".")[0] for one in kind.__mro__]
+    return next((root for root in roots if root in _ADAPTERS or root in _NOT_YET), None)
+
+
+@functools.cache
+def _adapter(name: str) -> Any:
+    with importing():
+        return importlib.import_module(name)

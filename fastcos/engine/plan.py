@@ -1,0 +1,348 @@
+"""A plan: all that follows from the layout of a call's arrays and from its options.
+
+Most calls look like an earlier one but for the numbers in their arrays, so plans are cached. A plan
+says how every argument is read, which passes run, and what becomes of the sums; ``execute`` follows
+it and decides nothing else. ::
+
+    operand            in place, or a copy in the computing dtype with contiguous rows
+    label, weight,     in place, or converted (per_sample)
+    upstream gradient
+    gradient           in place, or staged in the computing dtype, or summed over shared rows
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, Literal, NamedTuple
+
+from fastcos import _faults as faults
+from fastcos.distances import Distance, Measure
+from fastcos.engine import checks, device, host, layout, per_sample
+from fastcos.engine.layout import ArrayLayout, RowLayout, Shape
+from fastcos.engine.passes import Pass, passes
+from fastcos.engine.per_sample import CONVERTED, Source
+from fastcos.engine.problem import Problem
+from fastcos.kernels import ADD, Spec
+from fastcos.losses import Loss, identity
+
+
+class Call(NamedTuple):
+    """All of a call that its plan depends on: no array, and no value of a parameter.
+
+    Args:
+        adapter: Of the arrays.
+        loss: The loss.
+        distance: The distance without its parameters; None where the operands are distances.
+        counts: How many parameters the distance has, and how many the loss.
+        names: Of the operands.
+        weight_name: Of the weight.
+        axis: The feature axis.
+        reduction: What becomes of the losses.
+        wanted: The names of what gradients are wanted of, in the order of the result.
+        operands: Their layouts.
+        target: That of the labels; None for a loss without.
+        weight: That of the weights; False for one number, None for none.
+        upstream: That of the upstream gradients; None for one number, or none.
+        out: Those of the caller's buffers for the gradients; empty for new arrays.
+    """
+
+    adapter: Any
+    loss: Loss
+    distance: Measure | None
+    counts: tuple[int, int]
+    names: tuple[str, ...]
+    weight_name: str
+    axis: int
+    reduction: str
+    wanted: tuple[str, ...]
+    operands: tuple[ArrayLayout, ...]
+    target: ArrayLayout | None
+    weight: ArrayLayout | Literal[False] | None
+    upstream: ArrayLayout | None
+    out: tuple[ArrayLayout, ...]
+
+
+class Gradient(NamedTuple):
+    """Where a gradient goes.
+
+    Args:
+        position: Among those that are wanted.
+        dtype: Its dtype.
+        staged: Whether it is computed into memory of its own, and copied from there.
+    """
+
+    position: int
+    dtype: Any
+    staged: bool
+
+
+class Plan(NamedTuple):
+    """How a call is executed.
+
+    Args:
+        adapter: Of the arrays.
+        place: Where kernels run: :mod:`fastcos.engine.host` or :mod:`fastcos.engine.device`.
+        device: The number of the GPU that the arrays are on, or -1.
+        axis: The feature axis, counted from the end; 0 where the operands are distances.
+        shape: Of the per-sample loss.
+        samples: How many there are.
+        dtype: What is computed in.
+        reduction: What becomes of the losses.
+        denominator: What their sum is divided by; None where the weights say.
+        copied: Per operand, whether its rows are read in a copy; empty where none is.
+        gradients: Per operand, where its gradient goes; empty where none is wanted.
+        weight_gradient: The same of the weight.
+        weight_name: What the weight is called.
+        order: Which gradients are wanted, in this order: numbers of operands, the weight the last.
+        labels: How the labels are read.
+        weights: How the weights are read; None where there is none.
+        upstream: How the upstream gradients are read; None where there is none, or one number.
+        upstream_kind: How an upstream gradient that kernels look at is stored, if they can.
+        runs: A kernel and a pass each; none where there is no sample.
+        staged: Whether a gradient is staged.
+        sums: Whether gradients are summed over the samples that share a row.
+    """
+
+    adapter: Any
+    place: Any
+    device: int
+    axis: int
+    shape: Shape
+    samples: int
+    dtype: Any
+    reduction: str
+    denominator: float | None
+    copied: tuple[bool, ...]
+    gradients: tuple[Gradient | None, ...]
+    weight_gradient: Gradient | None
+    weight_name: str
+    order: tuple[int, ...]
+    labels: Source | None
+    weights: Source | None
+    upstream: Source | None
+    upstream_kind: int | None
+    runs: tuple[Any, ...]
+    staged: bool
+    sums: bool
+
+
+def call_of(
+    adapter: Any,
+    problem: Problem,
+    wanted: tuple[str, ...],
+    operands: tuple[ArrayLayout, ...],
+    target: ArrayLayout | None,
+    weight: ArrayLayout | Literal[False] | None,
+    upstream: ArrayLayout | None = None,
+    out: tuple[ArrayLayout, ...] = (),
+) -> tuple[Call, tuple[float, ...]]:
+    """The call of a problem on arrays of these layouts, and the parameters of its kernels.
+
+    What is in the problem in the place of the arrays is not looked at.
+
+    Raises:
+        ValueError, TypeError: options that there are not; parameters that are no numbers.
+    """
+    loss, distance, names, _, of_loss, axis, _, _, weight_name, reduction, _ = problem
+    axis, reduction = checks.check_axis(axis), checks.check_reduction(reduction)
+    measure: Measure | None = None
+    of_distance: tuple[float, ...] = ()
+    if isinstance(distance, Distance):
+        measure, of_distance = distance[:-1], distance.parameters
+        if type(of_distance) is not tuple or not _FLOATS.issuperset(map(type, of_distance)):
+            of_distance = faults.floats(distance)
+    call = (
+        adapter,
+        loss,
+        measure,
+        (len(of_distance), len(of_loss)),
+        names,
+        weight_name,
+        axis,
+        reduction,
+        wanted,
+        operands,
+        target if loss.labelled else None,
+        weight,
+        upstream,
+        out,
+    )
+    return tuple.__new__(Call, call), of_distance + of_loss  # what Call() does, in half the time
+
+
+_FLOATS = {float}
+
+
+@functools.lru_cache(maxsize=1024)
+def plan(call: Call) -> Plan:
+    """The plan of a call.
+
+    Raises:
+        ValueError: shapes that do not fit, arrays on two devices.
+        TypeError: a buffer for a gradient of another dtype.
+        Exception: of many kinds, for a user's distance that does not compile.
+    """
+    adapter, names, operands = call.adapter, call.names, call.operands
+    # What the parameters are does not matter here.
+    measure, ones = call.distance, (1.0,) * call.counts[0]
+    record = None if measure is None else Distance._make((*measure, ones))
+    if record:
+        faults.check(record)
+    dtype = adapter.common_dtype(operands)
+    gpu = checks.one_device(names, operands)
+    shapes = tuple([operand.shape for operand in operands])
+    axis, shape, features = _axes(call, shapes)
+    read = [layout.rows(operand, axis, dtype) for operand in operands]
+    gradients, written = _gradients(call, axis, dtype, gpu)
+    weight_gradient = _weight_gradient(call, dtype, gpu)
+    labels, weights, upstream = _sources(call, shape, dtype, gpu)
+    place, samples = host if gpu < 0 else device, math.prod(shape)
+    visits: tuple[Pass, ...] = ()
+    if samples:
+        layouts = [row for row, _ in read]
+        visits = passes(shape, features, layouts, written, on_device=gpu >= 0)
+    copied = tuple([not in_place for _, in_place in read])
+    staged = any([gradient.staged for gradient in gradients if gradient])
+    sums = any(ADD in visit.modes for visit in visits)
+    # Whether all that is done outside of the kernel is to divide the sum of the losses.
+    simple = (
+        len(visits) == 1
+        and not (any(copied) or staged or sums or weight_gradient or call.weight is False)
+        and all([numbers is None or numbers.in_place for numbers in (labels, weights)])
+        and call.wanted == tuple([name for name in names if name in call.wanted])
+    )
+    by_weight = call.weight is not None and call.reduction in ("mean", "sum_by_nonzero_weights")
+    return Plan(
+        adapter=adapter,
+        place=place,
+        device=gpu,
+        axis=axis,
+        shape=shape,
+        samples=samples,
+        dtype=dtype,
+        reduction=call.reduction,
+        denominator=None
+        if by_weight
+        else per_sample.denominator(adapter, call.reduction, 1.0, samples),
+        copied=copied if any(copied) else (),
+        gradients=gradients if any(gradients) else (),
+        weight_gradient=weight_gradient,
+        weight_name=call.weight_name,
+        order=tuple([(*names, call.weight_name).index(name) for name in call.wanted]),
+        labels=labels,
+        weights=weights,
+        # Else their quotient with the denominator is taken outside of the kernel.
+        upstream=upstream if simple else upstream and CONVERTED,
+        upstream_kind=call.upstream and per_sample.float_kind(adapter, call.upstream, dtype),
+        runs=_runs(call, record, adapter.float_name(dtype), place, visits, gpu),
+        staged=staged,
+        sums=sums,
+    )
+
+
+def _axes(call: Call, shapes: tuple[Shape, ...]) -> tuple[int, Shape, int]:
+    """The feature axis, the shape of the per-sample loss and the length of a row."""
+    if call.distance is None:
+        if len(set(shapes)) > 1:
+            raise ValueError(f"the distances have unequal shapes: {shapes}")
+        return 0, shapes[0], 1
+    axis = checks.feature_axis(call.names, shapes, call.axis)
+    return axis, checks.sample_shape(call.names, shapes, axis), shapes[0][axis]
+
+
+def _gradients(
+    call: Call, axis: int, dtype: Any, gpu: int
+) -> tuple[tuple[Gradient | None, ...], list[RowLayout | None]]:
+    """Where gradients of the operands go, and where kernels find their rows."""
+    gradients: list[Gradient | None] = []
+    written: list[RowLayout | None] = []
+    for name, operand in zip(call.names, call.operands, strict=True):
+        if name not in call.wanted:
+            gradients.append(None)
+            written.append(None)
+            continue
+        own, position = _own(call.adapter, operand, dtype), call.wanted.index(name)
+        if call.out:
+            into = call.out[position]
+            checks.check_out_fits(name, into, operand.shape, own, gpu)
+        else:
+            into = layout.new(operand, axis, own)
+        rows, in_place = layout.rows(into, axis, dtype)
+        gradients.append(Gradient(position, own, not in_place))
+        written.append(rows)
+    return tuple(gradients), written
+
+
+def _weight_gradient(call: Call, dtype: Any, gpu: int) -> Gradient | None:
+    """Where the gradient of the weight goes."""
+    if call.weight_name not in call.wanted:
+        return None
+    assert isinstance(call.weight, ArrayLayout)
+    own, position = _own(call.adapter, call.weight, dtype), call.wanted.index(call.weight_name)
+    if call.out:
+        into = call.out[position]
+        checks.check_out_fits(call.weight_name, into, call.weight.shape, own, gpu)
+    return Gradient(position, own, staged=True)
+
+
+def _own(adapter: Any, operand: ArrayLayout, dtype: Any) -> Any:
+    """The dtype of the gradient of an array: its own, that of the loss where it is of integers."""
+    return operand.dtype if adapter.float_name(operand.dtype) else dtype
+
+
+def _sources(
+    call: Call, shape: Shape, dtype: Any, gpu: int
+) -> tuple[Source | None, Source | None, Source | None]:
+    """How labels, weights and upstream gradients are read."""
+    adapter, target, weight, upstream = call.adapter, call.target, call.weight, call.upstream
+    labels = weights = upstreams = None
+    if target:
+        checks.check_device("target", target, gpu)
+        checks.check_per_sample("target", target.shape, shape)
+        labels = per_sample.source(target, adapter.label_kind(target.dtype), shape)
+    if weight is False:
+        weights = CONVERTED
+    elif weight is not None:
+        checks.check_device(call.weight_name, weight, gpu)
+        checks.check_per_sample(call.weight_name, weight.shape, shape)
+        # On a GPU their sum is not waited for, and in the quotient by it they are float64.
+        kind = per_sample.float_kind(adapter, weight, dtype) if gpu < 0 else None
+        in_place = call.weight_name not in call.wanted
+        weights = per_sample.source(weight, kind, shape) if in_place else CONVERTED
+    if upstream:
+        each = shape if call.reduction == "none" else ()
+        checks.check_device("grad_output", upstream, gpu)
+        checks.check_per_sample("grad_output", upstream.shape, each)
+        kind = per_sample.float_kind(adapter, upstream, dtype)
+        upstreams = per_sample.source(upstream, kind, each)
+    return labels, weights, upstreams
+
+
+def _runs(
+    call: Call,
+    record: Distance | None,
+    dtype: str,
+    place: Any,
+    visits: tuple[Pass, ...],
+    gpu: int,
+) -> tuple[Any, ...]:
+    """What runs, for each pass."""
+    what = kernel_name(call.loss, record and record.name, dtype)
+    functions = record and record.functions
+    spec = Spec(call.loss, functions, call.counts, len(call.operands), dtype, what)
+    try:
+        return tuple([place.bind(spec, visit, gpu) for visit in visits])
+    except (ImportError, OSError, RuntimeError):
+        raise  # about the machine
+    except Exception as error:
+        if record:
+            faults.explain(record, error)
+        raise
+
+
+def kernel_name(loss: Loss, distance: str | None, dtype: str) -> str:
+    """What a person calls a kernel."""
+    name = "paired_distance" if loss is identity else loss.function.__qualname__.partition(".")[0]
+    options = dtype if distance is None else f"{distance}, {dtype}"
+    return f"{name.strip('_')}({options})"
