@@ -73,7 +73,7 @@ def test_signatures_say_what_is_returned(loss):
     # All names in it can be looked up, but torch's, which is not imported for it.
     hints = {k: v for k, v in loss.__annotations__.items() if "Like" not in v}
     for annotation in hints.values():
-        eval(annotation, vars(api))
+        eval(annotation, vars(sys.modules[loss.__module__]))
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=name_of)

@@ -28,20 +28,17 @@ and return plain tensors.
 from . import compiling
 from .functional import (
     cosine_embedding_loss,
-    cosine_similarity,
     hinge_embedding_loss,
-    pairwise_distance,
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
 from .modules import (
     CosineEmbeddingLoss,
-    CosineSimilarity,
     HingeEmbeddingLoss,
-    PairwiseDistance,
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
+from .similarity import CosineSimilarity, PairwiseDistance, cosine_similarity, pairwise_distance
 
 compiling.leave_alone()
 

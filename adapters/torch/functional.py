@@ -7,26 +7,33 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import _reduction as legacy
 from torch.nn import functional as F
 
 from fastcos import distances, losses
-from fastcos.api.aligned import triplet_problem
+from fastcos.api.triplets import triplet_problem
 from fastcos.distances import Distance
-from fastcos.engine.layout import ArrayLayout
 from fastcos.engine.problem import Problem, resolve_distance
 from fastcos.typing import DistanceLike
 
 from . import composites
-from .arrays import FLOATS, array_layout, at, is_exact, is_ordinary, unfit
-from .arrays import layout as layout_of
-from .autograd import Composite, Layouts, evaluate
+from .plain import (
+    NUMBERS,
+    REDUCTIONS,
+    are_pairs,
+    are_rows,
+    autocast_dtype,
+    cast,
+    evaluated,
+    is_norm,
+    is_usual,
+    labels_of,
+    layouts_of,
+    reduction_of,
+    refuse,
+)
+from .similarity import PairwiseDistance, pairwise_distance
 
 _COSINE = distances.cosine(composites.EPS)
-_REDUCTIONS = ("mean", "sum", "none")
-_NUMBERS = (float, int)
-_NO_TARGET = object()
-_CONVERTED = (torch.bool, torch.uint8)
 
 
 def cosine_embedding_loss(
@@ -84,16 +91,16 @@ def cosine_embedding_loss(
         torch.Size([2])
     """
     if (
-        (layouts := _layouts((input1, input2), target, weight))
-        and _is_usual(size_average, reduce, reduction)
-        and type(margin) in _NUMBERS
-        and type(pos_margin) in _NUMBERS
-        and _are_pairs(input1, input2, target)
+        (layouts := layouts_of((input1, input2), target, weight))
+        and is_usual(size_average, reduce, reduction)
+        and type(margin) in NUMBERS
+        and type(pos_margin) in NUMBERS
+        and are_pairs(input1, input2, target)
     ):
-        result = _autocast(input1, input2)
+        result = autocast_dtype(input1, input2)
 
         def in_operators(input1: Tensor, input2: Tensor, target: Tensor, weight: Any) -> Tensor:
-            input1, input2 = _cast(result, input1, input2)
+            input1, input2 = cast(result, input1, input2)
             if pos_margin == 1 and weight is None:
                 return F.cosine_embedding_loss(input1, input2, target, margin, reduction=reduction)
             each = composites.cosine_embedding(input1, input2, target, margin, pos_margin)
@@ -105,126 +112,23 @@ def cosine_embedding_loss(
             ("input1", "input2"),
             (input1, input2),
             (float(margin), float(pos_margin), 0.0),
-            target=_labels(target),
+            target=labels_of(target),
             weight=weight,
             reduction=reduction,
             validate=False,
         )
-        return _evaluated(problem, layouts, in_operators, result)
-    _refuse(input1=input1, input2=input2, target=target, weight=weight)
+        return evaluated(problem, layouts, in_operators, result)
+    refuse(input1=input1, input2=input2, target=target, weight=weight)
     if pos_margin == 1 and weight is None:
         return F.cosine_embedding_loss(
             input1, input2, target, margin, size_average, reduce, reduction
         )
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_of(size_average, reduce, reduction)
     # torch's operator also says what is wrong with the arguments.
     each = F.cosine_embedding_loss(input1, input2, target, margin, reduction="none")
     if pos_margin != 1:
         each = composites.cosine_embedding(input1, input2, target, margin, pos_margin)
     return composites.reduced(each, weight, reduction)
-
-
-def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    r"""``torch.nn.functional.cosine_similarity`` in one fused pass.
-
-    .. math:: c = \frac{x_1 \cdot x_2}
-        {\max(\lVert x_1 \rVert, eps)\,\max(\lVert x_2 \rVert, eps)}
-
-    Args:
-        x1: Rows along ``dim``.
-        x2: Rows along ``dim``; other axes are broadcast.
-        dim: The feature axis.
-        eps: Smallest norm to divide by.
-
-    Returns:
-        The similarity of each pair of rows.
-
-    Raises:
-        RuntimeError, IndexError: as torch does.
-        TypeError: a tensor on another kind of device, sparse, nested or quantised.
-
-    Singular points: a zero row has similarity 0; its gradient is that of ``x1 · x2`` alone.
-
-    Example:
-        >>> import torch
-        >>> from fastcos.adapters.torch import cosine_similarity
-        >>> cosine_similarity(torch.tensor([[3.0, 4.0]]), torch.tensor([[6.0, 8.0]])).tolist()
-        [1.0]
-    """
-    if (
-        (layouts := _layouts((x1, x2)))
-        and type(dim) is int
-        and type(eps) in _NUMBERS
-        and eps >= 0
-        and x1.ndim == x2.ndim
-        and -x1.ndim <= dim < x1.ndim
-        and x1.shape[dim] == x2.shape[dim]
-        and _are_broadcast(x1.shape, x2.shape)
-    ):
-        result = _autocast(x1, x2, everywhere=False)
-
-        def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-            x1, x2 = _cast(result, x1, x2)
-            return F.cosine_similarity(x1, x2, dim, eps)
-
-        similarity = distances._with(distances._CLAMPED_SIMILARITY, (float(eps),))
-        problem = Problem(
-            losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
-        )
-        return _evaluated(problem, layouts, in_operators, result)
-    _refuse(x1=x1, x2=x2)
-    return F.cosine_similarity(x1, x2, dim, eps)
-
-
-def pairwise_distance(
-    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
-) -> Tensor:
-    r"""``torch.nn.functional.pairwise_distance`` in one fused pass.
-
-    .. math:: d = \lVert x_1 - x_2 + eps \rVert_p
-
-    Args:
-        x1: Rows ``(..., D)``.
-        x2: Rows ``(..., D)``; leading axes are broadcast.
-        p: Which norm; inf is the largest component.
-        eps: Added to every difference, signed.
-        keepdim: Whether the feature axis stays, with length 1.
-
-    Returns:
-        The distance of each pair of rows.
-
-    Raises:
-        RuntimeError: as torch does.
-        TypeError: a tensor on another kind of device, sparse, nested or quantised.
-
-    Singular points: where the distance is 0 the gradient is 0; components that share the maximum
-    norm share its gradient.
-
-    Example:
-        >>> import torch
-        >>> from fastcos.adapters.torch import pairwise_distance
-        >>> x, y = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])
-        >>> pairwise_distance(x, y, p=1, eps=0).tolist()
-        [7.0]
-    """
-    if (layouts := _layouts((x1, x2))) and _is_norm(p, eps) and _are_rows(x1, x2):
-        result = _autocast(x1, x2, everywhere=False)
-
-        def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-            x1, x2 = _cast(result, x1, x2)
-            return F.pairwise_distance(x1, x2, p, eps)
-
-        problem = Problem(
-            losses.identity,
-            distances.lp(p, eps),
-            ("x1", "x2"),
-            (x1, x2),
-            reduction="none",
-        )
-        value = _evaluated(problem, layouts, in_operators, result)
-        return value.unsqueeze(-1) if keepdim else value
-    _refuse(x1=x1, x2=x2)
-    return F.pairwise_distance(x1, x2, p, eps, keepdim)
 
 
 def triplet_margin_loss(
@@ -280,18 +184,18 @@ def triplet_margin_loss(
         Balntas et al., BMVC 2016.
     """
     if (
-        (layouts := _layouts((anchor, positive, negative), weight=weight))
-        and _is_usual(size_average, reduce, reduction)
-        and type(margin) in _NUMBERS
+        (layouts := layouts_of((anchor, positive, negative), weight=weight))
+        and is_usual(size_average, reduce, reduction)
+        and type(margin) in NUMBERS
         and margin > 0
-        and _is_norm(p, eps)
+        and is_norm(p, eps)
         and anchor.ndim == positive.ndim == negative.ndim
-        and _are_rows(anchor, positive, negative)
+        and are_rows(anchor, positive, negative)
     ):
-        result = _autocast(anchor, positive, negative)
+        result = autocast_dtype(anchor, positive, negative)
 
         def in_operators(a: Tensor, p_: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
-            a, p_, n = _cast(result, a, p_, n)
+            a, p_, n = cast(result, a, p_, n)
             if weight is None:
                 return F.triplet_margin_loss(a, p_, n, margin, p, eps, swap, reduction=reduction)
             each = F.triplet_margin_loss(a, p_, n, margin, p, eps, swap, reduction="none")
@@ -300,13 +204,13 @@ def triplet_margin_loss(
         record = distances.lp(p, eps)
         rows = anchor, positive, negative
         problem = triplet_problem(*rows, record, float(margin), swap, -1, weight, reduction)
-        return _evaluated(problem, layouts, in_operators, result)
-    _refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
+        return evaluated(problem, layouts, in_operators, result)
+    refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
     if weight is None:
         return F.triplet_margin_loss(
             anchor, positive, negative, margin, p, eps, swap, size_average, reduce, reduction
         )
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_of(size_average, reduce, reduction)
     each = F.triplet_margin_loss(anchor, positive, negative, margin, p, eps, swap, reduction="none")
     return composites.reduced(each, weight, reduction)
 
@@ -364,27 +268,27 @@ def triplet_margin_with_distance_loss(
     """
     record, in_torch = _distance(distance_function)
     if (
-        (layouts := _layouts((anchor, positive, negative), weight=weight))
-        and reduction in _REDUCTIONS
-        and type(margin) in _NUMBERS
+        (layouts := layouts_of((anchor, positive, negative), weight=weight))
+        and reduction in REDUCTIONS
+        and type(margin) in NUMBERS
         and margin > 0
         and anchor.ndim == positive.ndim == negative.ndim
     ):
-        if record is not None and _are_rows(anchor, positive, negative):
-            result = _autocast(anchor, positive, negative, everywhere=False)
+        if record is not None and are_rows(anchor, positive, negative):
+            result = autocast_dtype(anchor, positive, negative, everywhere=False)
 
             def in_operators(a: Tensor, p: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
-                a, p, n = _cast(result, a, p, n)
+                a, p, n = cast(result, a, p, n)
                 measured = _measured(_in_torch(in_torch, record), a, p, n, swap)
                 return composites.reduced(composites.triplet(*measured, margin), weight, reduction)
 
             rows = anchor, positive, negative
             problem = triplet_problem(*rows, record, float(margin), swap, -1, weight, reduction)
-            return _evaluated(problem, layouts, in_operators, result)
+            return evaluated(problem, layouts, in_operators, result)
         if record is None and in_torch is not None:
             measured = _measured(in_torch, anchor, positive, negative, swap)
             return _of_distances(*measured, margin, weight, reduction)
-    _refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
+    refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
     function = _in_torch(in_torch, record)
     if weight is None:
         return F.triplet_margin_with_distance_loss(
@@ -405,7 +309,7 @@ def triplet_margin_with_distance_loss(
         swap=swap,
         reduction="none",
     )
-    return composites.reduced(each, weight, _reduction(None, None, reduction))
+    return composites.reduced(each, weight, reduction_of(None, None, reduction))
 
 
 def hinge_embedding_loss(
@@ -450,15 +354,15 @@ def hinge_embedding_loss(
         [0.25, 0.75]
     """
     if (
-        (layouts := _layouts((input,), target, weight))
-        and _is_usual(size_average, reduce, reduction)
-        and type(margin) in _NUMBERS
+        (layouts := layouts_of((input,), target, weight))
+        and is_usual(size_average, reduce, reduction)
+        and type(margin) in NUMBERS
         and target.shape == input.shape
     ):
-        result = _autocast(input)
+        result = autocast_dtype(input)
 
         def in_operators(input: Tensor, target: Tensor, weight: Any) -> Tensor:
-            (input,) = _cast(result, input)
+            (input,) = cast(result, input)
             if weight is None:
                 return F.hinge_embedding_loss(input, target, margin, reduction=reduction)
             each = F.hinge_embedding_loss(input, target, margin, reduction="none")
@@ -470,149 +374,18 @@ def hinge_embedding_loss(
             ("input",),
             (input,),
             (float(margin), 1.0),
-            target=_labels(target),
+            target=labels_of(target),
             weight=weight,
             reduction=reduction,
             validate=False,
         )
-        return _evaluated(problem, layouts, in_operators, result)
-    _refuse(input=input, target=target, weight=weight)
+        return evaluated(problem, layouts, in_operators, result)
+    refuse(input=input, target=target, weight=weight)
     if weight is None:
         return F.hinge_embedding_loss(input, target, margin, size_average, reduce, reduction)
-    reduction = _reduction(size_average, reduce, reduction)
+    reduction = reduction_of(size_average, reduce, reduction)
     each = F.hinge_embedding_loss(input, target, margin, reduction="none")
     return composites.reduced(each, weight, reduction)
-
-
-# --------------------------------------------------------------------------------------------------
-# Which calls are plain
-# --------------------------------------------------------------------------------------------------
-
-
-def _layouts(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None) -> Layouts:
-    """The layouts of tensors that kernels can read unobserved; None for others.
-
-    The rows', then those of target and weight: None where that is no tensor, or is to be converted
-    first.
-    """
-    if not is_ordinary():
-        return None
-    found: list[ArrayLayout] = []
-    for t in rows:
-        layout = array_layout(t)
-        if not layout or layout.dtype not in FLOATS or 0 in layout.shape:
-            return None
-        found.append(layout)
-    device = found[0].device
-    if any([layout.device != device for layout in found]):
-        return None
-    of_target = of_weight = None
-    if target is not _NO_TARGET:
-        of_target = array_layout(target)
-        if of_target is None or of_target.device != device:
-            return None
-        if of_target.dtype in _CONVERTED:
-            of_target = None
-    if isinstance(weight, Tensor):
-        of_weight = layout_of(weight) if is_exact(weight) and not unfit(weight) else None
-        if of_weight is None or of_weight.device != device:
-            return None
-        if weight.is_neg():
-            of_weight = None
-    return *found, of_target, of_weight
-
-
-def _evaluated(
-    problem: Problem, layouts: Layouts, composite: Composite, result: torch.dtype | None = None
-) -> Tensor:
-    """The value of a problem on tensors that were looked at."""
-    return evaluate(problem, at(problem.operands[0].device.type), layouts, composite, result)
-
-
-def _refuse(**tensors: Any) -> None:
-    """Raises for tensors that are neither the kernels' nor, for now, torch's.
-
-    Raises:
-        TypeError: on another kind of device, sparse, nested or quantised.
-    """
-    if not is_ordinary():
-        return
-    for name, t in tensors.items():
-        if is_exact(t) and not (t.is_meta or t.is_complex()):
-            odd = t.is_quantized or t.is_nested or t.layout is not torch.strided
-            if odd or not (t.is_cpu or t.is_cuda):
-                kind = "quantised" if t.is_quantized else f"of layout {t.layout}"
-                kind = "nested" if t.is_nested else kind if odd else f"on {t.device}"
-                raise TypeError(
-                    f"{name} is {kind}: fastcos takes strided tensors on the CPU or on a CUDA"
-                    " device; torch.nn.functional has this loss for others"
-                )
-
-
-def _is_usual(size_average: bool | None, reduce: bool | None, reduction: str) -> bool:
-    return size_average is None and reduce is None and reduction in _REDUCTIONS
-
-
-def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
-    """The reduction that is meant, with torch's warning or error."""
-    if size_average is not None or reduce is not None:
-        return legacy.legacy_get_string(size_average, reduce)
-    legacy.get_enum(reduction)
-    return reduction
-
-
-def _is_norm(p: Any, eps: Any) -> bool:
-    return type(p) in _NUMBERS and type(eps) in _NUMBERS and p > 0 and 0 <= eps < float("inf")
-
-
-def _are_pairs(input1: Tensor, input2: Tensor, target: Tensor) -> bool:
-    """Whether this is a pair of rows, or two matrices of as many rows or one, and labels to fit."""
-    one, two = input1.shape, input2.shape
-    if len(one) == len(two) == 2 and target.ndim == 1:
-        n = max(one[0], two[0])
-        return one[1] == two[1] and {one[0], two[0], target.shape[0]} <= {1, n}
-    return len(one) == 1 and one == two and target.ndim == 0
-
-
-def _are_rows(first: Tensor, *others: Tensor) -> bool:
-    """Whether these are rows of one length, their leading axes broadcast."""
-    shape = first.shape
-    return first.ndim > 0 and all(
-        [
-            t.shape == shape
-            or (t.ndim > 0 and t.shape[-1] == shape[-1] and _are_broadcast(t.shape, shape))
-            for t in others
-        ]
-    )
-
-
-def _are_broadcast(a: torch.Size, b: torch.Size) -> bool:
-    return all(m == n or m == 1 or n == 1 for m, n in zip(reversed(a), reversed(b), strict=False))
-
-
-# --------------------------------------------------------------------------------------------------
-# Pieces
-# --------------------------------------------------------------------------------------------------
-
-
-def _labels(target: Tensor) -> Tensor:
-    """Targets as torch compares them with 1 and -1: True is 1, and of uint8 255 is -1."""
-    return target.to(torch.int8) if target.dtype in _CONVERTED else target
-
-
-def _autocast(*inputs: Tensor, everywhere: bool = True) -> torch.dtype | None:
-    """float32 where autocast computes in it what is given in a half type.
-
-    That is the losses ``everywhere``, what they are made of on a GPU only.
-    """
-    if inputs[0].itemsize == 2 and (everywhere or inputs[0].is_cuda):
-        enabled = torch.is_autocast_enabled(inputs[0].device.type)
-        return torch.float32 if enabled and all([t.itemsize == 2 for t in inputs]) else None
-    return None
-
-
-def _cast(result: torch.dtype | None, *inputs: Tensor) -> tuple[Tensor, ...]:
-    return inputs if result is None else tuple([t.to(result) for t in inputs])
 
 
 def _distance(given: Any) -> tuple[Distance | None, Callable[..., Tensor] | None]:
@@ -620,10 +393,8 @@ def _distance(given: Any) -> tuple[Distance | None, Callable[..., Tensor] | None
     if given is None or given is F.pairwise_distance or given is pairwise_distance:
         return distances.euclidean(1e-6), F.pairwise_distance
     if isinstance(given, torch.nn.PairwiseDistance):
-        from .modules import PairwiseDistance
-
         known = type(given) in (torch.nn.PairwiseDistance, PairwiseDistance)
-        if known and not given.keepdim and _is_norm(given.norm, given.eps):
+        if known and not given.keepdim and is_norm(given.norm, given.eps):
             return distances.lp(given.norm, given.eps), given
         return None, given
     resolved = resolve_distance("distance_function", given)
@@ -660,7 +431,7 @@ def _of_distances(
 ) -> Tensor:
     """The loss of distances that a callable gave."""
     given = (positive, negative) if swapped is None else (positive, negative, swapped)
-    layouts = _layouts(given, weight=weight)
+    layouts = layouts_of(given, weight=weight)
     if not layouts or any([d.shape != positive.shape for d in given]):
         each = composites.triplet(positive, negative, swapped, margin)
         return composites.reduced(each, weight, reduction)
@@ -681,4 +452,4 @@ def _of_distances(
         weight=weight,
         reduction=reduction,
     )
-    return _evaluated(problem, layouts, in_operators)
+    return evaluated(problem, layouts, in_operators)

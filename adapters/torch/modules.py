@@ -18,12 +18,14 @@ from fastcos.engine.problem import resolve_distance
 from fastcos.typing import DistanceLike
 
 from . import composites, functional
+from .plain import REDUCTIONS
+from .similarity import PairwiseDistance
 
 #: What torch takes for a reduction; the last with a warning, and not for every loss.
-_REDUCTIONS = ("none", "mean", "sum", "elementwise_mean")
+_KNOWN = ("none", "mean", "sum", "elementwise_mean")
 
 
-def _check_reduction(module: Any, known: tuple[str, ...] = _REDUCTIONS) -> None:
+def _check_reduction(module: Any, known: tuple[str, ...] = _KNOWN) -> None:
     """Raises what torch does, which does it at the first call."""
     reduction = module.reduction
     if isinstance(reduction, str) and reduction not in known:
@@ -93,57 +95,6 @@ class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
         """The options, for printing."""
         extra = "" if self.pos_margin == 1 else f", pos_margin={self.pos_margin}"
         return f"margin={self.margin}, reduction={self.reduction!r}{extra}"
-
-
-class CosineSimilarity(nn.CosineSimilarity):
-    """``torch.nn.CosineSimilarity`` on :func:`cosine_similarity`.
-
-    Args:
-        dim: The feature axis.
-        eps: Smallest norm to divide by.
-
-    Example:
-        >>> import torch
-        >>> from fastcos.adapters.torch import CosineSimilarity
-        >>> CosineSimilarity()(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]])).tolist()
-        [0.9599...]
-    """
-
-    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """The similarity of each pair of rows."""
-        if torch.jit.is_scripting():
-            return F.cosine_similarity(x1, x2, self.dim, self.eps)
-        return functional.cosine_similarity(x1, x2, self.dim, self.eps)
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"dim={self.dim}, eps={self.eps}"
-
-
-class PairwiseDistance(nn.PairwiseDistance):
-    """``torch.nn.PairwiseDistance`` on :func:`pairwise_distance`.
-
-    Args:
-        p: Which norm; inf is the largest component.
-        eps: Added to every difference, signed.
-        keepdim: Whether the feature axis stays, with length 1.
-
-    Example:
-        >>> import torch
-        >>> from fastcos.adapters.torch import PairwiseDistance
-        >>> PairwiseDistance(p=1, eps=0.0)(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).tolist()
-        [7.0]
-    """
-
-    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """The distance of each pair of rows."""
-        if torch.jit.is_scripting():
-            return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
-        return functional.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
-
-    def extra_repr(self) -> str:
-        """The options, for printing."""
-        return f"p={self.norm}, eps={self.eps}, keepdim={self.keepdim}"
 
 
 class TripletMarginLoss(nn.TripletMarginLoss):
@@ -252,7 +203,7 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
             swap=swap,
             reduction=reduction,
         )
-        _check_reduction(self, functional._REDUCTIONS)
+        _check_reduction(self, REDUCTIONS)
 
     def forward(
         self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None

@@ -1,0 +1,176 @@
+"""torch's similarity and distance of rows on the fused kernels, as functions and as modules."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fastcos import distances, losses
+from fastcos.engine.problem import Problem
+
+from .plain import (
+    NUMBERS,
+    are_broadcast,
+    are_rows,
+    autocast_dtype,
+    cast,
+    evaluated,
+    is_norm,
+    layouts_of,
+    refuse,
+)
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    r"""``torch.nn.functional.cosine_similarity`` in one fused pass.
+
+    .. math:: c = \frac{x_1 \cdot x_2}
+        {\max(\lVert x_1 \rVert, eps)\,\max(\lVert x_2 \rVert, eps)}
+
+    Args:
+        x1: Rows along ``dim``.
+        x2: Rows along ``dim``; other axes are broadcast.
+        dim: The feature axis.
+        eps: Smallest norm to divide by.
+
+    Returns:
+        The similarity of each pair of rows.
+
+    Raises:
+        RuntimeError, IndexError: as torch does.
+        TypeError: a tensor on another kind of device, sparse, nested or quantised.
+
+    Singular points: a zero row has similarity 0; its gradient is that of ``x1 · x2`` alone.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import cosine_similarity
+        >>> cosine_similarity(torch.tensor([[3.0, 4.0]]), torch.tensor([[6.0, 8.0]])).tolist()
+        [1.0]
+    """
+    if (
+        (layouts := layouts_of((x1, x2)))
+        and type(dim) is int
+        and type(eps) in NUMBERS
+        and eps >= 0
+        and x1.ndim == x2.ndim
+        and -x1.ndim <= dim < x1.ndim
+        and x1.shape[dim] == x2.shape[dim]
+        and are_broadcast(x1.shape, x2.shape)
+    ):
+        result = autocast_dtype(x1, x2, everywhere=False)
+
+        def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
+            x1, x2 = cast(result, x1, x2)
+            return F.cosine_similarity(x1, x2, dim, eps)
+
+        similarity = distances._with(distances._CLAMPED_SIMILARITY, (float(eps),))
+        problem = Problem(
+            losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
+        )
+        return evaluated(problem, layouts, in_operators, result)
+    refuse(x1=x1, x2=x2)
+    return F.cosine_similarity(x1, x2, dim, eps)
+
+
+def pairwise_distance(
+    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Tensor:
+    r"""``torch.nn.functional.pairwise_distance`` in one fused pass.
+
+    .. math:: d = \lVert x_1 - x_2 + eps \rVert_p
+
+    Args:
+        x1: Rows ``(..., D)``.
+        x2: Rows ``(..., D)``; leading axes are broadcast.
+        p: Which norm; inf is the largest component.
+        eps: Added to every difference, signed.
+        keepdim: Whether the feature axis stays, with length 1.
+
+    Returns:
+        The distance of each pair of rows.
+
+    Raises:
+        RuntimeError: as torch does.
+        TypeError: a tensor on another kind of device, sparse, nested or quantised.
+
+    Singular points: where the distance is 0 the gradient is 0; components that share the maximum
+    norm share its gradient.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import pairwise_distance
+        >>> x, y = torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])
+        >>> pairwise_distance(x, y, p=1, eps=0).tolist()
+        [7.0]
+    """
+    if (layouts := layouts_of((x1, x2))) and is_norm(p, eps) and are_rows(x1, x2):
+        result = autocast_dtype(x1, x2, everywhere=False)
+
+        def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
+            x1, x2 = cast(result, x1, x2)
+            return F.pairwise_distance(x1, x2, p, eps)
+
+        problem = Problem(
+            losses.identity,
+            distances.lp(p, eps),
+            ("x1", "x2"),
+            (x1, x2),
+            reduction="none",
+        )
+        value = evaluated(problem, layouts, in_operators, result)
+        return value.unsqueeze(-1) if keepdim else value
+    refuse(x1=x1, x2=x2)
+    return F.pairwise_distance(x1, x2, p, eps, keepdim)
+
+
+class CosineSimilarity(nn.CosineSimilarity):
+    """``torch.nn.CosineSimilarity`` on :func:`cosine_similarity`.
+
+    Args:
+        dim: The feature axis.
+        eps: Smallest norm to divide by.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import CosineSimilarity
+        >>> CosineSimilarity()(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]])).tolist()
+        [0.9599...]
+    """
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """The similarity of each pair of rows."""
+        if torch.jit.is_scripting():
+            return F.cosine_similarity(x1, x2, self.dim, self.eps)
+        return cosine_similarity(x1, x2, self.dim, self.eps)
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return f"dim={self.dim}, eps={self.eps}"
+
+
+class PairwiseDistance(nn.PairwiseDistance):
+    """``torch.nn.PairwiseDistance`` on :func:`pairwise_distance`.
+
+    Args:
+        p: Which norm; inf is the largest component.
+        eps: Added to every difference, signed.
+        keepdim: Whether the feature axis stays, with length 1.
+
+    Example:
+        >>> import torch
+        >>> from fastcos.adapters.torch import PairwiseDistance
+        >>> PairwiseDistance(p=1, eps=0.0)(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])).tolist()
+        [7.0]
+    """
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """The distance of each pair of rows."""
+        if torch.jit.is_scripting():
+            return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
+        return pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
+
+    def extra_repr(self) -> str:
+        """The options, for printing."""
+        return f"p={self.norm}, eps={self.eps}, keepdim={self.keepdim}"
