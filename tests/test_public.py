@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pickle
 import pydoc
+import sys
 import typing
 
 import numpy as np
