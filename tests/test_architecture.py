@@ -15,71 +15,84 @@ import fastcos
 PACKAGE = pathlib.Path(fastcos.__file__).parent
 ADAPTERS = pathlib.Path(importlib.import_module("fastcos.adapters").__file__).parent
 
-# Each module of the core, and the modules of the core that it may name. Downwards only:
-# api -> plan, dispatch -> kernels -> distances, losses.
-ALLOWED = {
-    "_version": set(),
+# The rooms, and what each may import of the others: downwards only. What is not in a room stands
+# beside the rooms, and may be imported by all but those that are listed without it.
+ROOMS = {
+    "commands": {
+        *("api", "engine", "kernels", "distances", "losses", "typing"),
+        *("_extras", "_hints", "_version"),
+    },
+    "api": {"engine", "distances", "losses", "typing", "_hints"},
+    "engine": {"kernels", "distances", "losses", "typing", "_hints"},
+    "kernels": {"distances", "losses", "_extras", "_limit"},
     "distances": set(),
     "losses": set(),
     "typing": {"distances"},
-    "_names": set(),
-    "_extras": set(),
-    "_plan": {"_names", "distances", "kernels", "typing"},
-    "kernels._functions": set(),
-    "kernels._content": {"kernels._functions", "distances"},
-    "kernels._memory": {"kernels._functions"},
-    "kernels._forks": set(),
-    "kernels._report": set(),
-    "kernels._cache": {"kernels", "kernels._forks", "kernels._report"},
-    "kernels._narrow": set(),
-    "kernels._extension": {"kernels._functions", "distances"},
-    "kernels.cpu": {
+    "adapters": {
+        "api",
+        "engine",
         "kernels",
-        "kernels._cache",
-        "kernels._functions",
-        "kernels._memory",
-        "kernels._narrow",
         "distances",
         "losses",
-    },
-    "kernels._gpu": set(),
-    "kernels.cuda": {"kernels", "kernels._functions", "kernels._narrow", "distances", "losses"},
-    "kernels._cubin": {
+        "typing",
         "_extras",
-        "kernels",
-        "kernels._cache",
-        "kernels._functions",
-        "kernels._gpu",
+        "commands",
     },
+    "_extras": set(),
+    "_hints": set(),
     "_limit": set(),
-    "kernels._threads": {"_limit"},
-    "_on_host": {
-        *("_plan", "distances", "losses", "kernels"),
-        *("kernels._content", "kernels._forks", "kernels.cpu", "kernels._threads"),
-    },
-    "_on_device": {
-        *("_plan", "distances", "losses", "kernels"),
-        *("kernels._content", "kernels._forks", "kernels.cuda", "kernels._cubin"),
-    },
-    "_faults": {"distances", "kernels._functions"},
-    "_dispatch": {
-        "_faults",
-        "_names",
-        "_on_device",
-        "_on_host",
-        "_plan",
-        "distances",
-        "losses",
-        "kernels",
-        "kernels._forks",
-        "kernels.cpu",
-    },
-    "api": {"_dispatch", "_names", "_plan", "distances", "losses", "typing"},
-    "_warmup": {
-        *("_dispatch", "_names", "_plan", "api", "distances", "typing"),
-        *("kernels", "kernels._report"),
-    },
+    "_version": set(),
+    "__init__": {"api", "commands", "distances", "_limit", "_version"},
+    "__main__": {"commands", "typing", "_extras", "_hints"},
 }
+# Imports when called, and of what.
+LATE = {
+    ("distances.check", "api"),  # it compares with the compiled kernel
+    ("distances.faults", "kernels"),  # it says what does not compile
+}
+# Within kernels: what both targets share knows neither.
+TARGETS = ("kernels.cpu", "kernels.cuda")
+
+
+def run_nodes(tree):
+    """All nodes but those that only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from run_nodes(node)
+
+
+def modules():
+    """The modules of the package by name, with those of the adapters."""
+    found = {}
+    for root, prefix in ((PACKAGE, ""), (ADAPTERS, "adapters.")):
+        for path in root.rglob("*.py"):
+            if root is PACKAGE and ADAPTERS.name in path.relative_to(PACKAGE).parts:
+                continue
+            name = prefix + path.relative_to(root).with_suffix("").as_posix().replace("/", ".")
+            found[name.removesuffix(".__init__") if "." in name else name] = path
+    return found
+
+
+def own_imports(name, path, known):
+    """The modules of fastcos that a module imports, wherever in it."""
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    found = set()
+    for node in run_nodes(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level]
+            base = ".".join(["fastcos", *above] if node.level else []) or (node.module or "")
+            if node.level and node.module:
+                base += f".{node.module}"
+            found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    names = {each.removeprefix("fastcos.") for each in found if each.startswith("fastcos.")}
+    return {each for each in names if each in known} - {name}
+
+
+MODULES = modules()
+IMPORTS = {name: own_imports(name, path, MODULES) for name, path in MODULES.items()}
 
 
 def imports_of(path):
@@ -92,14 +105,6 @@ def imports_of(path):
     return found
 
 
-def run_nodes(tree):
-    """All nodes but those that only type checkers see."""
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            yield node
-            yield from run_nodes(node)
-
-
 def run_python(code):
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
@@ -108,19 +113,40 @@ def run_python(code):
     return done.stdout
 
 
-@pytest.mark.parametrize("module", ALLOWED)
+@pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_one_way(module):
-    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
-    modules = {
-        p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
-        for p in PACKAGE.rglob("*.py")
+    room = module.partition(".")[0]
+    assert room in ROOMS, f"{module} is in no room"
+    others = {name.partition(".")[0] for name in IMPORTS[module]} - {room}
+    late = {to for name, to in LATE if name == module}
+    assert others <= ROOMS[room] | late
+
+
+@pytest.mark.parametrize("module", sorted(name for name in MODULES if name.startswith("kernels")))
+def test_what_kernels_share_knows_no_target(module):
+    of = next((target for target in TARGETS if module.startswith(target)), None)
+    for target in TARGETS:
+        if target != of:
+            assert not any(name.startswith(target) for name in IMPORTS[module])
+
+
+def test_no_module_imports_another_in_a_circle():
+    late = {
+        (name, other) for name, room in LATE for other in IMPORTS[name] if other.startswith(room)
     }
-    own = {
-        name.removeprefix("fastcos.")
-        for name in imports_of(path)
-        if name.startswith("fastcos.") and name.removeprefix("fastcos.") in {*modules, "kernels"}
-    }
-    assert own <= ALLOWED[module]
+    waiting = {n: {o for o in IMPORTS[n] if (n, o) not in late} for n in MODULES}
+    # A package is imported before its modules, and by them.
+    for name in waiting:
+        waiting[name] -= {name.rpartition(".")[0]}
+    while free := {name for name, needed in waiting.items() if not needed & set(waiting)}:
+        waiting = {name: needed for name, needed in waiting.items() if name not in free}
+    assert not waiting
+
+
+def test_no_module_is_long():
+    """Above 500 lines a module has several subjects, or a reason that its docstring gives."""
+    long = {n: len(p.read_text().splitlines()) for n, p in MODULES.items()}
+    assert {n: lines for n, lines in long.items() if lines > 500} == {}
 
 
 def test_frameworks_stay_in_adapters_and_numba_in_kernels():
@@ -128,7 +154,7 @@ def test_frameworks_stay_in_adapters_and_numba_in_kernels():
     for path in PACKAGE.rglob("*.py"):
         roots = {name.split(".")[0] for name in imports_of(path)}
         assert not roots & frameworks, path
-        if path.parent.name != "kernels" and path.name != "_config.py":
+        if "kernels" not in path.relative_to(PACKAGE).parts and path.name != "info.py":
             assert not roots & {"numba", "llvmlite"}, path
 
 

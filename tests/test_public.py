@@ -13,7 +13,6 @@ import pytest
 
 import fastcos
 import fastcos.typing
-from fastcos import api
 from fastcos.__main__ import main
 from fastcos.api.calls import PUBLIC
 

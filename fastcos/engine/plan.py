@@ -226,7 +226,7 @@ def plan(call: Call) -> Plan:
         if by_weight
         else per_sample.denominator(adapter, call.reduction, 1.0, samples),
         copied=copied if any(copied) else (),
-        gradients=gradients if any(gradients) else (),
+        gradients=gradients if any(gradients) or weight_gradient else (),
         weight_gradient=weight_gradient,
         weight_name=call.weight_name,
         order=tuple([(*names, call.weight_name).index(name) for name in call.wanted]),
