@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from fastcos import _faults, _names, _on_device, _on_host, _plan
-from fastcos.distances import DISTANCES, Distance, Measure
+from fastcos import _names, _on_device, _on_host, _plan
+from fastcos.distances import DISTANCES, Distance, Measure, faults
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, OWN
 from fastcos.kernels._forks import importing
 from fastcos.losses import Loss, identity
@@ -81,7 +81,7 @@ def resolve_distance(name: str, distance: Any) -> Distance | Callable[..., Any]:
             )
         return factory()  # type: ignore[no-any-return]
     if callable(distance):
-        if getattr(distance, "__module__", None) == Distance.__module__:
+        if str(getattr(distance, "__module__", None)).startswith("fastcos.distances."):
             called = distance.__name__
             raise TypeError(f"{name} is the function {called}: call it, as {called}(...)")
         return distance  # type: ignore[no-any-return]
@@ -334,8 +334,8 @@ def _split(problem: Problem) -> tuple[Measure | None, tuple[float, ...], tuple[i
         return None, of_loss, (0, len(of_loss))
     own = distance.parameters
     if type(own) is not tuple or not _FLOATS.issuperset(map(type, own)):
-        own = _faults.floats(distance)
-    return distance[:-1], own + of_loss, (len(own), len(of_loss))
+        own = faults.floats(distance)
+    return distance.measure, own + of_loss, (len(own), len(of_loss))
 
 
 def _wants(
@@ -737,7 +737,7 @@ def _prepared(
     # What the parameters are is no matter here.
     record = None if distance is None else Distance._make((*distance, (1.0,) * counts[0]))
     if record:
-        _faults.check(record)
+        faults.check(record)
     shapes = tuple(operand.shape for operand in operands)
     device = _one_device(names, operands)
     if distance is None:
@@ -777,7 +777,7 @@ def _prepared(
             raise  # about the machine
         except Exception as error:
             if record:
-                _faults.explain(record, error)
+                faults.explain(record, error)
             raise
     return _Call(
         axis,

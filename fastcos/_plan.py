@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastcos import _names
-from fastcos.distances import real_number
+from fastcos.distances.record import real_number
 from fastcos.kernels import ADD, SKIP, WRITE
 from fastcos.typing import Reduction
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from fastcos import _dispatch, _names, _plan, distances, losses
 from fastcos._dispatch import Problem
 from fastcos._plan import Form
-from fastcos.distances import Distance
+from fastcos.distances import Distance, angles
 from fastcos.typing import (
     Argnums,
     Array,
@@ -279,7 +279,7 @@ def cosine_similarity(
     """
     return Problem(
         losses.identity,
-        distances._with(distances._SIMILARITY, (distances._eps(eps),)),
+        angles.cosine_similarity(eps),
         ("x1", "x2"),
         (x1, x2),
         axis=axis,

@@ -70,7 +70,7 @@ def test_hits_across_processes_and_never_stale(copy):
     assert measure(copy) == (13.0, 1)
 
     # One distance edited: its new result is seen at once, and cached in its turn.
-    source = copy / "fastcos" / "distances.py"
+    source = copy / "fastcos" / "distances" / "norms.py"
     text = source.read_text()
     assert text.count("return (state[0] + t * t,)") == 1
     source.write_text(text.replace("return (state[0] + t * t,)", "return (state[0] + 3 * t * t,)"))
@@ -343,7 +343,7 @@ def test_in_a_zip_file(copy, suffix):
         assert run_in(copy, POINTWISE, {"PYTHONPATH": str(archive), **own}).split()[2] == str(hits)
 
 
-@pytest.mark.parametrize("module", ["distances", "kernels", "kernels.cuda"])
+@pytest.mark.parametrize("module", ["distances.norms", "kernels", "kernels.cuda"])
 def test_the_digest_of_bytecode(module):
     # The same in each process, whatever the order of its sets and the addresses of its objects,
     # and another one after an edit.

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fastcos import api, distances, losses
 from fastcos._dispatch import Problem, resolve_distance
 from fastcos._plan import Form
-from fastcos.distances import Distance
+from fastcos.distances import Distance, angles
 from fastcos.typing import DistanceLike
 
 from . import composites
@@ -166,7 +166,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
             x1, x2 = _cast(result, x1, x2)
             return F.cosine_similarity(x1, x2, dim, eps)
 
-        similarity = distances._with(distances._CLAMPED_SIMILARITY, (float(eps),))
+        similarity = angles.clamped_cosine_similarity(eps)
         problem = Problem(
             losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
         )
