@@ -102,6 +102,26 @@ def test_every_whole_power_has_a_kernel_of_its_own(copy):
         assert measure(copy, WHOLE_P.format(p=p)) == (right, hits)
 
 
+KEPT = """
+from fastcos import losses
+from fastcos.distances.record import BUILT_IN
+from fastcos.kernels import cpu
+cpu.exported = lambda function, signature, what, keep: (function.__qualname__, keep)
+for record in BUILT_IN.values():
+    counts = len(record.parameters), 0
+    name, keep = cpu.pair(losses.identity, record.functions, counts, "float64")
+    assert keep, record
+    print(name)
+"""
+
+
+def test_the_kernel_of_every_distance_is_found_by_the_next_process(copy):
+    # By the name of its file. Nothing is compiled for this.
+    first, second = (run_in(copy, KEPT, {}).splitlines() for _ in range(2))
+    assert first == second
+    assert len({*first}) == len(first) > 10
+
+
 def test_two_users_at_once(copy):
     code = """
 import sys, threading, numpy as np, fastcos
