@@ -33,7 +33,6 @@ the types of the signatures. ``python -m fastcos demo`` shows it at work; the RE
 """
 
 from fastcos import distances
-from fastcos._check import check_distance
 from fastcos._limit import threads
 from fastcos._version import __version__
 from fastcos.api import (
@@ -50,6 +49,7 @@ from fastcos.api import (
 from fastcos.commands.info import show_config
 from fastcos.commands.warmup import warmup
 from fastcos.distances import Distance
+from fastcos.distances.check import check_distance
 
 __all__ = [
     "Distance",

@@ -610,7 +610,7 @@ def test_pairs_of_any_norms_are_within_4_ulp(rng, name, dtype):
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
-@pytest.mark.parametrize("name", [n for n in PLAIN if PLAIN[n].linear])
+@pytest.mark.parametrize("name", [n for n in PLAIN if PLAIN[n].functions.linear])
 def test_triplets_of_any_norms_are_within_4_ulp(rng, name, dtype):
     # In float32 the two parts of the gradient of the row that both distances share are summed in a
     # form that must not cancel where they do not.

@@ -70,7 +70,7 @@ def test_hits_across_processes_and_never_stale(copy):
     assert measure(copy) == (13.0, 1)
 
     # One distance edited: its new result is seen at once, and cached in its turn.
-    source = copy / "fastcos" / "distances.py"
+    source = copy / "fastcos" / "distances" / "norms.py"
     text = source.read_text()
     assert text.count("return (state[0] + t * t,)") == 1
     source.write_text(text.replace("return (state[0] + t * t,)", "return (state[0] + 3 * t * t,)"))
@@ -100,6 +100,26 @@ print(fastcos.__file__, round(float(d[0]) ** {p}), kernel.cache_hits)
 def test_every_whole_power_has_a_kernel_of_its_own(copy):
     for p, right, hits in ((3, 9, 0), (4, 17, 0), (3, 9, 1), (4, 17, 1)):
         assert measure(copy, WHOLE_P.format(p=p)) == (right, hits)
+
+
+KEPT = """
+from fastcos import losses
+from fastcos.distances.record import BUILT_IN
+from fastcos.kernels import cpu
+cpu.exported = lambda function, signature, what, keep: (function.__qualname__, keep)
+for record in BUILT_IN.values():
+    counts = len(record.parameters), 0
+    name, keep = cpu.pair(losses.identity, record.functions, counts, "float64")
+    assert keep, record
+    print(name)
+"""
+
+
+def test_the_kernel_of_every_distance_is_found_by_the_next_process(copy):
+    # By the name of its file. Nothing is compiled for this.
+    first, second = (run_in(copy, KEPT, {}).splitlines() for _ in range(2))
+    assert first == second
+    assert len({*first}) == len(first) > 10
 
 
 def test_two_users_at_once(copy):
@@ -343,7 +363,7 @@ def test_in_a_zip_file(copy, suffix):
         assert run_in(copy, POINTWISE, {"PYTHONPATH": str(archive), **own}).split()[2] == str(hits)
 
 
-@pytest.mark.parametrize("module", ["distances", "kernels", "kernels.cuda"])
+@pytest.mark.parametrize("module", ["distances.norms", "kernels", "kernels.cuda"])
 def test_the_digest_of_bytecode(module):
     # The same in each process, whatever the order of its sets and the addresses of its objects,
     # and another one after an edit.

@@ -15,6 +15,7 @@ import pytest
 import fastcos
 from fastcos import losses
 from fastcos.commands import warmup as warming
+from fastcos.distances import Refinements
 from fastcos.engine import plan
 from fastcos.kernels import _cache, _report, cpu
 
@@ -106,7 +107,7 @@ def test_the_time_is_that_of_compiling(made, caplog):
 
 def test_a_kernel_is_called_what_a_person_calls_it(caplog):
     mine = fastcos.distances.manhattan()._replace(
-        name="mine", finalize=lambda state: 2 * state[0], suffices=None, narrow=None
+        name="mine", finalize=lambda state: 2 * state[0], refinements=Refinements()
     )
     caplog.set_level(logging.INFO, "fastcos")
     fastcos.paired_distance(np.ones((2, 3)), np.ones((2, 3)), mine)

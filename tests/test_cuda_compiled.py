@@ -11,6 +11,7 @@ from numba import cuda as numba_cuda
 from numba import float32, int64, void
 
 from fastcos import distances, losses
+from fastcos.distances import angles
 from fastcos.kernels import _cubin, _gpu, _narrow, cuda
 from fastcos.kernels._functions import jitable
 
@@ -22,8 +23,8 @@ RECORDS = {
     **{name: make() for name, make in distances.DISTANCES.items()},
     "lp": distances.lp(3.5),
     "lp of 3": distances.lp(3),
-    "cosine_similarity": distances._SIMILARITY,
-    "clamped_cosine_similarity": distances._CLAMPED_SIMILARITY,
+    "cosine_similarity": angles.cosine_similarity(),
+    "clamped_cosine_similarity": angles.clamped_cosine_similarity(1e-8),
 }
 #: Registers of a thread on an H200. Three blocks of 128 threads with so many fit a processor.
 REGISTERS = 168
@@ -139,7 +140,7 @@ def test_axes_that_cannot_be_merged():
 
 
 def test_gradients_in_float32_have_no_float64():
-    _, slopes = _narrow.narrow(RECORDS["cosine"].linear, _gpu.fma, jitable)
+    _, slopes = _narrow.narrow(RECORDS["cosine"].functions.linear, _gpu.fma, jitable)
     load, store = _gpu.STORAGE["float32"].get, _gpu.STORAGE["float32"].put
 
     def kernel(at):

@@ -9,6 +9,7 @@ import pytest
 
 import fastcos
 from fastcos import Distance, distances
+from fastcos.distances import Linear, Refinements
 
 rng = np.random.default_rng(5)
 A, P, N = rng.standard_normal((3, 9, 6))
@@ -109,8 +110,8 @@ PREPARED = Distance(
     init=lambda zero: (zero, zero),
     accumulate=lambda state, x, y: (state[0] + (x - y) ** 2, state[1]),
     finalize=lambda state: math.sqrt(state[0]),
-    prepare=lambda state, d: (1 / d,),
     gradient=lambda state, d, x, y: ((x - y) * state[0], (y - x) * state[0]),
+    refinements=Refinements(prepare=lambda state, d: (1 / d,)),
 )
 
 
@@ -159,7 +160,9 @@ def test_long_rows_are_merged_from_parts(features):
             (state[0] == abs(x - y)) * state[2] * np.sign(x - y),
             (state[0] == abs(x - y)) * state[2] * np.sign(y - x),
         ),
-        merge=lambda state, other: (max(state[0], other[0]), state[1] + other[1], state[2]),
+        refinements=Refinements(
+            merge=lambda state, other: (max(state[0], other[0]), state[1] + other[1], state[2])
+        ),
     )
     d, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, mine)
     largest = abs(x - y).max(1)
@@ -168,33 +171,46 @@ def test_long_rows_are_merged_from_parts(features):
     np.testing.assert_array_equal(gy, -gx)
 
 
-def count_in_float32(suffices, merge=None):
-    """0.1 after sums in float64, 0 after those in float32, which lose 2⁻⁴⁰ beside 1."""
-    return Distance(
-        "count",
-        init=lambda zero, start, huge: (zero, zero + 1, start, huge),
-        accumulate=lambda state, x, y: (state[0] + 1, state[1] + 2.0**-40, state[2], state[3]),
-        finalize=lambda state: (state[1] - 1) * 2.0**40 / state[0] * state[2] * (state[3] / 1e300),
-        gradient=lambda state, d, x, y: (0.0, 0.0),
-        suffices=suffices,
-        merge=merge,
-        parameters=(0.1, 1e300),
+# 0.1 after sums in float64, 0 after those in float32, which lose 2⁻⁴⁰ beside 1. Float32 will do for
+# more components than the last parameter says.
+COUNT = Distance(
+    "count",
+    init=lambda zero, start, huge, most: (zero, zero + 1, start, huge, most),
+    accumulate=lambda state, x, y: (state[0] + 1, state[1] + 2.0**-40, *state[2:]),
+    finalize=lambda state: (state[1] - 1) * 2.0**40 / state[0] * state[2] * (state[3] / 1e300),
+    gradient=lambda state, d, x, y: (0.0, 0.0),
+    refinements=Refinements(float32_sums=lambda state: state[0] > state[4]),
+    parameters=(0.1, 1e300, 0),
+)
+MERGED_COUNT = COUNT._replace(
+    refinements=COUNT.refinements._replace(
+        merge=lambda a, b: (a[0] + b[0], a[1] + b[1] - 1, *a[2:])
     )
+)
 
 
 @pytest.mark.host
-@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("count", [COUNT, MERGED_COUNT], ids=["sums", "merged"])
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_half_types_are_summed_in_float32_where_that_suffices(dtype, merge):
+def test_half_types_are_summed_in_float32_where_that_will_do(dtype, count):
     rows = rng.standard_normal((2, 3, 900)).astype(dtype)
-    together = lambda a, b: (a[0] + b[0], a[1] + b[1] - 1, a[2], a[3])  # noqa: E731
-    for limit in (0, 400):
-        counted = count_in_float32(
-            lambda state, limit=limit: state[0] > limit, together if merge else None
-        )
+    for most in (0, 400):
+        counted = count._replace(parameters=(0.1, 1e300, most))
         for features in (1, 5, 256, 900):
             d = fastcos.paired_distance(*rows[..., :features], counted)
-            np.testing.assert_array_equal(d, np.full(3, 0 if features > limit else 0.1, dtype))
+            np.testing.assert_array_equal(d, np.full(3, 0 if features > most else 0.1, dtype))
+
+
+SPREAD = Distance(
+    "spread",
+    init=lambda zero: (zero - math.inf, zero + 1e30),
+    accumulate=lambda state, x, y: (max(state[0], x + y), min(state[1], x + y)),
+    finalize=lambda state: state[0] - state[1],
+    gradient=lambda state, d, x, y: (0.0, 0.0),
+    refinements=Refinements(
+        merge=lambda a, b: (max(a[0], b[0]), min(a[1], b[1])), float32_sums=lambda state: True
+    ),
+)
 
 
 @pytest.mark.host
@@ -202,44 +218,34 @@ def test_half_types_are_summed_in_float32_where_that_suffices(dtype, merge):
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_maxima_in_float32_may_start_at_infinity(dtype, features):
     x = rng.integers(-50, 50, (3, features)).astype(dtype)
-    spread = Distance(
-        "spread",
-        init=lambda zero: (zero - math.inf, zero + 1e30),
-        accumulate=lambda state, x, y: (max(state[0], x + y), min(state[1], x + y)),
-        finalize=lambda state: state[0] - state[1],
-        gradient=lambda state, d, x, y: (0.0, 0.0),
-        merge=lambda a, b: (max(a[0], b[0]), min(a[1], b[1])),
-        suffices=lambda state: True,
-    )
-    d = fastcos.paired_distance(x, np.zeros_like(x), spread)
+    d = fastcos.paired_distance(x, np.zeros_like(x), SPREAD)
     np.testing.assert_array_equal(d, x.max(1) - x.min(1))
 
 
-def slope_in_float32(narrow, linear=None):
-    """Length of the rows; its slopes are 1 and -1 in float64, and 0 in float32."""
+def slope(state, d, x, y):
+    _, one, tiny, huge, _ = state
+    g = ((one + tiny) - one) * huge
+    return g, -g
 
-    def gradient(state, d, x, y):
-        _, one, tiny, huge = state
-        g = ((one + tiny) - one) * huge
-        return g, -g
 
-    return Distance(
-        "length",
-        init=lambda zero, tiny, huge: (zero, zero + 1, tiny, huge),
-        accumulate=lambda state, x, y: (state[0] + 1, state[1], state[2], state[3]),
-        finalize=lambda state: state[0],
-        gradient=gradient,
-        linear=linear,
-        narrow=narrow,
-        parameters=(2.0**-40, 2.0**40),
-    )
+# Length of the rows; its slopes are 1 and -1 in float64, and 0 in float32, which will do for rows
+# longer than the last parameter.
+LENGTH = Distance(
+    "length",
+    init=lambda zero, tiny, huge, most: (zero, zero + 1, tiny, huge, most),
+    accumulate=lambda state, x, y: (state[0] + 1, *state[1:]),
+    finalize=lambda state: state[0],
+    gradient=slope,
+    refinements=Refinements(float32_gradient=lambda state, d: d > state[4]),
+    parameters=(2.0**-40, 2.0**40, 0),
+)
 
 
 @pytest.mark.host
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
 def test_gradients_of_half_types_are_in_float32_where_that_will_do(dtype):
     rows = rng.standard_normal((2, 3, 900)).astype(dtype)
-    in_float32 = slope_in_float32(lambda state, d: d > 400)
+    in_float32 = LENGTH._replace(parameters=(2.0**-40, 2.0**40, 400))
     for features in (1, 5, 256, 900):
         expected = 1 if features <= 400 or dtype == np.float32 else 0
         x, y = rows[..., :features]
@@ -254,13 +260,22 @@ def test_gradients_of_half_types_are_in_float32_where_that_will_do(dtype):
 @pytest.mark.host
 def test_gradients_are_not_in_float32_where_their_factor_is_not():
     x, y = rng.standard_normal((2, 3, 900)).astype(ml_dtypes.bfloat16)
-    in_float32 = slope_in_float32(lambda state, d: True)
     for factor, slope in ((2.0**20, 0), (2.0**21, 1), (2.0**-100, 0), (2.0**-101, 1)):
         _, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(
-            x, y, in_float32, grad_output=np.full(3, factor, np.float32)
+            x, y, LENGTH, grad_output=np.full(3, factor, np.float32)
         )
         np.testing.assert_array_equal(gx, np.full(x.shape, slope * factor, x.dtype))
         np.testing.assert_array_equal(gy, -gx)
+
+
+PRODUCTS = Distance(
+    "products",
+    init=lambda zero: (zero,),
+    accumulate=lambda state, x, y: state,
+    finalize=lambda state: state[0],
+    gradient=lambda state, d, x, y: (x * y, x + y),
+    refinements=Refinements(float32_gradient=lambda state, d: True),
+)
 
 
 @pytest.mark.host
@@ -271,15 +286,7 @@ def test_gradients_in_float32_are_rounded_to_nearest(dtype, features):
     every = np.arange(2**16, dtype=np.uint16).view(dtype)
     x, y = (rng.permutation(every)[: 2**16 // features * features] for _ in range(2))
     x, y = x.reshape(-1, features), y.reshape(-1, features)
-    products = Distance(
-        "products",
-        init=lambda zero: (zero,),
-        accumulate=lambda state, x, y: state,
-        finalize=lambda state: state[0],
-        gradient=lambda state, d, x, y: (x * y, x + y),
-        narrow=lambda state, d: True,
-    )
-    _, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, products)
+    _, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, PRODUCTS)
     with np.errstate(all="ignore"):
         wide = x.astype(np.float32), y.astype(np.float32)
         expected = (wide[0] * wide[1]).astype(dtype), (wide[0] + wide[1]).astype(dtype)
@@ -291,10 +298,10 @@ def test_gradients_in_float32_are_rounded_to_nearest(dtype, features):
 
 
 @pytest.mark.host
-def test_triplets_are_not_narrow():
+def test_gradients_of_triplets_are_not_in_float32():
     rows = rng.standard_normal((3, 3, 40)).astype(np.float16)
     _, (ga, gp, gn) = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)(
-        *rows, distance_function=slope_in_float32(lambda state, d: True), reduction="sum"
+        *rows, distance_function=LENGTH, reduction="sum"
     )
     np.testing.assert_array_equal(ga, np.zeros(ga.shape, np.float16))
     np.testing.assert_array_equal(gp, np.full(gp.shape, -1, np.float16))
@@ -302,32 +309,32 @@ def test_triplets_are_not_narrow():
 
 
 @pytest.mark.host
-def test_what_is_linear_is_not_narrow():
+def test_gradients_of_half_types_are_those_of_linear():
     x, y = np.ones((2, 3, 40), np.float16)
-    linear = slope_in_float32(
-        lambda state, d: True, lambda state, d: (0 * d + 3, d * 0, d * 0, d * 0, d * 0)
-    )
+    three = Linear(lambda state, d: (0 * d + 3, d * 0, d * 0, d * 0, d * 0))
+    linear = LENGTH._replace(refinements=Refinements(float32_gradient=three))
     _, (gx, gy) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, linear)
     np.testing.assert_array_equal(gx, np.full(x.shape, -3, np.float16))
     np.testing.assert_array_equal(gy, np.zeros(y.shape, np.float16))
 
 
 @pytest.mark.host
-def test_check_distance_finds_a_wrong_narrow():
+def test_check_distance_finds_a_wrong_float32_gradient():
     # Right in float64; float32 has no digit left of what cancels.
     cancels = distances.sqeuclidean()._replace(
-        init=lambda zero: (zero, 2.0**30),
-        accumulate=lambda state, x, y: (state[0] + (x - y) ** 2, state[1]),
+        init=lambda zero, float32_will_do: (zero, 2.0**30, float32_will_do),
+        accumulate=lambda state, x, y: (state[0] + (x - y) ** 2, state[1], state[2]),
         gradient=lambda state, d, x, y: (
             ((x - y) + state[1]) - state[1] + (x - y),
             ((y - x) + state[1]) - state[1] + (y - x),
         ),
-        linear=None,
-        suffices=None,
+        refinements=Refinements(float32_gradient=lambda state, d: state[2] > 0),
+        parameters=(0.0,),
     )
     fastcos.check_distance(cancels)
-    with pytest.raises(ValueError, match=r"narrow of sqeuclidean is wrong: .* float64 gives"):
-        fastcos.check_distance(cancels._replace(narrow=lambda state, d: True))
+    message = r"float32_gradient of sqeuclidean is wrong: .* float64 gives"
+    with pytest.raises(ValueError, match=message):
+        fastcos.check_distance(cancels._replace(parameters=(1.0,)))
 
 
 @pytest.mark.host
@@ -336,9 +343,10 @@ def test_check_distance_of_slopes_that_float16_all_but_loses():
 
 
 @pytest.mark.host
-def test_check_distance_finds_a_wrong_suffices():
-    with pytest.raises(ValueError, match=r"suffices of count is wrong: float16 .* of 7 features"):
-        fastcos.check_distance(count_in_float32(lambda state: True))
+def test_check_distance_finds_wrong_float32_sums():
+    message = r"float32_sums of count is wrong: float16 .* of 7 features"
+    with pytest.raises(ValueError, match=message):
+        fastcos.check_distance(COUNT)
     # What is right within a stretch: a maximum is no sum.
     largest = Distance(
         "largest",
@@ -349,9 +357,9 @@ def test_check_distance_finds_a_wrong_suffices():
             (abs(x - y) == state[0]) * (1.0 if x > y else -1.0),
             (abs(x - y) == state[0]) * (-1.0 if x > y else 1.0),
         ),
-        suffices=lambda state: True,
+        refinements=Refinements(float32_sums=lambda state: True),
     )
-    with pytest.raises(ValueError, match=r"suffices of largest is wrong: .* of 1000 features"):
+    with pytest.raises(ValueError, match=r"float32_sums of largest is wrong: .* of 1000 features"):
         fastcos.check_distance(largest)
 
 
@@ -364,8 +372,9 @@ def test_check_distance_of_rows_that_float16_has_not():
 
 @pytest.mark.host
 def test_check_distance_accepts_what_is_prepared():
-    fastcos.check_distance(PREPARED)
-    fastcos.check_distance(PREPARED._replace(linear=lambda state, d: (1 / d, 1.0, 1 / d, 1.0, 0.0)))
+    linear = Linear(lambda state, d: (1 / d, 1.0, 1 / d, 1.0, 0.0))
+    refinements = PREPARED.refinements._replace(float32_gradient=linear)
+    fastcos.check_distance(PREPARED._replace(refinements=refinements))
 
 
 def test_a_redefined_distance_is_compiled_anew():
@@ -420,9 +429,11 @@ def test_what_a_function_raises_is_not_lost(samples, monkeypatch):
 
 @pytest.mark.host
 def test_check_distance_finds_a_wrong_linear():
-    wrong = distances.euclidean()._replace(linear=lambda state, d: (1 / d, 1.0, 1 / d, 1.0, 0.0))
+    euclidean = distances.euclidean()
+    linear = Linear(lambda state, d: (1 / d, 1.0, 1 / d, 1.0, 0.0))
+    wrong = euclidean._replace(refinements=euclidean.refinements._replace(float32_gradient=linear))
     fastcos.check_distance(wrong._replace(parameters=(0.0,)))
-    with pytest.raises(ValueError, match="linear of euclidean is wrong"):
+    with pytest.raises(ValueError, match="linear gradient of euclidean is wrong"):
         fastcos.check_distance(wrong._replace(parameters=(1e-2,)))
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import re
 from decimal import Decimal
 
 import numba
@@ -10,7 +9,8 @@ import numpy as np
 import pytest
 
 import fastcos
-from fastcos import Distance, _faults, distances
+from fastcos import Distance, distances
+from fastcos.distances import FurtherPasses, Linear, Refinements, faults
 
 rng = np.random.default_rng(2)
 X, Y, Z = rng.standard_normal((3, 4, 3))
@@ -25,6 +25,10 @@ def mine(**changed):
         "gradient": lambda state, d, x, y: ((x > y) * 2 - 1.0, 1.0 - (x > y) * 2),
     }
     return Distance("mine", **{**functions, **changed})
+
+
+def refined(**functions):
+    return {"refinements": Refinements(**functions)}
 
 
 def helper(t):
@@ -123,40 +127,55 @@ FAULTS = {
         "finalize of mine: not enough values to unpack",
     ),
     "linear": (
-        {"linear": lambda state, d: (d, d)},
+        refined(float32_gradient=Linear(lambda state, d: (d, d))),
         ValueError,
-        r"linear of mine must return \(rx, ux, ry, uy, e\) of 5 numbers, got 2",
+        r"coefficients of mine must return \(rx, ux, ry, uy, e\) of 5 numbers, got 2",
     ),
     "merge": (
-        {"merge": lambda state, other: state[0]},
+        refined(merge=lambda state, other: state[0]),
         TypeError,
         "merge of mine must return a state",
     ),
     "prepare": (
-        {"prepare": lambda state: state},
+        refined(prepare=lambda state: state),
         TypeError,
         r"prepare of mine must take \(state, d\)",
     ),
-    "suffices": (
-        {"suffices": lambda state, d: True},
+    "float32_sums": (
+        refined(float32_sums=lambda state, d: True),
         TypeError,
-        r"suffices of mine must take \(state\)",
+        r"float32_sums of mine must take \(state\)",
     ),
-    "narrow": ({"narrow": lambda s: True}, TypeError, r"narrow of mine must take \(state, d\)"),
+    "float32_gradient": (
+        refined(float32_gradient=lambda s: True),
+        TypeError,
+        r"float32_gradient of mine must take \(state, d\)",
+    ),
+    "no gradient in float32": (
+        refined(float32_gradient=(lambda state, d: True,)),
+        TypeError,
+        r"float32_gradient of mine must be a fastcos\.distances\.Linear or a plain function, got"
+        " tuple",
+    ),
     "revisit": (
-        {"revisit": lambda state: state, "reaccumulate": lambda state, x, y: state},
+        refined(further_passes=FurtherPasses(lambda state: state, lambda state, x, y: state)),
         TypeError,
         r"revisit of mine must return \(again, state\), got tuple \(0\.25,\)",
     ),
     "revisit alone": (
-        {"revisit": lambda state: (True, state)},
+        refined(further_passes=lambda state: (True, state)),
         TypeError,
-        "mine has revisit and no reaccumulate",
+        r"further_passes of mine must be a fastcos\.distances\.FurtherPasses, got function",
     ),
-    "reaccumulate alone": (
-        {"reaccumulate": lambda state, x, y: state},
+    "no reaccumulate": (
+        refined(further_passes=FurtherPasses(lambda state: (True, state), None)),
         TypeError,
-        "mine has reaccumulate and no revisit",
+        "reaccumulate of mine must be a plain function, got NoneType None",
+    ),
+    "no refinements": (
+        {"refinements": lambda state: (True, state)},
+        TypeError,
+        r"refinements of mine must be a fastcos\.distances\.Refinements, got function",
     ),
     "missing": ({"gradient": None}, TypeError, "mine has no gradient"),
     "no function": (
@@ -271,12 +290,13 @@ def test_every_number_is_a_parameter(number):
 
 
 def test_a_derived_record_is_checked_too():
-    derived = distances.euclidean()._replace(reaccumulate=None)
-    with pytest.raises(TypeError, match=re.escape("euclidean has revisit and no reaccumulate")):
+    euclidean = distances.euclidean()
+    derived = euclidean._replace(refinements=euclidean.refinements._replace(prepare=3))
+    with pytest.raises(TypeError, match="prepare of euclidean must be a plain function, got int"):
         fastcos.paired_distance(X, Y, derived)
 
 
 def test_two_slopes_in_a_list_compile():
-    _faults.check(mine(gradient=lambda state, d, x, y: [1.0, -1.0]))
+    faults.check(mine(gradient=lambda state, d, x, y: [1.0, -1.0]))
     with pytest.raises(ValueError, match=r"^gradient of mine .* of 2 numbers, got 3"):
-        _faults.check(mine(gradient=lambda state, d, x, y: [1.0, -1.0, 0.0]))
+        faults.check(mine(gradient=lambda state, d, x, y: [1.0, -1.0, 0.0]))

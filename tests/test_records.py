@@ -4,13 +4,16 @@ import copy
 import pickle
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
 import fastcos
-from fastcos import Distance, distances
-from fastcos.kernels._functions import name_of
+from fastcos import Distance, distances, losses
+from fastcos.distances import FurtherPasses, Linear, Refinements, angles
+from fastcos.distances.record import BUILT_IN as CONSTANTS
+from fastcos.kernels._functions import globals_of, is_ours, name_of
 
 BUILT_IN = [
     *[factory() for factory in distances.DISTANCES.values()],
@@ -19,8 +22,8 @@ BUILT_IN = [
     distances.euclidean(eps=0),
     distances.manhattan()._replace(name="mine"),
     distances.lp(3)._replace(parameters=(3.5, 0.0)),
-    distances._SIMILARITY,
-    distances._with(distances._CLAMPED_SIMILARITY, (0.5,)),
+    angles.cosine_similarity(),
+    angles.clamped_cosine_similarity(0.5),
 ]
 
 COPIES = {
@@ -80,7 +83,7 @@ MINE = Distance("mine", init, accumulate, finalize, gradient, parameters=(2.0,))
 def test_a_record_of_mine_is_pickled_as_its_functions_are(again):
     assert_same(COPIES[again](MINE), MINE)
     # Made from a built-in one, of whose functions it keeps some.
-    derived = distances.euclidean()._replace(gradient=gradient, linear=None)
+    derived = distances.euclidean()._replace(gradient=gradient, refinements=Refinements())
     assert_same(COPIES[again](derived), derived)
 
 
@@ -127,8 +130,44 @@ print("same")
 
 def test_no_two_functions_have_one_name():
     # That is what kernels on disk are kept by.
-    functions = {id(f): f for record in BUILT_IN for f in record.functions if f}
+    functions = {id(f): f for record in CONSTANTS.values() for f in record.functions if f}
     assert len({name_of(f) for f in functions.values()}) == len(functions)
+
+
+def test_the_cache_knows_the_module_of_every_function_in_a_kernel():
+    # Else kernels would not be kept, or outlive the source that they came from.
+    seen = set()
+
+    def check(function):
+        if isinstance(function, types.FunctionType) and function not in seen:
+            seen.add(function)
+            assert is_ours(function), function
+            cells = [cell.cell_contents for cell in function.__closure__ or ()]
+            for used in (*globals_of(function).values(), *cells):
+                check(used)
+
+    assert {record.functions for record in BUILT_IN} == {r.functions for r in CONSTANTS.values()}
+    for record in (*CONSTANTS.values(), *vars(losses).values()):
+        for function in getattr(record, "functions", [getattr(record, "function", None)]):
+            check(function)
+    assert len(seen) > 100
+
+
+def test_records_that_differ_in_what_a_function_says_are_different():
+    by_predicate, linear = (
+        MINE._replace(refinements=Refinements(float32_gradient=given))
+        for given in (finalize, Linear(finalize))
+    )
+    assert by_predicate != linear
+    assert hash(by_predicate) != hash(linear)
+    assert by_predicate.functions == MINE.functions._replace(narrow=finalize)
+    assert linear.functions == MINE.functions._replace(linear=finalize)
+    passes = Refinements(finalize, init, FurtherPasses(accumulate, gradient), init)
+    assert MINE._replace(refinements=passes).functions == (
+        *(init, accumulate, finalize, gradient, accumulate, gradient),
+        *(finalize, None, init, init, None),
+    )
+    assert MINE.measure == MINE[:-1] == MINE._replace(parameters=()).measure
 
 
 @pytest.mark.parametrize(
@@ -140,7 +179,7 @@ def test_no_two_functions_have_one_name():
         (distances.lp(2.5, eps=0), "lp(p=2.5, eps=0.0)"),
         (distances.canberra(), "canberra()"),
         (distances.angular(), "angular()"),
-        (distances._SIMILARITY, "cosine_similarity(eps=0.0)"),
+        (angles.cosine_similarity(), "cosine_similarity(eps=0.0)"),
         (MINE, "Distance('mine', ..., parameters=(2.0,))"),
         (MINE._replace(parameters=()), "Distance('mine', ..., parameters=())"),
         (

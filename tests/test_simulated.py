@@ -164,7 +164,9 @@ def merged(merge):
             (np.sign(x - y) * (1 + (abs(x - y) == state[1] and merge))),
             -(np.sign(x - y) * (1 + (abs(x - y) == state[1] and merge))),
         ),
-        merge=(lambda a, b: (a[0] + b[0], max(a[1], b[1]))) if merge else None,
+        refinements=distances.Refinements(
+            merge=(lambda a, b: (a[0] + b[0], max(a[1], b[1]))) if merge else None
+        ),
     )
 
 
@@ -187,8 +189,8 @@ def test_a_distance_of_the_users_own_is_merged_from_its_parts(rng, library, merg
 
 def test_a_state_that_is_not_made_of_sums_needs_to_be_merged(rng, library):
     x, y = (library.asarray(row) for row in rng.standard_normal((2, 3, 70)))
-    largest = merged(True)._replace(merge=None)
-    with pytest.raises(ValueError, match="give it merge=lambda state, other"):
+    largest = merged(True)._replace(refinements=distances.Refinements())
+    with pytest.raises(ValueError, match="merge=lambda state, other"):
         fastcos.paired_distance(x, y, largest)
     last = fastcos.Distance(
         "last",

@@ -1,7 +1,8 @@
 """The losses in torch's own operators: for second derivatives, transforms and compilation.
 
-Only what torch has no operator for: per-sample weights, ``pos_margin`` and the distances. One line
-each, in the names of ``fastcos.distances``; the tests hold them against the kernels.
+Only what torch has no operator for: per-sample weights, ``pos_margin`` and the distances. There is
+one formula for each distance, by its name in ``fastcos.distances``; the tests compare them with the
+kernels. What decides between a formula and a kernel is in ``functional``.
 """
 
 from __future__ import annotations
@@ -100,8 +101,8 @@ def _braycurtis(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _poincare(x: Tensor, y: Tensor) -> Tensor:
-    room = (1 - (x * x).sum(-1)) * (1 - (y * y).sum(-1))
-    return 2 * torch.asinh(torch.linalg.vector_norm(x - y, 2, -1) / room.sqrt())
+    product = (1 - (x * x).sum(-1)) * (1 - (y * y).sum(-1))
+    return 2 * torch.asinh(torch.linalg.vector_norm(x - y, 2, -1) / product.sqrt())
 
 
 _DISTANCES: dict[str, Callable[..., Tensor]] = {
@@ -120,7 +121,7 @@ _DISTANCES: dict[str, Callable[..., Tensor]] = {
 
 
 def distance(record: Distance) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """A distance of ours in torch's operators; None for one that has no formula here."""
+    """A built-in distance in torch's operators; None for a record that has no formula here."""
     is_lp = record.init is lp(3.0).init
     factory = DISTANCES.get(record.name)  # type: ignore[call-overload]  # any name is looked up
     known = lp(*record.parameters) if is_lp else factory and factory()

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fastcos import distances, losses
+from fastcos.distances import angles
 from fastcos.engine.problem import Problem
 
 from .plain import (
@@ -65,7 +66,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
             x1, x2 = cast(result, x1, x2)
             return F.cosine_similarity(x1, x2, dim, eps)
 
-        similarity = distances._with(distances._CLAMPED_SIMILARITY, (float(eps),))
+        similarity = angles.clamped_cosine_similarity(eps)
         problem = Problem(
             losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
         )

@@ -10,8 +10,9 @@ from typing import Any, overload
 
 import numpy.typing as npt
 
-from fastcos import distances, losses
+from fastcos import losses
 from fastcos.api.calls import public
+from fastcos.distances import angles
 from fastcos.engine.problem import Problem, resolve_distance
 from fastcos.typing import Array, ArrayLike, DistanceLike, IsTensor, Result, Tensor
 
@@ -71,7 +72,7 @@ def cosine_similarity(
     """
     return Problem(
         losses.identity,
-        distances._with(distances._SIMILARITY, (distances._eps(eps),)),
+        angles.cosine_similarity(eps),
         ("x1", "x2"),
         (x1, x2),
         axis=axis,

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from fastcos import _hints
-from fastcos.distances import real_number
+from fastcos.distances.record import real_number
 from fastcos.engine.layout import ArrayLayout, Shape, without
 from fastcos.typing import Reduction
 

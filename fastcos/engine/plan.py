@@ -16,8 +16,7 @@ import functools
 import math
 from typing import Any, Literal, NamedTuple
 
-from fastcos import _faults as faults
-from fastcos.distances import Distance, Measure
+from fastcos.distances import Distance, Measure, faults
 from fastcos.engine import checks, device, host, layout, per_sample
 from fastcos.engine.layout import ArrayLayout, RowLayout, Shape
 from fastcos.engine.passes import Pass, passes
@@ -149,7 +148,7 @@ def call_of(
     measure: Measure | None = None
     of_distance: tuple[float, ...] = ()
     if isinstance(distance, Distance):
-        measure, of_distance = distance[:-1], distance.parameters
+        measure, of_distance = distance.measure, distance.parameters
         if type(of_distance) is not tuple or not _FLOATS.issuperset(map(type, of_distance)):
             of_distance = faults.floats(distance)
     call = (

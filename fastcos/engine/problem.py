@@ -68,7 +68,7 @@ def resolve_distance(name: str, distance: Any) -> Distance | Callable[..., Any]:
             )
         return factory()  # type: ignore[no-any-return]
     if callable(distance):
-        if getattr(distance, "__module__", None) == Distance.__module__:
+        if str(getattr(distance, "__module__", None)).startswith("fastcos.distances."):
             called = distance.__name__
             raise TypeError(f"{name} is the function {called}: call it, as {called}(...)")
         return distance  # type: ignore[no-any-return]

@@ -21,7 +21,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos import _extras
 from fastcos.kernels._cache import digest, source_digest, stored
-from fastcos.kernels._functions import is_ours, name_of
+from fastcos.kernels._functions import SCALAR_MODULES, is_ours, name_of
 
 Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
 
@@ -233,8 +233,7 @@ def _functions(part: Any) -> Iterator[Any]:
 @functools.cache
 def _sources() -> str:
     return source_digest(
-        "distances",
-        "losses",
+        *SCALAR_MODULES,
         "kernels",
         "kernels._functions",
         "kernels._gpu",

@@ -6,13 +6,12 @@ fastcos`` does not import Numba.
 
 from __future__ import annotations
 
-from fastcos import distances
+from fastcos.distances.record import BUILT_IN
 from fastcos.kernels._functions import registered
 
 
 def init() -> None:
     """Makes the functions of all distances callable from any compiled code."""
-    for record in vars(distances).values():
-        if isinstance(record, distances.Distance):
-            for function in record.functions:
-                registered(function)
+    for record in BUILT_IN.values():
+        for function in record.functions:
+            registered(function)

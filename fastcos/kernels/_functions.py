@@ -14,6 +14,13 @@ from numba.extending import register_jitable
 #: Numba adds to every function: compiling those took a quarter of the time of a kernel.
 jitable = functools.partial(register_jitable, forceinline=True, no_cfunc_wrapper=True)
 
+#: The modules of the functions that kernels are made for. The cache on disk knows their sources.
+SCALAR_MODULES = (
+    *("distances.angles", "distances.hyperbolic", "distances.norms"),
+    *("distances.ranges", "distances.ratios", "losses"),
+)
+_OURS = tuple([f"fastcos.{module}" for module in SCALAR_MODULES])
+
 _registered: set[Any] = set()
 
 
@@ -51,8 +58,7 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 def is_ours(function: Any) -> bool:
     """Whether it is of this library, and so known by its name."""
-    module = getattr(function, "__module__", None)
-    return module in ("fastcos.distances", "fastcos.losses")
+    return getattr(function, "__module__", None) in _OURS
 
 
 def name_of(part: Any) -> str:

@@ -24,7 +24,15 @@ from numba.core.compiler_lock import global_compiler_lock
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
 from fastcos.kernels._cache import compiled, digest, exported, folder_of, source_digest
-from fastcos.kernels._functions import as_it_is, is_ours, jitable, name_of, registered, times
+from fastcos.kernels._functions import (
+    SCALAR_MODULES,
+    as_it_is,
+    is_ours,
+    jitable,
+    name_of,
+    registered,
+    times,
+)
 from fastcos.kernels._memory import (
     LANES,
     STORAGE,
@@ -300,7 +308,7 @@ def _total(values: Any) -> float:
 def _source_digest() -> str:
     """A digest of the sources that end up in a compiled kernel."""
     parts = "kernels", "kernels._functions", "kernels._memory", "kernels._narrow", "kernels.cpu"
-    return source_digest("distances", "losses", *parts)
+    return source_digest(*SCALAR_MODULES, *parts)
 
 
 def cache_directory() -> str:

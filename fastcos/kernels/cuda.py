@@ -697,7 +697,8 @@ def _check_sums(distance: Functions, variant: Variant) -> None:
     if not all(math.isclose(one, other, rel_tol=1e-9) for one, other in pairs):
         raise ValueError(
             "on a GPU a row is taken in parts, and the state of this distance is not made of sums:"
-            " give it merge=lambda state, other: ..., the state of two parts together"
+            " give it refinements=Refinements(merge=lambda state, other: ...), the state of two"
+            " parts together"
         )
 
 

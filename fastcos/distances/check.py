@@ -1,4 +1,7 @@
-"""A user's distance against finite differences."""
+"""A user's distance against finite differences, and its refinements against the plain functions.
+
+This runs kernels; what can be said without them is in ``faults``.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastcos import _faults
-from fastcos.distances import Distance
+from fastcos.distances import faults
+from fastcos.distances.record import Distance
 
 
 def check_distance(
@@ -41,9 +44,9 @@ def check_distance(
 
     Raises:
         ValueError: a gradient is off, or the compiled kernel disagrees with the Python functions
-            (the message shows the worst component), or ``linear`` with ``gradient``, or float16
-            rows for which ``suffices`` or ``narrow`` holds with float64 ones, or most components
-            are at a kink.
+            (the message shows the worst component), or :class:`~fastcos.distances.Linear` with
+            ``gradient``, or float16 rows for which ``float32_sums`` or ``float32_gradient`` holds
+            with float64 ones, or most components are at a kink.
         TypeError: not a Distance, or one whose functions do not take or return what they should.
         NameError, AttributeError, LookupError: what they raise.
 
@@ -60,8 +63,8 @@ def check_distance(
     """
     if not isinstance(distance, Distance):
         raise TypeError(f"distance must be a fastcos.Distance, got {type(distance).__name__}")
-    _faults.floats(distance)
-    _faults.check(distance, doubtful=True)
+    faults.floats(distance)
+    faults.check(distance, doubtful=True)
     from fastcos.api import paired_distance, value_and_grad
 
     rng = np.random.default_rng(seed)
@@ -84,9 +87,10 @@ def check_distance(
         )
     _compare(distance, "gradient", given, np.where(smooth, fine, given), rtol, "differences give")
 
-    if distance.linear:
+    functions = distance.functions
+    if functions.linear:
         linear = np.stack([_linear(distance, *rows) for rows in zip(x, y, strict=True)], axis=1)
-        _compare(distance, "linear", linear, given, 1e-10, "gradient gives")
+        _compare(distance, "linear gradient", linear, given, 1e-10, "gradient gives")
     compiled, grads = value_and_grad(paired_distance)(x, y, distance)
     if not np.allclose(compiled, values, rtol=1e-12, atol=0):
         worst = int(np.argmax(np.abs(compiled - values)))
@@ -95,11 +99,11 @@ def check_distance(
             f" plain Python, sample {worst}"
         )
     _compare(distance, "compiled gradient", np.array(grads), given, 1e-10, "plain Python gives")
-    if distance.linear:
+    if functions.linear:
         # Of use in float32 only. Away from singular points the rows lose 2⁻²⁴ by the conversion.
         narrow = value_and_grad(paired_distance)(np.float32(x), np.float32(y), distance)[1]
         _compare(distance, "float32 gradient", np.array(narrow), given, 1e-4, "float64 gives")
-    if distance.suffices or distance.narrow:
+    if functions.suffices or functions.narrow:
         # Rows of one stretch of numbers, and of several.
         _check_half(distance, *rng.uniform(low, high, (2, samples, features)))
         _check_half(distance, *rng.uniform(low, high, (2, samples, 1000)))
@@ -121,17 +125,17 @@ def _check_half(distance: Distance, x: Any, y: Any) -> None:
     if wrong.size:
         i = wrong[0]
         raise ValueError(
-            f"suffices of {distance.name} is wrong: float16 rows have distance {half[i]!r}, and"
+            f"float32_sums of {distance.name} is wrong: float16 rows have distance {half[i]!r}, and"
             f" {full[i]!r} in float64, sample {i} of {x.shape[1]} features"
         )
-    if distance.narrow:
+    if distance.functions.narrow:
         largest, wide = float(np.finfo(np.float16).max), np.array(exact)
         exact, given = (
             np.where(np.isnan(wide), 0, np.clip(np.array(g, dtype=np.float64), -largest, largest))
             for g in (exact, grads)
         )
         given = np.where(abs(given - exact) <= 2.0**-24, exact, given)
-        _compare(distance, "narrow", given, exact, 2.0**-9, "float64 gives")
+        _compare(distance, "float32_gradient", given, exact, 2.0**-9, "float64 gives")
 
 
 def _difference(distance: Distance, x: Any, y: Any, row: Any, k: int, step: float) -> float:
@@ -153,25 +157,27 @@ def _evaluate(distance: Distance, x: Any, y: Any) -> tuple[float, Any]:
 
 
 def _linear(distance: Distance, x: Any, y: Any) -> Any:
-    """The gradient as ``linear`` says it."""
-    assert distance.linear
+    """The gradient as its linear coefficients have it."""
+    coefficients = distance.functions.linear
+    assert coefficients
     d, state = _measure(distance, x, y)
-    rx, ux, ry, uy, e = distance.linear(state, d)
+    rx, ux, ry, uy, e = coefficients(state, d)
     return np.array([rx * (ux * x - y + e), ry * (uy * y - x - e)])
 
 
 def _measure(distance: Distance, x: Any, y: Any) -> tuple[Any, Any]:
     """The distance, and the state that its gradient is given."""
+    passes, prepare = distance.refinements.further_passes, distance.refinements.prepare
     state = distance.init(0.0, *distance.parameters)
     for xk, yk in zip(x.tolist(), y.tolist(), strict=True):
         state = distance.accumulate(state, xk, yk)
-    again, state = distance.revisit(state) if distance.revisit else (False, state)
-    while again and distance.revisit and distance.reaccumulate:
+    again, state = passes.revisit(state) if passes else (False, state)
+    while passes and again:
         for xk, yk in zip(x.tolist(), y.tolist(), strict=True):
-            state = distance.reaccumulate(state, xk, yk)
-        again, state = distance.revisit(state)
+            state = passes.reaccumulate(state, xk, yk)
+        again, state = passes.revisit(state)
     d = distance.finalize(state)
-    return d, distance.prepare(state, d) if distance.prepare else state
+    return d, prepare(state, d) if prepare else state
 
 
 def _compare(

@@ -1,6 +1,7 @@
-"""What is wrong with a distance, in one sentence that names the function of the record.
+"""What is wrong with a distance, in one sentence that names the field of the record.
 
-The compiler would say it too, in a hundred lines about the inside of a kernel.
+The compiler would say it too, in a hundred lines about the inside of a kernel. Whether a gradient
+fits its distance is not looked at here, but in ``check``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from fastcos.distances import Distance, _constant_of, real_number
+from fastcos.distances.record import (
+    Distance,
+    FurtherPasses,
+    Linear,
+    Refinements,
+    constant_of,
+    real_number,
+)
 
 # How the functions are called; the first four there must be.
 _ARGUMENTS = {
@@ -26,10 +34,10 @@ _ARGUMENTS = {
     "revisit": ("state",),
     "reaccumulate": ("state", "x", "y"),
     "prepare": ("state", "d"),
-    "linear": ("state", "d"),
     "merge": ("state", "other"),
-    "suffices": ("state",),
-    "narrow": ("state", "d"),
+    "float32_sums": ("state",),
+    "float32_gradient": ("state", "d"),
+    "coefficients": ("state", "d"),
 }
 _NEEDED = ("init", "accumulate", "finalize", "gradient")
 
@@ -60,7 +68,7 @@ def check(distance: Distance, doubtful: bool = False) -> None:
         ValueError: a tuple of the wrong length.
         NameError, AttributeError, LookupError: what a function raises.
     """
-    if _constant_of(distance) is None:
+    if constant_of(distance) is None:
         error = _first(distance, lambda function: function, doubtful)
         if error:
             raise error
@@ -92,7 +100,7 @@ def floats(distance: Distance) -> tuple[float, ...]:
 
 def explain(distance: Distance, error: Exception) -> None:
     """Raises what there is to say of an error that compiling a user's distance has ended with."""
-    if _constant_of(distance) is None:
+    if constant_of(distance) is None:
         from fastcos.kernels._functions import alone
 
         found = _first(distance, lambda function: function) or _first(distance, alone)
@@ -116,15 +124,10 @@ def _first(
 
 def _tour(distance: Distance, run: Callable[[Any], Any]) -> None:
     """Takes one component in, and calls every function."""
-    for field in _NEEDED:
-        if getattr(distance, field) is None:
-            raise _Fault(TypeError(f"{distance.name} has no {field}"))
-    for one, other in (("revisit", "reaccumulate"), ("reaccumulate", "revisit")):
-        if getattr(distance, one) and not getattr(distance, other):
-            raise _Fault(TypeError(f"{distance.name} has {one} and no {other}, which it needs"))
+    functions = _functions(distance)
 
     def call(field: str, *args: Any) -> Any:
-        return _called(distance, field, run, args)
+        return _called(distance, field, functions[field], run, args)
 
     def state_of(field: str, found: Any, length: int | None = None) -> Any:
         return _checked(distance, field, found, length, "a state")
@@ -134,11 +137,11 @@ def _tour(distance: Distance, run: Callable[[Any], Any]) -> None:
         state = state_of("init", call("init", 0.0, *distance.parameters))
         fields = len(state)
         state = state_of("accumulate", call("accumulate", state, x, y), fields)
-        if distance.suffices:
-            call("suffices", state)
-        if distance.merge:
+        if "float32_sums" in functions:
+            call("float32_sums", state)
+        if "merge" in functions:
             state_of("merge", call("merge", state, state), fields)
-        if distance.revisit:
+        if "revisit" in functions:
             found = call("revisit", state)
             if not isinstance(found, tuple) or len(found) != 2:
                 said = f"revisit of {distance.name} must return (again, state), got {_shown(found)}"
@@ -151,22 +154,51 @@ def _tour(distance: Distance, run: Callable[[Any], Any]) -> None:
         if not _is_number(d):
             said = f"finalize of {distance.name} must return a number, got {_shown(d)}"
             raise _Fault(TypeError(said), type(d) is complex)
-        if distance.prepare:
+        if "prepare" in functions:
             state = call("prepare", state, d)
-        if distance.linear:
-            _checked(distance, "linear", call("linear", state, d), 5, "(rx, ux, ry, uy, e)")
-        if distance.narrow:
-            call("narrow", state, d)
+        if "coefficients" in functions:
+            found, what = call("coefficients", state, d), "(rx, ux, ry, uy, e)"
+            _checked(distance, "coefficients", found, 5, what)
+        if "float32_gradient" in functions:
+            call("float32_gradient", state, d)
         _checked(distance, "gradient", call("gradient", state, d, x, y), 2, "(dd/dx, dd/dy)")
 
 
+def _functions(distance: Distance) -> dict[str, Any]:
+    """The functions of a record and of the records in it, by their fields."""
+
+    def fields_of(given: Any, field: str, kind: type[Any]) -> dict[str, Any]:
+        if not isinstance(given, kind):
+            said = f"{field} of {distance.name} must be a fastcos.distances.{kind.__name__}"
+            raise _Fault(TypeError(f"{said}, got {_shown(given)}"))
+        found: dict[str, Any] = given._asdict()
+        return found
+
+    needed = {field: getattr(distance, field) for field in _NEEDED}
+    for field, function in needed.items():
+        if function is None:
+            raise _Fault(TypeError(f"{distance.name} has no {field}"))
+    optional = fields_of(distance.refinements, "refinements", Refinements)
+    found = needed | {field: one for field, one in optional.items() if one is not None}
+    if "further_passes" in found:
+        found |= fields_of(found.pop("further_passes"), "further_passes", FurtherPasses)
+    if isinstance(optional["float32_gradient"], Linear):
+        found |= found.pop("float32_gradient")._asdict()
+    return found
+
+
 def _called(
-    distance: Distance, field: str, run: Callable[[Any], Any], args: tuple[Any, ...]
+    distance: Distance,
+    field: str,
+    function: Any,
+    run: Callable[[Any], Any],
+    args: tuple[Any, ...],
 ) -> Any:
-    function = getattr(distance, field)
     said = f"{field} of {distance.name}"
     if not _is_plain(function):
-        raise _Fault(TypeError(f"{said} must be a plain function, got {_shown(function)}"))
+        linear = "a fastcos.distances.Linear or " if field == "float32_gradient" else ""
+        wanted = f"{linear}a plain function"
+        raise _Fault(TypeError(f"{said} must be {wanted}, got {_shown(function)}"))
     try:
         inspect.signature(function).bind(*args)
     except TypeError as error:

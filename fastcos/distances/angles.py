@@ -1,0 +1,381 @@
+"""The distances of directions: the cosine family, and the inner product of rows of unit length.
+
+Each block has its derivation, its record and its public factory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fastcos.distances.ranges import HIGH, LEFT, LOW, SMALL, moderate, scale_for
+from fastcos.distances.record import (
+    Distance,
+    FurtherPasses,
+    Linear,
+    Refinements,
+    State,
+    checked_eps,
+    with_parameters,
+)
+
+# --------------------------------------------------------------------------------------------------
+# Cosine family. With s = x·y, P = x·x + eps, Q = y·y + eps, r = 1/√(PQ):
+#
+#     c = s r          dc/dx = y r - c x/P = (y - (s/P) x) r
+#
+# The last form is exactly 0 for x = y, where s/P = 1. Near c = ±1 the difference 1 - |c| loses its
+# digits; there the row is read again for the chord, which does not (x̂ = x/√P, ŷ = y/√Q):
+#
+#     1 - |c| = ½ Σ (x̂ - sign(c) ŷ)² + ½ (eps/P + eps/Q),    x̂ ∓ ŷ = (x ∓ √(P/Q) y) / √P
+#
+# The error of P and Q enters it squared. For equal rows √(P/Q) is 1 and every term 0, also when the
+# compiler fuses product and difference. A sum over 10⁶ components is off by 4e-12 at worst, so a
+# threshold of 2⁻¹⁰ leaves the direct form at least 28 good bits.
+#
+# state = (s, x·x, y·y, ½Σ(x̂ ∓ ŷ)², scale of x, scale of y, side, eps for x, eps for y): the sums
+# are of scaled rows, and eps is scaled with them; side is 0 on the plain passes and the sign of c
+# on the chord's.
+# --------------------------------------------------------------------------------------------------
+
+_NEAR = 2.0**-10
+
+
+def _squares(state: State) -> tuple[Any, Any]:
+    return state[1] + state[7], state[2] + state[8]
+
+
+def _cosine_of(state: State) -> Any:
+    p, q = _squares(state)
+    if p == 0 or q == 0:
+        return 0 * p * q  # a zero vector is at right angles to everything; NaN stays NaN
+    return state[0] / math.sqrt(p * q)
+
+
+def _gap(state: State) -> Any:
+    """1 - |c| from the chord."""
+    p, q = _squares(state)
+    return state[3] + 0.5 * (state[7] / p + state[8] / q)
+
+
+def _cosine_init(zero: Any, eps: Any) -> State:
+    one = zero + 1
+    return zero, zero, zero, zero, one, one, zero, zero + eps, zero + eps
+
+
+def _cosine_accumulate(state: State, x: Any, y: Any) -> State:
+    s, xx, yy, half, sx, sy, side, ex, ey = state
+    return s + x * y, xx + x * x, yy + y * y, half, sx, sy, side, ex, ey
+
+
+def _cosine_reaccumulate(state: State, x: Any, y: Any) -> State:
+    s, xx, yy, half, sx, sy, side, ex, ey = state
+    x, y = x * sx, y * sy
+    if side == 0:
+        return s + x * y, xx + x * x, yy + y * y, half, sx, sy, side, ex, ey
+    p, q = _squares(state)
+    chord = (x - side * math.sqrt(p / q) * y) * (1 / math.sqrt(p))
+    return s, xx, yy, half + 0.5 * (chord * chord), sx, sy, side, ex, ey
+
+
+def _in_range(state: State) -> tuple[bool, State]:
+    _, _, _, _, sx, sy, _, ex, ey = state
+    p, q = _squares(state)
+    if LOW <= p <= HIGH and LOW <= q <= HIGH:
+        # What follows comes to the same, 10 instructions later of the 265 of a row of 16.
+        return False, state
+    new_sx, new_sy = scale_for(p, sx), scale_for(q, sy)
+    if new_sx == sx and new_sy == sy:
+        return False, state
+    zero = 0 * sx
+    fx, fy = new_sx / sx, new_sy / sy
+    return True, (zero, zero, zero, zero, new_sx, new_sy, zero, ex * fx * fx, ey * fy * fy)
+
+
+def _cosine_float32_sums(state: State) -> Any:
+    s, xx, yy = state[:3]
+    # Without eps: it only takes the cosine away from 1, and not its gradient from 0.
+    return moderate(xx) and moderate(yy) and SMALL <= abs(s) / math.sqrt(xx * yy) <= 1 - LEFT
+
+
+def _with_chord(state: State, side: float) -> tuple[bool, State]:
+    s, xx, yy, half, sx, sy, _, ex, ey = state
+    return True, (s, xx, yy, half, sx, sy, 0 * sx + side, ex, ey)
+
+
+def _cosine_prepare(state: State, factor: Any) -> State:
+    """For the slopes of ``-factor * c``."""
+    s, sx, sy = state[0], state[4], state[5]
+    p, q = _squares(state)
+    if p == 0 or q == 0:
+        zero = 0 * sx
+        return zero, zero, sx, sy, zero, zero
+    r = factor / math.sqrt(p * q)
+    return s / p, s / q, sx, sy, r * sx, r * sy
+
+
+def _cosine_gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    u, v, sx, sy, rx, ry = state
+    x, y = x * sx, y * sy
+    return (u * x - y) * rx, (v * y - x) * ry
+
+
+def _cosine_coefficients(state: State, d: Any) -> State:
+    u, v, sx, sy, rx, ry = state
+    return rx * sy, u * (sx / sy), ry * sx, v * (sy / sx), 0 * sx
+
+
+def _of_angle(
+    name: str,
+    *,
+    init: Any = _cosine_init,
+    finalize: Any,
+    prepare: Any,
+    revisit: Any = _in_range,
+    eps: float = 0.0,
+) -> Distance:
+    """A distance of the state above; what it comes to, and when the chord is taken, is its own."""
+    return Distance(
+        name,
+        init=init,
+        accumulate=_cosine_accumulate,
+        finalize=finalize,
+        gradient=_cosine_gradient,
+        refinements=Refinements(
+            prepare=prepare,
+            further_passes=FurtherPasses(revisit, _cosine_reaccumulate),
+            float32_sums=_cosine_float32_sums,
+            float32_gradient=Linear(_cosine_coefficients),
+        ),
+        parameters=(eps,),
+    )
+
+
+def _cosine() -> Distance:
+    def revisit(state: State) -> tuple[bool, State]:
+        if state[6] != 0:
+            return False, state
+        again, state = _in_range(state)
+        if not again and 1 - _cosine_of(state) < _NEAR:
+            return _with_chord(state, 1.0)
+        return again, state
+
+    def finalize(state: State) -> Any:
+        if state[6] != 0:
+            return _gap(state)
+        d = 1 - _cosine_of(state)
+        return 2 + 0 * d if d > 2 else d
+
+    def prepare(state: State, d: Any) -> State:
+        return _cosine_prepare(state, 1.0)
+
+    return _of_angle("cosine", finalize=finalize, prepare=prepare, revisit=revisit)
+
+
+_COSINE = _cosine()
+
+
+def cosine(eps: float = 0.0) -> Distance:
+    r"""The cosine distance, exact near 0 and at any scale.
+
+    .. math:: d = 1 - c, \quad c = \frac{x \cdot y}{\sqrt{(x \cdot x + eps)(y \cdot y + eps)}}
+
+    Never negative, exactly 0 for equal rows, and accurate relative to itself however small it is.
+
+    Args:
+        eps: Added to both squared norms; 0 gives the textbook definition.
+
+    Returns:
+        A :class:`Distance` with values in [0, 2].
+
+    Raises:
+        ValueError: ``eps`` is negative, infinite or NaN.
+
+    Singular points: with ``eps=0`` a zero row is at distance 1 from everything, with gradient 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([3.0, 4.0]), np.array([4.0, 3.0])
+        >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.cosine())), 6)
+        0.04
+    """
+    return with_parameters(_COSINE, (checked_eps(eps),))
+
+
+def _similarity() -> Distance:
+    def finalize(state: State) -> Any:
+        c = _cosine_of(state)
+        if c > 1:
+            return 1 + 0 * c
+        return 0 * c - 1 if c < -1 else c
+
+    def prepare(state: State, d: Any) -> State:
+        return _cosine_prepare(state, -1.0)
+
+    return _of_angle("cosine_similarity", finalize=finalize, prepare=prepare)
+
+
+_SIMILARITY = _similarity()
+
+
+def cosine_similarity(eps: float = 0.0) -> Distance:
+    """The similarity c itself, for :func:`fastcos.cosine_similarity`; ``eps`` as for the cosine."""
+    return with_parameters(_SIMILARITY, (checked_eps(eps),))
+
+
+def _clamped_similarity() -> Distance:
+    # torch's cosine_similarity: norms of at least e, differentiated as if they were not clamped.
+    # With u = max(√(x·x), e), v = max(√(y·y), e):
+    #     c = s / (u v),    dc/dx = (y - s/(u √(x·x)) x) / (u v),   the second term 0 for x = 0
+    # The state is that of the cosine with e² in the place of eps.
+    def norms(state: State) -> tuple[Any, Any]:
+        return math.sqrt(max(state[1], state[7])), math.sqrt(max(state[2], state[8]))
+
+    def init(zero: Any, eps: Any) -> State:
+        return _cosine_init(zero, eps * eps)
+
+    def finalize(state: State) -> Any:
+        u, v = norms(state)
+        if u == 0 or v == 0:
+            return 0 * u * v
+        return state[0] / (u * v)
+
+    def prepare(state: State, d: Any) -> State:
+        s, xx, yy, _, sx, sy, _, _, _ = state
+        u, v = norms(state)
+        if u == 0 or v == 0:
+            zero = 0 * sx
+            return zero, zero, sx, sy, zero, zero
+        r = -1 / (u * v)
+        a = 0 * xx if xx == 0 else s / (u * math.sqrt(xx))
+        b = 0 * yy if yy == 0 else s / (v * math.sqrt(yy))
+        return a, b, sx, sy, r * sx, r * sy
+
+    return _of_angle(
+        "clamped_cosine_similarity", init=init, finalize=finalize, prepare=prepare, eps=1e-8
+    )
+
+
+_CLAMPED_SIMILARITY = _clamped_similarity()
+
+
+def clamped_cosine_similarity(eps: float) -> Distance:
+    """The similarity as torch defines it, with norms of at least ``eps``."""
+    return with_parameters(_CLAMPED_SIMILARITY, (float(eps),))
+
+
+def _angular() -> Distance:
+    # θ = arccos(c)/π. arccos is flat-footed at ±1, so with g = 1 - |c| there (from the chord):
+    #     θ π = 2 asin(√(g/2))  for c > 0,   π - 2 asin(√(g/2))  for c < 0
+    #     π dθ/dx = -1/√(1 - c²) dc/dx,      1 - c² = g (2 - g)
+    def revisit(state: State) -> tuple[bool, State]:
+        if state[6] != 0:
+            return False, state
+        again, state = _in_range(state)
+        if not again:
+            c = _cosine_of(state)
+            if 1 - abs(c) < _NEAR:
+                return _with_chord(state, math.copysign(1.0, c))
+        return again, state
+
+    def finalize(state: State) -> Any:
+        side = state[6]
+        if side == 0:
+            return math.acos(_cosine_of(state)) / math.pi
+        angle = 2 * math.asin(math.sqrt(0.5 * _gap(state))) / math.pi
+        return angle if side > 0 else 1 - angle
+
+    def prepare(state: State, d: Any) -> State:
+        if state[6] == 0:
+            c = _cosine_of(state)
+            sine2 = (1 - c) * (1 + c)
+        else:
+            g = _gap(state)
+            sine2 = g * (2 - g)
+        # Below an angle of 1e-13 the direction is lost to the rounding of s and P in long rows.
+        slope = 0 * sine2 if sine2 < 1e-26 else 1 / (math.pi * math.sqrt(sine2))
+        return _cosine_prepare(state, slope)
+
+    return _of_angle("angular", finalize=finalize, prepare=prepare, revisit=revisit)
+
+
+_ANGULAR = _angular()
+
+
+def angular() -> Distance:
+    r"""The angle between two rows, as a fraction of a half turn.
+
+    .. math:: d = \arccos(c) / \pi
+
+    A metric on directions, unlike ``1 - c``; accurate for nearly parallel and nearly opposite rows.
+
+    Returns:
+        A :class:`Distance` with values in [0, 1].
+
+    Singular points: a zero row is at 1/2 from everything, with gradient 0; the gradient of rows
+    that are parallel, or opposite, to within 1e-13 is 0.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([1.0, 0.0]), np.array([1.0, 1.0])
+        >>> round(float(fastcos.paired_distance(x, y, "angular")), 6)
+        0.25
+
+    References:
+        Cer et al., Universal Sentence Encoder, 2018 (arXiv:1803.11175), section 5.
+    """
+    return _ANGULAR
+
+
+def _dot() -> Distance:
+    # 1 - s: the cosine distance of rows that are taken as unit length already.
+    def init(zero: Any) -> State:
+        return (zero,)
+
+    def accumulate(state: State, x: Any, y: Any) -> State:
+        return (state[0] + x * y,)
+
+    def finalize(state: State) -> Any:
+        return 1 - state[0]
+
+    def gradient(state: State, d: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        return -y, -x
+
+    def coefficients(state: State, d: Any) -> State:
+        zero = 0 * d
+        return zero + 1, zero, zero + 1, zero, zero
+
+    # No ``float32_sums``: x·y alone does not say what it has cancelled from.
+    return Distance(
+        "dot",
+        init=init,
+        accumulate=accumulate,
+        finalize=finalize,
+        gradient=gradient,
+        refinements=Refinements(
+            float32_gradient=Linear(coefficients),
+        ),
+    )
+
+
+_DOT = _dot()
+
+
+def dot() -> Distance:
+    r"""One minus the inner product: the cosine distance of rows of unit length.
+
+    .. math:: d = 1 - x \cdot y
+
+    Nothing is normalised and nothing is checked: on rows of other lengths it is not a distance and
+    may be negative. It is what TensorFlow's ``tf.losses.cosine_distance`` computes.
+
+    Returns:
+        A :class:`Distance`.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x, y = np.array([0.6, 0.8]), np.array([0.8, 0.6])
+        >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.dot())), 6)
+        0.04
+    """
+    return _DOT
