@@ -587,7 +587,7 @@ def again(
     if of_upstream:
         scale = address(upstream), *of_upstream, over
         if unless:
-            kernel = kernel._replace(unless=(scale[0], scale[2]))
+            kernel = kernel._replace(skip_address=scale[0], skip_kind=scale[2])
     elif upstream is not None:
         scale = 0, 0, DOUBLES, _over(adapter, upstream, denominator)
     result = result or dtype
@@ -637,8 +637,8 @@ def _float_kind(adapter: Any, form: _plan.Form, dtype: Any) -> int | None:
 
 def _unless_one(call: _Call, address: int, kind: int) -> _Call:
     """The call, which changes nothing where the number there, an upstream gradient, is 1."""
-    unless = address, kind
-    return call._replace(kernels=tuple([k._replace(unless=unless) for k in call.kernels]))
+    kernels = [k._replace(skip_address=address, skip_kind=kind) for k in call.kernels]
+    return call._replace(kernels=tuple(kernels))
 
 
 def _unknown_gradient(distance: Any) -> TypeError:

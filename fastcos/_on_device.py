@@ -15,6 +15,13 @@ from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, DOUBLES, WRITE
 from fastcos.kernels._forks import importing
+from fastcos.kernels.arguments import (
+    Addresses,
+    Constants,
+    DeviceIntegers,
+    device_arguments,
+    device_count,
+)
 from fastcos.losses import Loss
 
 
@@ -26,15 +33,16 @@ class Launch(NamedTuple):
         blocks: How many.
         shift: Logarithm of how many threads take a row.
         geometry: Of the pass, one number after another.
-        unless: The address of a number that makes it superfluous where it is 1, or 0, and how that
-            is written.
+        skip_address: The address of a number, or 0: where it is 1, the kernel does nothing.
+        skip_kind: How that is stored.
     """
 
     kernel: Callable[..., None]
     blocks: int
     shift: int
     geometry: tuple[int, ...]
-    unless: tuple[int, int] = (0, DOUBLES)
+    skip_address: int = 0
+    skip_kind: int = DOUBLES
 
 
 def kernel(
@@ -49,19 +57,21 @@ def kernel(
 ) -> Launch:
     """What does a pass on a device, by the name that a person knows it by."""
     with importing():
-        from fastcos.kernels import _content, _cubin, cuda
+        from fastcos.kernels import _content, cuda
+        from fastcos.kernels.cuda import launch
 
     functions = distance and _content.shared(distance)
     columns = run.geometry.shape[1]
     written = "summed" if ADD in run.modes else "written" if WRITE in run.modes else "none"
     layout = cuda.layout(run.features, dtype)
-    variant = cuda.Variant(dtype, counts, columns, written, layout.wide)
+    variant = cuda.Variant(dtype, *counts, columns, written, layout.wide)
     if functions is None:
         make = functools.partial(cuda.pointwise, loss, variant)
     else:
         body = cuda.pair if operands == 2 else cuda.triplet
         make = functools.partial(body, loss, functions, variant)
-    found = _cubin.kernel(make, cuda.signature(operands, variant), layout, device, what)
+    numbers = device_count(operands, columns, sum(counts))
+    found = launch.launcher(make, numbers, layout, device, what)
     if distance and functions:
         _content.keep(distance, functions)
     geometry = tuple(run.geometry.ravel().tolist())
@@ -97,7 +107,7 @@ def total(
         # What is to be another dtype in the end is not rounded to the one computed in before.
         same = each == dtype
         losses = adapter.new(shape, dtype, like) if same else adapter.scratch(shape, like)
-    integers = (
+    fixed = DeviceIntegers(
         0 if losses is None else adapter.address(losses),
         int(losses is not None and adapter.float_name(losses.dtype) == "float64"),
         adapter.address(partial),
@@ -109,14 +119,13 @@ def total(
         *labels[:3],
         *weight[:3],
         *scale[:3],
-        *kernel.unless,
-        *rows,
-        *grads,
-        *sums,
-        *run.modes,
-        *kernel.geometry,
+        kernel.skip_address,
+        kernel.skip_kind,
     )
-    floats = labels[3], weight[3], scale[3], *parameters
+    constants, addresses = Constants(labels[3], weight[3], scale[3]), Addresses(rows, grads, sums)
+    integers, floats = device_arguments(
+        fixed, constants, addresses, run.modes, kernel.geometry, parameters
+    )
     kernel.kernel(adapter.stream(), kernel.blocks, integers, floats)
     return partial, losses
 
@@ -140,7 +149,8 @@ def value(adapter: Any, total: Any, denominator: Any, dtype: Any, like: Any, dev
 @functools.cache
 def _finish(dtype: str, device: int) -> Callable[..., None]:
     with importing():
-        from fastcos.kernels import _cubin, cuda
+        from fastcos.kernels import cuda
+        from fastcos.kernels.cuda import launch
 
     make, what = functools.partial(cuda.finishing, dtype), f"the sum of losses ({dtype})"
-    return _cubin.kernel(make, (4, 1), cuda.FINISHING, device, what)
+    return launch.launcher(make, (4, 1), cuda.FINISHING, device, what)

@@ -140,6 +140,8 @@ class _Cuda:
 class Gpu:
     """The namespace that kernels are made with, and ``launch`` to run them."""
 
+    float64 = np.float64
+
     def __init__(self, order="forward", seed=0):
         self.memory = Memory()
         self.order, self.rng = order, np.random.default_rng(seed)
@@ -161,10 +163,10 @@ class Gpu:
         return int(view[k])
 
     @staticmethod
-    def turned(rows):
+    def transposed(rows):
         return tuple(zip(*rows, strict=True))
 
-    def clear(self, address):
+    def store_zeros(self, address):
         view, k = self.memory.at(address, np.float32, 4)
         view[k : k + 4] = 0
 
@@ -240,17 +242,17 @@ def _who_met(alive, team):
     return met
 
 
-def kernel(gpu, make, signature, layout, device, what):
-    """Stands in for ``fastcos.kernels._cubin.kernel``, the arrays of a launch being of the host."""
-    return _made(gpu, make.func, make.args, signature, layout.threads)
+def launcher(gpu, make, counts, layout, device, what):
+    """Stands in for ``launch.launcher``, the arrays of a launch being of the host."""
+    return _made(gpu, make.func, make.args, counts, layout.threads)
 
 
 @functools.lru_cache(maxsize=64)
-def _made(gpu, make, arguments, signature, threads):
+def _made(gpu, make, arguments, counts, threads):
     function = make(*arguments, gpu)
 
     def launch(stream, blocks, integers, floats):
-        assert (len(integers), len(floats)) == signature
+        assert (len(integers), len(floats)) == counts
         gpu.launch(function, blocks, threads, integers, floats)
 
     return launch
@@ -426,9 +428,9 @@ class Lent:
         self._asked[id(tensor)] = weakref.ref(tensor)
         return tensor.data_ptr()
 
-    def kernel(self, make, signature, layout, device, what):
-        """Stands in for ``fastcos.kernels._cubin.kernel``."""
-        run = kernel(self._gpu, make, signature, layout, device, what)
+    def launcher(self, make, counts, layout, device, what):
+        """Stands in for ``launch.launcher``."""
+        run = launcher(self._gpu, make, counts, layout, device, what)
 
         def launch(stream, blocks, integers, floats):
             self._asked = {key: ask for key, ask in self._asked.items() if ask() is not None}

@@ -42,15 +42,45 @@ ALLOWED = {
         "distances",
         "losses",
     },
-    "kernels._gpu": set(),
-    "kernels.cuda": {"kernels", "kernels._functions", "kernels._narrow", "distances", "losses"},
-    "kernels._cubin": {
-        "_extras",
-        "kernels",
-        "kernels._cache",
-        "kernels._functions",
-        "kernels._gpu",
+    "kernels.arguments": set(),
+    "kernels.cuda.storage": set(),
+    "kernels.cuda.records": set(),
+    "kernels.cuda.teams": {"kernels._functions"},
+    "kernels.cuda.unroll": {"kernels._functions"},
+    "kernels.cuda.access": {
+        *("kernels", "kernels._functions", "kernels.arguments", "kernels.cuda.unroll"),
     },
+    "kernels.cuda.merge": {
+        *("distances", "kernels._functions"),
+        *("kernels.cuda.records", "kernels.cuda.teams", "kernels.cuda.unroll"),
+    },
+    "kernels.cuda.measure": {
+        *("distances", "kernels._functions", "kernels.cuda.access", "kernels.cuda.merge"),
+        *("kernels.cuda.records", "kernels.cuda.teams", "kernels.cuda.unroll"),
+    },
+    "kernels.cuda.write": {
+        *("distances", "kernels", "kernels._functions", "kernels._narrow", "kernels.arguments"),
+        *("kernels.cuda.access", "kernels.cuda.records", "kernels.cuda.teams"),
+        "kernels.cuda.unroll",
+    },
+    "kernels.cuda.sample": {
+        *("distances", "losses", "kernels", "kernels._functions", "kernels.arguments"),
+        *("kernels.cuda.access", "kernels.cuda.measure", "kernels.cuda.records"),
+        *("kernels.cuda.teams", "kernels.cuda.unroll", "kernels.cuda.write"),
+    },
+    "kernels.cuda.kernel": {
+        *("kernels._functions", "kernels.arguments", "kernels.cuda.access"),
+        *("kernels.cuda.records", "kernels.cuda.teams"),
+    },
+    "kernels.cuda": {
+        *("distances", "losses", "kernels.cuda.kernel", "kernels.cuda.merge"),
+        *("kernels.cuda.records", "kernels.cuda.sample", "kernels.cuda.teams"),
+    },
+    "kernels.cuda.binaries": {
+        *("kernels.cuda", "kernels._cache", "kernels._functions"),
+        *("kernels.cuda.storage", "kernels.cuda.teams"),
+    },
+    "kernels.cuda.launch": {"_extras", "kernels.cuda.binaries", "kernels.cuda.teams"},
     "_limit": set(),
     "kernels._threads": {"_limit"},
     "_on_host": {
@@ -59,7 +89,8 @@ ALLOWED = {
     },
     "_on_device": {
         *("_plan", "distances", "losses", "kernels"),
-        *("kernels._content", "kernels._forks", "kernels.cuda", "kernels._cubin"),
+        *("kernels._content", "kernels._forks", "kernels.arguments"),
+        *("kernels.cuda", "kernels.cuda.launch"),
     },
     "_faults": {"distances", "kernels._functions"},
     "_dispatch": {
@@ -110,15 +141,15 @@ def run_python(code):
 
 @pytest.mark.parametrize("module", ALLOWED)
 def test_imports_point_one_way(module):
-    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
     modules = {
-        p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".")
+        p.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): p
         for p in PACKAGE.rglob("*.py")
     }
+    modules |= {name.removesuffix(".__init__"): p for name, p in modules.items() if "." in name}
     own = {
         name.removeprefix("fastcos.")
-        for name in imports_of(path)
-        if name.startswith("fastcos.") and name.removeprefix("fastcos.") in {*modules, "kernels"}
+        for name in imports_of(modules[module])
+        if name.startswith("fastcos.") and name.removeprefix("fastcos.") in modules
     }
     assert own <= ALLOWED[module]
 
@@ -128,7 +159,7 @@ def test_frameworks_stay_in_adapters_and_numba_in_kernels():
     for path in PACKAGE.rglob("*.py"):
         roots = {name.split(".")[0] for name in imports_of(path)}
         assert not roots & frameworks, path
-        if path.parent.name != "kernels" and path.name != "_config.py":
+        if "kernels" not in path.relative_to(PACKAGE).parts and path.name != "_config.py":
             assert not roots & {"numba", "llvmlite"}, path
 
 

@@ -11,7 +11,8 @@ import pytest
 
 import fastcos
 from fastcos import Distance, _on_device, distances, losses
-from fastcos.kernels import _content, _cubin, cpu
+from fastcos.kernels import _content, cpu
+from fastcos.kernels.cuda import launch
 
 rng = np.random.default_rng(3)
 X, Y = rng.standard_normal((2, 5, 4))
@@ -244,7 +245,9 @@ def test_unpickled_records_share_a_kernel():
 
 def test_kernels_of_a_gpu_are_shared(monkeypatch):
     made = []
-    monkeypatch.setattr(_cubin, "kernel", lambda make, *rest: made.append((make.func, *make.args)))
+    monkeypatch.setattr(
+        launch, "launcher", lambda make, *rest: made.append((make.func, *make.args))
+    )
     run = types.SimpleNamespace(modes=(0, 0), geometry=np.ones((6, 1)), features=4, tasks=1)
     for factor in (1.0, 1.0, 2.0):
         functions = cell(factor).record.functions
