@@ -26,23 +26,10 @@ OLDEST = (8, 0)
 
 #: The modules of fastcos that end up in a kernel.
 SOURCES = (
-    "distances",
-    "losses",
-    "kernels",
-    "kernels._functions",
-    "kernels._narrow",
-    "kernels.arguments",
-    "kernels.cuda",
-    "kernels.cuda.access",
-    "kernels.cuda.kernel",
-    "kernels.cuda.measure",
-    "kernels.cuda.merge",
-    "kernels.cuda.records",
-    "kernels.cuda.sample",
-    "kernels.cuda.storage",
-    "kernels.cuda.teams",
-    "kernels.cuda.unroll",
-    "kernels.cuda.write",
+    *("distances", "losses", "kernels", "kernels._functions", "kernels._narrow"),
+    *("kernels.arguments", "kernels.cuda", "kernels.cuda.access", "kernels.cuda.kernel"),
+    *("kernels.cuda.measure", "kernels.cuda.merge", "kernels.cuda.records", "kernels.cuda.sample"),
+    *("kernels.cuda.storage", "kernels.cuda.teams", "kernels.cuda.unroll", "kernels.cuda.write"),
 )
 
 

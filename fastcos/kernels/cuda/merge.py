@@ -1,6 +1,7 @@
 """Merging: the state of a row from the parts that the threads of a team have accumulated.
 
-Also whether, and which of its numbers, by calling the functions of the distance as plain Python.
+Whether parts may be added up, and which of their numbers change at all, is found out by calling the
+functions of the distance as plain Python.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What kernels use of a GPU: threads, and numbers at addresses, 16 bytes at a time.
+"""What kernels use of a GPU: threads, and loads and stores at addresses, 16 bytes at a time.
 
 The kernels of :mod:`fastcos.kernels.cuda` are made with a namespace of the names in ``__all__``.
 Where they are compiled it is this module; a simulator is another one, where addresses are those of
@@ -156,26 +156,26 @@ class Storage(NamedTuple):
 def _storage_of_halves(dtype: str, unpack: Any, decode: Any) -> Storage:
     pack, encode = _packing(dtype)
     return Storage(
-        2,
-        8,
-        types.float32,
-        _loader(types.float32, _BITS[32], 4, unpack),
-        _storer(types.float32, _BITS[32], 4, pack),
-        _getter(types.float32, _BITS[16], decode),
-        _putter(types.float32, _BITS[16], encode),
+        size=2,
+        vector=8,
+        number=types.float32,
+        load=_loader(types.float32, _BITS[32], 4, unpack),
+        store=_storer(types.float32, _BITS[32], 4, pack),
+        get=_getter(types.float32, _BITS[16], decode),
+        put=_putter(types.float32, _BITS[16], encode),
     )
 
 
 def _storage_of(number: Any, word: Any, size: int) -> Storage:
     vector = 16 // size
     return Storage(
-        size,
-        vector,
-        number,
-        _loader(number, word, vector),
-        _storer(number, word, vector),
-        _getter(number, word),
-        _putter(number, word),
+        size=size,
+        vector=vector,
+        number=number,
+        load=_loader(number, word, vector),
+        store=_storer(number, word, vector),
+        get=_getter(number, word),
+        put=_putter(number, word),
     )
 
 

@@ -1,4 +1,7 @@
-"""Teams: how many threads share a row, and which of a warp they are."""
+"""Teams: how many threads share a row, and which threads of a warp they are.
+
+What the threads of a team tell each other is in :mod:`fastcos.kernels.cuda.merge`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ WHOLE_WARP = 0xFFFFFFFF
 # the gradient, from its first-level cache if they are not too many: 16 warps of 12 vectors of two
 # rows are 196 KB of 256.
 _VECTORS = 12
-# Threads side by side, who read 64 bytes: what memory delivers is 32 or more.
+# Neighbouring threads that read 64 bytes: memory delivers 32 or more at a time.
 _NEIGHBOURS = 4
 # Of 65536 registers each of 256 threads may have as many as there can be.
 _LARGEST_TEAM = 256

@@ -1,7 +1,7 @@
 """Loops over tuples, unrolled into calls of one function per index.
 
-A loop within a kernel would index its tuple, which puts it into local memory; unrolled, it stays in
-registers. What the functions compute is not decided here.
+A loop within a kernel would index its tuple, which puts that into local memory; unrolled, it stays
+in registers. What is computed per index is given by the callers.
 """
 
 from __future__ import annotations

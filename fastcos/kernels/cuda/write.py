@@ -1,7 +1,7 @@
 """The gradients of a sample: computed from the terms of its distances, and written.
 
-Each function makes a ``write(team, terms, addresses, modes, where)`` of one way of writing, where
-``addresses`` are those of the sample, its sums those of the whole.
+Each public function makes a ``write(team, terms, addresses, modes, where)``, whose addresses are
+those of the sample's rows and gradients, and of the sums of all tasks.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from fastcos.kernels.cuda.unroll import all_of, at_each, tuple_of
 
 
 def write_nothing(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
-    """No gradient is wanted."""
+    """Writes nothing: no gradient is wanted."""
     return jitable()(lambda team, terms, addresses, modes, where: None)
 
 
 def write_rows(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
-    """Each operand's into a row of its own."""
+    """Writes the gradient of each operand into a row of its own, 16 bytes at a time."""
     count, storage = operand_count(arity), gpu.STORAGE[variant.dtype]
     size, vector, number = storage.size, storage.vector, storage.number
     load, get = at_each(count, storage.load), at_each(count, storage.get)
@@ -97,7 +97,7 @@ def write_rows(arity: int, distance: Functions, variant: Variant, gpu: Any) -> A
 
 
 def write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
-    """One number at a time, some added up in float64 over the samples of the task."""
+    """Writes one number at a time, or adds it up in float64 over the samples of the task."""
     count, storage = operand_count(arity), gpu.STORAGE[variant.dtype]
     size, number = storage.size, storage.number
     get_double, put_double = gpu.get_double, gpu.put_double
