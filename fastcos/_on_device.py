@@ -15,13 +15,7 @@ from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, DOUBLES, WRITE
 from fastcos.kernels._forks import importing
-from fastcos.kernels.arguments import (
-    Addresses,
-    Constants,
-    DeviceIntegers,
-    device_arguments,
-    device_count,
-)
+from fastcos.kernels.arguments import Addresses, device_arguments, device_count
 from fastcos.losses import Loss
 
 
@@ -107,7 +101,7 @@ def total(
         # What is to be another dtype in the end is not rounded to the one computed in before.
         same = each == dtype
         losses = adapter.new(shape, dtype, like) if same else adapter.scratch(shape, like)
-    fixed = DeviceIntegers(
+    fixed = (  # as DeviceIntegers has them
         0 if losses is None else adapter.address(losses),
         int(losses is not None and adapter.float_name(losses.dtype) == "float64"),
         adapter.address(partial),
@@ -122,7 +116,7 @@ def total(
         kernel.skip_address,
         kernel.skip_kind,
     )
-    constants, addresses = Constants(labels[3], weight[3], scale[3]), Addresses(rows, grads, sums)
+    constants, addresses = (labels[3], weight[3], scale[3]), Addresses(rows, grads, sums)
     integers, floats = device_arguments(
         fixed, constants, addresses, run.modes, kernel.geometry, parameters
     )
