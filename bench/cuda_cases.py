@@ -17,7 +17,7 @@ from bench import cases, gpu, runner
 from bench.cases import GRADIENT, GRADIENT_OUT, VALUE, Buffers, Case, Thunk, counted_bytes
 from bench.runner import AGAIN, COPY, OURS
 from fastcos import _extras
-from fastcos.kernels import _cubin
+from fastcos.kernels.cuda import launch
 
 cp: Any = cases._installed("cupy")
 
@@ -69,7 +69,7 @@ def fault() -> str:
         return f"CuPy is not installed: {_extras.command('cupy', 'cuda')}"
     if not cp.cuda.is_available():
         return "CuPy finds no GPU, or no driver for it"
-    return _cubin.missing()
+    return launch.missing()
 
 
 def cache() -> int:

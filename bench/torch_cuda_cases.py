@@ -19,7 +19,7 @@ from bench import gpu, runner, torch_cases
 from bench.cases import Thunk
 from bench.runner import AGAIN, COPY, OURS
 from bench.torch_cases import BOTH, COMPILE, EAGER, FORWARD, PEERS, Case, Tensors
-from fastcos.kernels import _cubin
+from fastcos.kernels.cuda import launch
 
 SIZES = "32x128,1024x128,4096x512,65536x1024,1048576x1024"
 #: Each is compiled for every mode, size and dtype, which takes more time than all the rest.
@@ -42,7 +42,7 @@ def fault() -> str:
         return f"torch {torch.__version__} is built without CUDA"
     if not torch.cuda.is_available():
         return "torch finds no GPU, or no driver for it"
-    return _cubin.missing()
+    return launch.missing()
 
 
 def cache() -> int:

@@ -19,7 +19,8 @@ import simulator
 import fastcos
 from fastcos.api import calls
 from fastcos.engine import device, libraries, plan
-from fastcos.kernels import _cubin, _narrow, cuda
+from fastcos.kernels import _narrow
+from fastcos.kernels.cuda import launch, teams
 
 #: What a test may be run on; the markers are tiers of their own.
 NAMES = (
@@ -172,10 +173,9 @@ def simulated(monkeypatch, threads=64):
     that is more than one warp.
     """
     gpu, library = _simulated()
-    monkeypatch.setattr(_cubin, "kernel", functools.partial(simulator.kernel, gpu))
-    monkeypatch.setattr(cuda, "THREADS", threads)
+    monkeypatch.setattr(launch, "launcher", functools.partial(simulator.launcher, gpu))
+    monkeypatch.setattr(teams, "THREADS", threads)
     # Numba's types called outside of what it compiles do the same, in fifty times as long.
-    monkeypatch.setattr(cuda, "float64", np.float64)
     monkeypatch.setattr(_narrow, "float32", np.float32)
     monkeypatch.setitem(libraries._ADAPTERS, "simulated", _ADAPTER)
     return gpu, library
@@ -219,7 +219,7 @@ def lent(monkeypatch, threads=64):
 
     gpu, _ = simulated(monkeypatch, threads)
     tensors = simulator.Lent(gpu)
-    monkeypatch.setattr(_cubin, "kernel", tensors.kernel)
+    monkeypatch.setattr(launch, "launcher", tensors.launcher)
     monkeypatch.setitem(arrays.PLACES, "cpu", arrays.PLACES["cuda"])
     monkeypatch.setattr(arrays, "device_of", lambda tensor: 0)
     for name, value in {

@@ -1,11 +1,11 @@
 """A GPU for the kernels of fastcos, in Python: threads are greenlets, addresses those of the host.
 
-Deterministic, with the order of blocks and threads as one likes, and stricter than a GPU: it ends
-with an error when a kernel touches what is of no array, or reads or writes at an address that is no
-multiple of the size, and when not all come to a shuffle or a barrier that are waited for. Shared
-memory holds NaN until it is written.
+Deterministic, with any order of blocks and threads, and stricter than a GPU: it raises when a
+kernel touches memory outside of all arrays, or at an address that is no multiple of the size, and
+when threads wait at a shuffle or a barrier that others never reach. Shared memory holds NaN until
+it is written.
 
-``Library`` is a CuPy for it, of as much as the adapter uses.
+``Library`` is the part of CuPy that the adapter uses, on this GPU.
 """
 
 import bisect
@@ -24,7 +24,7 @@ WARP = 32
 
 
 class Memory:
-    """What may be touched: the buffers that are alive, by address."""
+    """The memory that kernels may touch: the buffers that are alive, by address."""
 
     def __init__(self):
         self._starts, self._ends, self._views = [], {}, {}
@@ -65,7 +65,7 @@ class Memory:
         return view, (address - start) // itemsize
 
 
-#: What lies in memory.
+#: The types of numbers in memory.
 DTYPES = (np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int64, np.int8)
 _SIZES = {dtype: np.dtype(dtype).itemsize for dtype in DTYPES}
 
@@ -119,15 +119,15 @@ class _Cuda:
         return thread.memory[name]
 
     def syncthreads(self):
-        self._meet("block", None, None)
+        self._wait("block", None, None)
 
     def shfl_xor_sync(self, mask, value, step):
-        return self._meet(mask, value, getcurrent().lane ^ step)
+        return self._wait(mask, value, getcurrent().lane ^ step)
 
     def shfl_sync(self, mask, value, source):
-        return self._meet(mask, value, source)
+        return self._wait(mask, value, source)
 
-    def _meet(self, whom, value, source):
+    def _wait(self, whom, value, source):
         thread = getcurrent()
         if whom != "block":
             assert whom >> thread.lane & 1, "a shuffle that the thread itself takes no part in"
@@ -139,6 +139,8 @@ class _Cuda:
 
 class Gpu:
     """The namespace that kernels are made with, and ``launch`` to run them."""
+
+    float64 = np.float64
 
     def __init__(self, order="forward", seed=0):
         self.memory = Memory()
@@ -161,10 +163,10 @@ class Gpu:
         return int(view[k])
 
     @staticmethod
-    def turned(rows):
+    def transposed(rows):
         return tuple(zip(*rows, strict=True))
 
-    def clear(self, address):
+    def store_zeros(self, address):
         view, k = self.memory.at(address, np.float32, 4)
         view[k : k + 4] = 0
 
@@ -193,8 +195,8 @@ class Gpu:
         return numbers
 
     def _run(self, kernel, block, threads, arguments):
-        memory, team = {}, []
-        # With what NumPy is to say of overflows.
+        memory, threads_of_block = {}, []
+        # With NumPy's settings for overflows.
         context = contextvars.copy_context()
         for number in range(threads):
             thread = _Thread(kernel)
@@ -204,53 +206,53 @@ class Gpu:
             thread.lane, thread.warp = number % WARP, number // WARP
             thread.memory, thread.names, thread.waits = memory, iter(range(9)), None
             thread.gr_context = context.copy()
-            team.append(thread)
-        team = [team[number] for number in self._ordered(threads)]
-        for thread in team:
+            threads_of_block.append(thread)
+        threads_of_block = [threads_of_block[number] for number in self._ordered(threads)]
+        for thread in threads_of_block:
             thread.switch(*arguments)
         while True:
-            alive = [thread for thread in team if not thread.dead]
+            alive = [thread for thread in threads_of_block if not thread.dead]
             if not alive:
                 return
-            met = _who_met(alive, team)
-            if not met:
+            ready = _ready(alive)
+            if not ready:
                 waiting = {thread.waits for thread in alive}
                 raise RuntimeError(f"threads wait for others that do not come: {waiting}")
-            for thread in met:
+            for thread in ready:
                 thread.waits = None
                 thread.switch()
 
 
-def _who_met(alive, team):
-    """The threads of which all that are waited for wait; their values are exchanged."""
+def _ready(alive):
+    """The threads whose shuffle or barrier all others have reached; values are exchanged."""
     if all(thread.waits == "block" for thread in alive):
-        # Those that have ended count for a barrier as little as they do on a GPU.
+        # Threads that have ended are not waited for at a barrier, as on a GPU.
         return alive
     groups = {}
     for thread in alive:
         if thread.waits != "block":
             groups.setdefault((thread.warp, thread.waits), []).append(thread)
-    met = []
+    ready = []
     for (_, mask), threads in groups.items():
         if len(threads) == mask.bit_count():
             values = {thread.lane: thread.value for thread in threads}
             for thread in threads:
                 thread.value = values[thread.source]
-            met += threads
-    return met
+            ready += threads
+    return ready
 
 
-def kernel(gpu, make, signature, layout, device, what):
-    """Stands in for ``fastcos.kernels._cubin.kernel``, the arrays of a launch being of the host."""
-    return _made(gpu, make.func, make.args, signature, layout.threads)
+def launcher(gpu, make, counts, layout, device, what):
+    """Stands in for ``launch.launcher``, the arrays of a launch being of the host."""
+    return _made(gpu, make.func, make.args, counts, layout.threads)
 
 
 @functools.lru_cache(maxsize=64)
-def _made(gpu, make, arguments, signature, threads):
+def _made(gpu, make, arguments, counts, threads):
     function = make(*arguments, gpu)
 
     def launch(stream, blocks, integers, floats):
-        assert (len(integers), len(floats)) == signature
+        assert (len(integers), len(floats)) == counts
         gpu.launch(function, blocks, threads, integers, floats)
 
     return launch
@@ -383,7 +385,7 @@ class Library:
         return self.own(np.array(value, dtype=dtype, order=order, subok=False))
 
     def empty(self, shape, dtype=np.float64):
-        # Bytes that are no number that anyone would expect.
+        # Bytes that no test expects.
         buffer = np.full(shape, 0, dtype)
         buffer.reshape(-1).view(np.uint8)[:] = 0xFF
         return self.own(buffer)
@@ -426,9 +428,9 @@ class Lent:
         self._asked[id(tensor)] = weakref.ref(tensor)
         return tensor.data_ptr()
 
-    def kernel(self, make, signature, layout, device, what):
-        """Stands in for ``fastcos.kernels._cubin.kernel``."""
-        run = kernel(self._gpu, make, signature, layout, device, what)
+    def launcher(self, make, counts, layout, device, what):
+        """Stands in for ``launch.launcher``."""
+        run = launcher(self._gpu, make, counts, layout, device, what)
 
         def launch(stream, blocks, integers, floats):
             self._asked = {key: ask for key, ask in self._asked.items() if ask() is not None}

@@ -276,7 +276,7 @@ def test_without_a_gpu(where, present, said, monkeypatch, capsys):
 
 
 def test_a_gpu_without_a_compiler(simulated, monkeypatch):
-    monkeypatch.setattr(cuda_cases._cubin, "missing", lambda: "numba-cuda is missing")
+    monkeypatch.setattr(cuda_cases.launch, "missing", lambda: "numba-cuda is missing")
     assert cuda_cases.fault() == "numba-cuda is missing"
 
 

@@ -304,7 +304,7 @@ def test_without_a_gpu(where, built, said, monkeypatch, capsys):
 def test_a_gpu_without_a_compiler(monkeypatch):
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch_cuda_cases._cubin, "missing", lambda: "numba-cuda is missing")
+    monkeypatch.setattr(torch_cuda_cases.launch, "missing", lambda: "numba-cuda is missing")
     assert torch_cuda_cases.fault() == "numba-cuda is missing"
 
 

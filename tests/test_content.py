@@ -13,7 +13,8 @@ import fastcos
 from fastcos import Distance, losses
 from fastcos.distances import ranges
 from fastcos.engine import device as on_device
-from fastcos.kernels import Spec, _content, _cubin, cpu
+from fastcos.kernels import Spec, _content, cpu
+from fastcos.kernels.cuda import launch
 
 rng = np.random.default_rng(3)
 X, Y = rng.standard_normal((2, 5, 4))
@@ -246,7 +247,9 @@ def test_unpickled_records_share_a_kernel():
 
 def test_kernels_of_a_gpu_are_shared(monkeypatch):
     made = []
-    monkeypatch.setattr(_cubin, "kernel", lambda make, *rest: made.append((make.func, *make.args)))
+    monkeypatch.setattr(
+        launch, "launcher", lambda make, *rest: made.append((make.func, *make.args))
+    )
     run = types.SimpleNamespace(modes=(0, 0), geometry=np.ones((6, 1)), features=4, tasks=1)
     for factor in (1.0, 1.0, 2.0):
         functions = cell(factor).record.functions

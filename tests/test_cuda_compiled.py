@@ -12,8 +12,10 @@ from numba import float32, int64, void
 
 from fastcos import distances, losses
 from fastcos.distances import angles
-from fastcos.kernels import _cubin, _gpu, _narrow, cuda
+from fastcos.kernels import _narrow, cuda
 from fastcos.kernels._functions import jitable
+from fastcos.kernels.arguments import device_count
+from fastcos.kernels.cuda import binaries, storage
 
 pytestmark = pytest.mark.compiled
 
@@ -60,15 +62,27 @@ POINTWISE = [
 ]
 
 
+WORDS = {
+    **{getattr(losses, name): name for name in losses.__all__},
+    **{SHORT: "short", LONG: "long"},
+}
+
+
+def word(value):
+    """A part of the id of a case."""
+    return WORDS.get(value, str(value))
+
+
 def compiled(make, arguments, operands, variant, features):
     """The PTX, and by capability what the linker says of registers and spills."""
-    signature = cuda.signature(operands, variant)
-    text, _ = _cubin.ptx(make, arguments, signature, cuda.layout(features, variant.dtype))
+    parameters = variant.distance_parameters + variant.loss_parameters
+    counts = device_count(operands, variant.columns, parameters)
+    text, _ = binaries.ptx(make, arguments, counts, cuda.layout(features, variant.dtype))
     return text, {capability: resources(text, capability) for capability in CAPABILITIES}
 
 
 def resources(text, capability):
-    binary, log = _cubin.link(text, capability)
+    binary, log = binaries.link(text, capability)
     assert binary[:4] == b"\x7fELF"
     found = {"registers": int(re.search(r"Used (\d+) registers", log)[1])}
     for count, what in re.findall(r"(\d+) bytes (stack frame|spill stores|spill loads)", log):
@@ -77,9 +91,9 @@ def resources(text, capability):
 
 
 def variant_of(record, loss, dtype, gradients, features):
-    counts = len(record.parameters), 3 if loss is losses.cosine_embedding else 2
+    of_loss = 3 if loss is losses.cosine_embedding else 2
     wide = cuda.layout(features, dtype).wide
-    return cuda.Variant(dtype, counts, 1, gradients, wide)
+    return cuda.Variant(dtype, len(record.parameters), of_loss, 1, gradients, wide)
 
 
 def assert_good(text, found, record, dtype, gradients):
@@ -99,7 +113,7 @@ def assert_good(text, found, record, dtype, gradients):
     assert (stores >= 2) == (gradients == "written")
 
 
-@pytest.mark.parametrize(("name", "dtype", "gradients", "features"), PAIRS)
+@pytest.mark.parametrize(("name", "dtype", "gradients", "features"), PAIRS, ids=word)
 def test_pairs(name, dtype, gradients, features):
     record, loss = RECORDS[name], losses.cosine_embedding
     variant = variant_of(record, loss, dtype, gradients, features)
@@ -108,7 +122,7 @@ def test_pairs(name, dtype, gradients, features):
     assert_good(text, found, record, dtype, gradients)
 
 
-@pytest.mark.parametrize(("name", "loss", "dtype", "gradients", "features"), TRIPLETS)
+@pytest.mark.parametrize(("name", "loss", "dtype", "gradients", "features"), TRIPLETS, ids=word)
 def test_triplets(name, loss, dtype, gradients, features):
     record = RECORDS[name]
     variant = variant_of(record, loss, dtype, gradients, features)
@@ -117,31 +131,31 @@ def test_triplets(name, loss, dtype, gradients, features):
     assert_good(text, found, record, dtype, gradients)
 
 
-@pytest.mark.parametrize(("loss", "dtype"), POINTWISE)
+@pytest.mark.parametrize(("loss", "dtype"), POINTWISE, ids=word)
 def test_distances_computed_elsewhere(loss, dtype):
-    counts = 0, 0 if loss is losses.identity else 2
-    variant = cuda.Variant(dtype, counts, 2, "written", False)
+    of_loss = 0 if loss is losses.identity else 2
+    variant = cuda.Variant(dtype, 0, of_loss, 2, "written", False)
     text, found = compiled(cuda.pointwise, (loss, variant), loss.arity, variant, 1)
     assert all(used["stack frame"] == 0 for used in found.values())
     assert not re.search(r"\b(ld|st)\.[bfu]", text)
 
 
-@pytest.mark.parametrize("dtype", _gpu.STORAGE)
+@pytest.mark.parametrize("dtype", storage.STORAGE)
 def test_the_sum_over_the_blocks(dtype):
-    text, _ = _cubin.ptx(cuda.finishing, (dtype,), (4, 1), cuda.FINISHING)
+    text, _ = binaries.ptx(cuda.finishing, (dtype,), (4, 1), cuda.FINISHING)
     assert resources(text, (9, 0))["stack frame"] == 0
 
 
 def test_axes_that_cannot_be_merged():
-    variant = cuda.Variant("float32", (1, 1), 3, "written", False)
+    variant = cuda.Variant("float32", 1, 3, 3, "written", False)
     arguments = losses.cosine_embedding, RECORDS["cosine"].functions, variant
-    text, found = compiled(cuda.pair, arguments, 2, variant._replace(parameters=(1, 3)), SHORT)
+    text, found = compiled(cuda.pair, arguments, 2, variant, SHORT)
     assert_good(text, found, RECORDS["cosine"], "float32", "written")
 
 
 def test_gradients_in_float32_have_no_float64():
-    _, slopes = _narrow.narrow(RECORDS["cosine"].functions.linear, _gpu.fma, jitable)
-    load, store = _gpu.STORAGE["float32"].get, _gpu.STORAGE["float32"].put
+    _, slopes = _narrow.narrow(RECORDS["cosine"].functions.linear, storage.fma, jitable)
+    load, store = storage.STORAGE["float32"].get, storage.STORAGE["float32"].put
 
     def kernel(at):
         given = load(at), load(at + 4), load(at + 8), load(at + 12), load(at + 16), load(at + 20)
@@ -149,7 +163,7 @@ def test_gradients_in_float32_have_no_float64():
         store(at, to_x)
         store(at + 4, to_y)
 
-    with _cubin._pretended():
+    with binaries.for_oldest_gpu():
         text, _ = numba_cuda.compile(
             kernel, void(int64), device=False, abi="numba", cc=(8, 0), output="ptx"
         )
@@ -160,7 +174,7 @@ def test_gradients_in_float32_have_no_float64():
 def test_sums_take_each_number_to_float64_once():
     # One conversion for each number loaded, four at a time or one; nothing else that is 64 bits
     # wide but a difference and a product with sum for each pair.
-    variant = cuda.Variant("float32", (0, 0), 1, "none", False)
+    variant = cuda.Variant("float32", 0, 0, 1, "none", False)
     arguments = losses.identity, RECORDS["sqeuclidean"].functions, variant
     text, _ = compiled(cuda.pair, arguments, 2, variant, SHORT)
     vectors = len(re.findall(r"ld\.global\.v4\.f32", text))

@@ -20,7 +20,7 @@ import fastcos
 from fastcos import _extras, value_and_grad
 from fastcos.commands import info
 from fastcos.engine import libraries
-from fastcos.kernels import _cubin
+from fastcos.kernels.cuda import launch
 
 cp = pytest.importorskip("cupy", reason="no CuPy here")
 
@@ -173,13 +173,13 @@ def test_an_upstream_gradient_for_each_sample(rng, gpu, dtype):
 def test_the_stream_that_is_current_is_launched_on(rng, gpu, monkeypatch):
     x, y = (there(gpu, v) for v in rng.standard_normal((2, 5, 7)))
     launched = []
-    made = _cubin.kernel
+    made = launch.launcher
 
     def kernel(*args):
         run = made(*args)
         return lambda stream, *rest: launched.append(stream) or run(stream, *rest)
 
-    monkeypatch.setattr(_cubin, "kernel", kernel)
+    monkeypatch.setattr(launch, "launcher", kernel)
     for address in (11, 12):
         stream = types.SimpleNamespace(ptr=address)
         monkeypatch.setattr(cp.cuda, "get_current_stream", lambda stream=stream: stream)
@@ -302,8 +302,8 @@ def test_without_a_gpu_the_error_says_so(monkeypatch, first):
 
 
 def no_longer_known(monkeypatch):
-    _cubin.toolchain.cache_clear()
-    monkeypatch.setattr(_cubin, "_launchers", {})
+    launch.toolchain.cache_clear()
+    monkeypatch.setattr(launch, "_launchers", {})
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_without_what_compiles_and_launches_the_error_names_it(
     rng, gpu, monkeypatch, module, package
 ):
     x, y = (there(gpu, v) for v in rng.standard_normal((2, 5, 7)))
-    monkeypatch.setattr(_cubin, "kernel", _KERNEL)
+    monkeypatch.setattr(launch, "launcher", _LAUNCHER)
     no_longer_known(monkeypatch)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
@@ -321,7 +321,7 @@ def test_without_what_compiles_and_launches_the_error_names_it(
         match=rf"arrays on a GPU need more .*: {package} \(.*\): pip install .*'cuda-core",
     ):
         fastcos.cosine_similarity(x, y)
-    assert _cubin.missing().startswith(package)
+    assert launch.missing().startswith(package)
 
 
 @pytest.mark.parametrize("version", ["2.5.0", "2.5.1", "3.0.0"])
@@ -329,16 +329,16 @@ def test_beside_a_numpy_that_is_too_new_the_error_says_which_to_take(
     rng, gpu, monkeypatch, version
 ):
     x, y = (there(gpu, v) for v in rng.standard_normal((2, 5, 7)))
-    monkeypatch.setattr(_cubin, "kernel", _KERNEL)
+    monkeypatch.setattr(launch, "launcher", _LAUNCHER)
     no_longer_known(monkeypatch)
     monkeypatch.setattr(np, "__version__", version)
     with pytest.raises(ImportError, match=rf"NumPy {version}: pip install .*'numpy<2\.5'"):
         fastcos.cosine_similarity(x, y)
     monkeypatch.setattr(np, "__version__", "2.4.9")
-    assert _cubin.missing() == ""
+    assert launch.missing() == ""
 
 
-_KERNEL = _cubin.kernel
+_LAUNCHER = launch.launcher
 
 
 def test_importing_fastcos_imports_nothing_of_a_gpu():

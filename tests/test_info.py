@@ -15,7 +15,7 @@ import fastcos
 from fastcos import _extras
 from fastcos.__main__ import main
 from fastcos.commands import info
-from fastcos.kernels import _cubin
+from fastcos.kernels.cuda import launch
 
 
 def test_json_is_show_config(capsys):
@@ -67,7 +67,7 @@ def test_gpus_are_told_by_name_and_compute_capability(monkeypatch, capsys):
         ObjectCode=None,
     )
     monkeypatch.setitem(sys.modules, "cuda.core", core)
-    monkeypatch.setattr(_cubin, "missing", lambda: "")
+    monkeypatch.setattr(launch, "missing", lambda: "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "cupy" or None)
     devices = ["NVIDIA H200 (9.0)", "NVIDIA A100-SXM4-80GB (8.0)"]
     assert info._gpu() == {"devices": devices, "missing": "nothing"}
@@ -77,7 +77,7 @@ def test_gpus_are_told_by_name_and_compute_capability(monkeypatch, capsys):
 
 def test_what_is_missing_for_a_gpu_is_told(monkeypatch):
     monkeypatch.setattr(info, "_devices", list)
-    monkeypatch.setattr(_cubin, "missing", lambda: "numba-cuda (...): pip install 'numba-cuda'")
+    monkeypatch.setattr(launch, "missing", lambda: "numba-cuda (...): pip install 'numba-cuda'")
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "cupy" else find(n))
     assert fastcos.show_config()["gpu"] == {

@@ -17,7 +17,7 @@ import simulator
 import fastcos
 from fastcos import distances, value_and_grad
 from fastcos.engine import libraries, passes
-from fastcos.kernels import cuda
+from fastcos.kernels.cuda import teams
 
 pytestmark = pytest.mark.simulated
 
@@ -128,11 +128,11 @@ def test_tasks_of_several_samples(rng, monkeypatch, library, which, tasks):
 
 
 def test_blocks_of_as_many_threads_as_a_real_one_has(rng, monkeypatch):
-    real = cuda.THREADS
+    real = teams.THREADS
     monkeypatch.undo()
     devices.forget()
-    assert cuda.THREADS == 128 > real
-    _, library = devices.simulated(monkeypatch, threads=cuda.THREADS)
+    assert teams.THREADS == 128 > real
+    _, library = devices.simulated(monkeypatch, threads=teams.THREADS)
     for which in ("pairs", "a row for all", "triplets with swap", "more distances than a block"):
         name, shapes, _, kwargs = CASES[which]
         target = labels(rng, which)
@@ -145,10 +145,10 @@ def test_teams_begin_and_end_where_rows_get_too_long(rng, library, dtype):
     widest = {vector: 1, vector + 1: 2, 3 * vector + 1: 4, 48 * vector: 4, 48 * vector + 1: 8}
     widest |= {384 * vector: 32, 384 * vector + 1: 64, 10**7: 256}
     for features, threads in widest.items():
-        layout = cuda.layout(features, dtype.name)
+        layout = teams.layout(features, dtype.name)
         assert 1 << layout.shift == threads
-        assert layout.wide == (threads > cuda.WARP)
-        assert layout.threads == (threads if layout.wide else cuda.THREADS)
+        assert layout.wide == (threads > teams.WARP)
+        assert layout.threads == (threads if layout.wide else teams.THREADS)
         if features < 10**6:
             agree(library, "cosine_distance_loss", draw(rng, [(2, features)] * 2, dtype))
 

@@ -67,9 +67,9 @@ def missing_for_gpus() -> str:
     from fastcos import _extras
 
     with importing():
-        from fastcos.kernels import _cubin
+        from fastcos.kernels.cuda import launch
 
-    faults = [_cubin.missing()]
+    faults = [launch.missing()]
     if importlib.util.find_spec("cupy") is None:
         faults.append(f"no CuPy: {_extras.command('cupy')}")
     if not _devices():

@@ -16,8 +16,6 @@ from fastcos.kernels import ADD, DOUBLES, WRITE, Spec
 from fastcos.kernels._forks import importing
 from fastcos.kernels.arguments import (
     Addresses,
-    Constants,
-    DeviceIntegers,
     Numbers,
     device_arguments,
     device_count,
@@ -48,20 +46,21 @@ class Run(NamedTuple):
 def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
     """The kernel for a pass on a device, compiled or loaded."""
     with importing():
-        from fastcos.kernels import _content, _cubin, cuda
+        from fastcos.kernels import _content, cuda
+        from fastcos.kernels.cuda import launch
 
     functions = spec.distance and _content.shared(spec.distance)
     columns = visit.geometry.shape[1]
     written = "summed" if ADD in visit.modes else "written" if WRITE in visit.modes else "none"
     layout = cuda.layout(visit.features, spec.dtype)
-    variant = cuda.Variant(spec.dtype, spec.counts, columns, written, layout.wide)
+    variant = cuda.Variant(spec.dtype, *spec.counts, columns, written, layout.wide)
     if functions is None:
         make = functools.partial(cuda.pointwise, spec.loss, variant)
     else:
         body = cuda.pair if spec.operands == 2 else cuda.triplet
         make = functools.partial(body, spec.loss, functions, variant)
     count = device_count(spec.operands, columns, sum(spec.counts))
-    found = _cubin.kernel(make, count, layout, gpu, spec.what)
+    found = launch.launcher(make, count, layout, gpu, spec.what)
     if spec.distance and functions:
         _content.keep(spec.distance, functions)
     geometry = tuple(visit.geometry.ravel().tolist())
@@ -93,7 +92,7 @@ def run(
         shape = plan.shape
         each = adapter.new(shape, plan.dtype, like) if same else adapter.scratch(shape, like)
     labels, weights, scales = numbers
-    fixed = DeviceIntegers(
+    fixed = (  # as DeviceIntegers has them
         0 if each is None else adapter.address(each),
         int(each is not None and adapter.float_name(each.dtype) == "float64"),
         adapter.address(partial),
@@ -109,7 +108,7 @@ def run(
     )
     integers, floats = device_arguments(
         fixed,
-        Constants(labels[3], weights[3], scales[3]),
+        (labels[3], weights[3], scales[3]),
         Addresses(rows, grads, sums),
         visit.modes,
         bound.geometry,
@@ -139,7 +138,8 @@ def value(plan: Any, total: Any, denominator: Any, dtype: Any, like: Any) -> Any
 @functools.cache
 def _finish(dtype: str, gpu: int) -> Callable[..., None]:
     with importing():
-        from fastcos.kernels import _cubin, cuda
+        from fastcos.kernels import cuda
+        from fastcos.kernels.cuda import launch
 
     make, what = functools.partial(cuda.finishing, dtype), f"the sum of losses ({dtype})"
-    return _cubin.kernel(make, (4, 1), cuda.FINISHING, gpu, what)
+    return launch.launcher(make, (4, 1), cuda.FINISHING, gpu, what)

@@ -234,13 +234,17 @@ def device_count(operands: int, columns: int, parameters: int) -> tuple[int, int
 
 
 def device_arguments(
-    fixed: DeviceIntegers,
-    constants: Constants,
+    fixed: tuple[int, ...],
+    constants: tuple[float, float, float],
     addresses: Addresses,
     modes: Sequence[int],
     geometry: Sequence[int],
     parameters: Sequence[float],
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The int64 and the float64 numbers of a device kernel."""
+    """The int64 and the float64 numbers of a device kernel.
+
+    ``fixed`` and ``constants`` are as :class:`DeviceIntegers` and :class:`Constants` have them; to
+    make those two records would take as long as the rest.
+    """
     rows, grads, sums = addresses
     return (*fixed, *rows, *grads, *sums, *modes, *geometry), (*constants, *parameters)

@@ -1,7 +1,8 @@
-"""What kernels for NVIDIA GPUs are made of: threads, and numbers at addresses, 16 bytes at a time.
+"""What kernels use of a GPU: threads, and loads and stores at addresses, 16 bytes at a time.
 
-The kernels of :mod:`fastcos.kernels.cuda` get a namespace with the names of this module. Compiled,
-it is this module; a simulator is another one, where an address is one of the host's memory.
+The kernels of :mod:`fastcos.kernels.cuda` are made with a namespace of the names in ``__all__``.
+Where they are compiled it is this module; a simulator is another one, where addresses are those of
+the host's memory.
 """
 
 from __future__ import annotations
@@ -9,18 +10,21 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba import cuda, types
+from numba import cuda, float64, types
 from numba.cuda.extending import intrinsic
 
 __all__ = [
     "STORAGE",
     "cuda",
+    "float64",
     "fma",
     "get_byte",
     "get_double",
     "get_float",
     "get_long",
     "put_double",
+    "store_zeros",
+    "transposed",
 ]
 
 _BITS = {n: ir.IntType(n) for n in (8, 16, 32, 64)}
@@ -152,26 +156,26 @@ class Storage(NamedTuple):
 def _storage_of_halves(dtype: str, unpack: Any, decode: Any) -> Storage:
     pack, encode = _packing(dtype)
     return Storage(
-        2,
-        8,
-        types.float32,
-        _loader(types.float32, _BITS[32], 4, unpack),
-        _storer(types.float32, _BITS[32], 4, pack),
-        _getter(types.float32, _BITS[16], decode),
-        _putter(types.float32, _BITS[16], encode),
+        size=2,
+        vector=8,
+        number=types.float32,
+        load=_loader(types.float32, _BITS[32], 4, unpack),
+        store=_storer(types.float32, _BITS[32], 4, pack),
+        get=_getter(types.float32, _BITS[16], decode),
+        put=_putter(types.float32, _BITS[16], encode),
     )
 
 
 def _storage_of(number: Any, word: Any, size: int) -> Storage:
     vector = 16 // size
     return Storage(
-        size,
-        vector,
-        number,
-        _loader(number, word, vector),
-        _storer(number, word, vector),
-        _getter(number, word),
-        _putter(number, word),
+        size=size,
+        vector=vector,
+        number=number,
+        load=_loader(number, word, vector),
+        store=_storer(number, word, vector),
+        get=_getter(number, word),
+        put=_putter(number, word),
     )
 
 
@@ -188,7 +192,7 @@ get_long, get_byte = _getter(types.int64, _BITS[64]), _getter(types.int8, _BITS[
 
 
 @intrinsic
-def turned(typingctx: Any, rows: Any) -> Any:
+def transposed(typingctx: Any, rows: Any) -> Any:
     """A tuple of tuples with rows and columns exchanged."""
     columns = [
         types.BaseTuple.from_types(column)
@@ -210,8 +214,8 @@ def turned(typingctx: Any, rows: Any) -> Any:
 
 
 @intrinsic
-def clear(typingctx: Any, address: Any) -> Any:
-    """Puts 16 bytes of zeros at an address that is a multiple of 16."""
+def store_zeros(typingctx: Any, address: Any) -> Any:
+    """Stores 16 bytes of zeros at an address that is a multiple of 16."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.VectorType(_BITS[32], 4)

@@ -1,0 +1,53 @@
+"""Pair, triplet and pointwise kernels for NVIDIA GPUs.
+
+A *team* of threads visits the samples of a task: a part of a warp where rows are short, a whole
+block where they are long (``teams``, ``kernel``, ``sample``). Each thread accumulates its part of a
+row, 16 bytes at a time where the addresses allow it (``measure``); the parts of the state are
+merged, which leaves every thread of the team with the whole (``merge``), and each writes its part
+of the gradients (``write``).
+
+Sums are float64 as on the CPU. On the cards this is for (A100, H100 and later) two conversions and
+three products with sum for each pair of numbers, as the cosine takes, are a third of what the
+processor does while memory delivers a pair of float32, and two thirds for half types; per-row work
+is negligible beside it. Cards with a 64th of the rate do about two of these a clock and processor,
+which takes as long as memory does for float32 and twice as long for half types. Gradients that are
+linear in the rows are computed in float32, to the same accuracy (:mod:`fastcos.kernels._narrow`).
+
+Nothing is added up by atomics: a team's sum, its block's, and the sum over the blocks, which is a
+kernel of its own, are taken in an order that follows from the shape.
+
+What is made here are plain Python functions. They use the machine through ``gpu``: the module
+``storage``, when ``binaries`` compiles and ``launch`` launches them, or a simulator of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastcos.distances import Functions
+from fastcos.kernels.cuda.kernel import finishing, kernel
+from fastcos.kernels.cuda.merge import state_size
+from fastcos.kernels.cuda.records import Variant
+from fastcos.kernels.cuda.sample import distances_sample, rows_sample
+from fastcos.kernels.cuda.teams import FINISHING, Layout, layout
+from fastcos.losses import Loss
+
+__all__ = ["FINISHING", "Layout", "Variant", "finishing", "layout", "pair", "pointwise", "triplet"]
+
+
+def pair(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Callable[..., None]:
+    """The kernel of a loss of one distance between two operands."""
+    sample = rows_sample(loss, distance, variant, gpu)
+    return kernel(2, variant, gpu, sample, state_size(distance, variant))
+
+
+def triplet(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Callable[..., None]:
+    """The kernel of a loss of the distances (a,p), (a,n) and, for a loss of three, (p,n)."""
+    sample = rows_sample(loss, distance, variant, gpu)
+    return kernel(3, variant, gpu, sample, state_size(distance, variant))
+
+
+def pointwise(loss: Loss, variant: Variant, gpu: Any) -> Callable[..., None]:
+    """The kernel of a loss of distances that were computed elsewhere."""
+    return kernel(loss.arity, variant, gpu, distances_sample(loss, variant, gpu), 1)

@@ -1,0 +1,150 @@
+"""Kernels as they are launched: which thread visits which samples, and the sum of their losses.
+
+The loss of a sample and its gradients are computed in :mod:`fastcos.kernels.cuda.sample`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastcos.kernels._functions import jitable
+from fastcos.kernels.arguments import (
+    CONSTANTS,
+    DEVICE_FIXED,
+    Addresses,
+    Constants,
+    DeviceIntegers,
+    PerSample,
+)
+from fastcos.kernels.cuda.access import offset, per_sample
+from fastcos.kernels.cuda.records import Variant, Where
+from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team
+
+
+def kernel(
+    operands: int, variant: Variant, gpu: Any, sample: Any, state_size: int
+) -> Callable[..., None]:
+    """The kernel that visits the samples of a pass.
+
+    Args:
+        operands: How many there are.
+        variant: What it is made for.
+        gpu: The namespace of what the machine has.
+        sample: ``(team, addresses, modes, where, label, scale, distance_parameters,
+            loss_parameters) -> loss`` of one sample; writes its gradients.
+        state_size: How many numbers the state of the distance has.
+    """
+    cuda, put_double, float64 = gpu.cuda, gpu.put_double, gpu.float64
+    storage = gpu.STORAGE[variant.dtype]
+    put, number, size = storage.put, storage.number, storage.size
+    number_of, block_sum = per_sample(variant.dtype, gpu), _block_sum(gpu)
+    index_of = offset(variant.columns, 1 + 2 * operands)
+    grads_from, sums_from, modes_from, geometry_from = (
+        DEVICE_FIXED + k * operands for k in (1, 2, 3, 4)
+    )
+    loss_from = CONSTANTS + variant.distance_parameters
+    # Of a block that is a team: a state for each warp, and the one merged from them.
+    shared_size = (WARP + 1) * state_size if variant.wide else WARP
+
+    def visit(n: Any, d: Any) -> None:
+        fixed, constants = DeviceIntegers(*n[:DEVICE_FIXED]), Constants(*d[:CONSTANTS])
+        skip = PerSample(fixed.skip_address, 0, fixed.skip_kind, 1.0)
+        if skip.address != 0 and number_of(skip, 0) == 1:
+            return
+        labels = PerSample(fixed.label_address, fixed.label_step, fixed.label_kind, constants.label)
+        weights = PerSample(
+            fixed.weight_address, fixed.weight_step, fixed.weight_kind, constants.weight
+        )
+        scales = PerSample(fixed.scale_address, fixed.scale_step, fixed.scale_kind, constants.scale)
+        addresses = Addresses(
+            n[DEVICE_FIXED:grads_from], n[grads_from:sums_from], n[sums_from:modes_from]
+        )
+        modes, geometry = n[modes_from:geometry_from], n[geometry_from:]
+        shared = cuda.shared.array(shared_size, float64)
+        shift = fixed.team_shift
+        width = 1 << shift
+        lane = cuda.threadIdx.x & (width - 1)
+        task = cuda.blockIdx.x * (cuda.blockDim.x >> shift) + (cuda.threadIdx.x >> shift)
+        total = 0.0
+        if task < fixed.tasks:
+            outer, inside = 0, task
+            if fixed.tasks != fixed.segments:
+                outer = task // fixed.segments
+                inside = task - outer * fixed.segments
+            first = True
+            while inside < fixed.inner:
+                position = outer * fixed.inner + inside
+                i = index_of(position, geometry)
+                weight = number_of(weights, i)
+                value = weight * sample(
+                    Team(shared, lane, width),
+                    addresses,
+                    modes,
+                    Where(position, geometry, fixed.features, task, first),
+                    number_of(labels, i),
+                    weight * number_of(scales, i),
+                    d[CONSTANTS:loss_from],
+                    d[loss_from:],
+                )
+                total += value
+                if fixed.losses != 0 and lane == 0:
+                    if fixed.losses_are_float64 != 0:
+                        put_double(fixed.losses + 8 * i, value)
+                    else:
+                        put(fixed.losses + size * i, number(value))
+                first = False
+                inside += fixed.segments
+        cuda.syncthreads()
+        total = block_sum(shared, total if lane == 0 else 0.0)
+        if cuda.threadIdx.x == 0:
+            put_double(fixed.block_sums + 8 * cuda.blockIdx.x, total)
+
+    return visit
+
+
+def finishing(dtype: str, gpu: Any) -> Callable[..., None]:
+    """The kernel that sums up float64 numbers, over a denominator, to one number of a dtype.
+
+    It takes the address of the numbers, how many they are, the address of the denominator or 0 and
+    that of the result; and the denominator, where there is no address. Over 0 the sum is 0.
+    """
+    cuda, get, put = gpu.cuda, gpu.get_double, gpu.STORAGE[dtype].put
+    number, block_sum, float64 = gpu.STORAGE[dtype].number, _block_sum(gpu), gpu.float64
+
+    def finish(n: Any, d: Any) -> None:
+        numbers, count, denominator_at, out = n
+        shared = cuda.shared.array(WARP, float64)
+        total = 0.0
+        k = cuda.threadIdx.x
+        while k < count:
+            total += get(numbers + 8 * k)
+            k += cuda.blockDim.x
+        total = block_sum(shared, total)
+        if cuda.threadIdx.x == 0:
+            denominator = d[0] if denominator_at == 0 else get(denominator_at)
+            put(out, number(total / denominator if denominator != 0 else 0.0))
+
+    return finish
+
+
+def _block_sum(gpu: Any) -> Any:
+    """``(shared, number) -> sum`` over the block, for its first thread."""
+    cuda = gpu.cuda
+
+    @jitable()
+    def block_sum(shared: Any, number: Any) -> Any:
+        step = WARP >> 1
+        while step > 0:
+            number += cuda.shfl_xor_sync(WHOLE_WARP, number, step)
+            step >>= 1
+        if cuda.threadIdx.x & (WARP - 1) == 0:
+            shared[cuda.threadIdx.x // WARP] = number
+        cuda.syncthreads()
+        total = 0.0
+        if cuda.threadIdx.x == 0:
+            for warp in range(cuda.blockDim.x // WARP):
+                total += shared[warp]
+        return total
+
+    return block_sum

@@ -1,0 +1,134 @@
+"""Passes over the rows of a sample, and the distances that they leave.
+
+A thread accumulates its part of each row; the parts are merged in
+:mod:`fastcos.kernels.cuda.merge`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastcos.distances import Functions
+from fastcos.kernels._functions import jitable, registered
+from fastcos.kernels.cuda.access import are_aligned
+from fastcos.kernels.cuda.merge import merging, state_size
+from fastcos.kernels.cuda.records import PAIRS, Variant, operand_count
+from fastcos.kernels.cuda.teams import Team, threads_of_warp
+from fastcos.kernels.cuda.unroll import at_each, fold, tuple_of
+
+
+def measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    """``(team, rows, features, parameters) -> (states, distances)``, for the team as a whole."""
+    init, finalize = registered(distance.init), registered(distance.finalize)
+    accumulate, float64, pairs = registered(distance.accumulate), gpu.float64, PAIRS[arity]
+    merge = merging(distance, variant, gpu)
+    settle = _settling(distance, merge, variant, gpu)
+    as_float64 = tuple_of(state_size(distance, variant), lambda k: lambda state: float64(state[k]))
+    for_each_distance = tuple_of(arity, lambda k: lambda start: start)
+    distances = tuple_of(arity, lambda k: lambda states: finalize(states[k]))
+
+    def accumulating(k: int) -> Any:
+        i, j = pairs[k]
+        return lambda states, n: accumulate(states[k], float64(n[i]), float64(n[j]))
+
+    def settling(k: int) -> Any:
+        i, j = pairs[k]
+
+        def settled(team: Team, parts: Any, start: Any, rows: Any, features: Any) -> Any:
+            return settle(team, merge(team, parts[k], start), (rows[i], rows[j]), features)
+
+        return settled
+
+    # Of memory that answers after 700 ns, 25 KB have to be under way to each processor.
+    in_flight = 4 if arity == 1 and variant.gradients != "summed" else 2
+    first_pass = _pass(operand_count(arity), in_flight, tuple_of(arity, accumulating), variant, gpu)
+    settle_all = tuple_of(arity, settling)
+
+    @jitable()
+    def measured(team: Team, rows: Any, features: Any, parameters: Any) -> Any:
+        start = as_float64(init(0.0, *parameters))
+        parts = first_pass(for_each_distance(start), rows, features, team)
+        states = settle_all(team, parts, start, rows, features)
+        return states, distances(states)
+
+    return measured
+
+
+def _settling(distance: Functions, merge: Any, variant: Variant, gpu: Any) -> Any:
+    """``(team, state, rows, features) -> state`` after the further passes that it asks for."""
+    revisit, reaccumulate = registered(distance.revisit), registered(distance.reaccumulate)
+    if not revisit:
+        return jitable()(lambda team, state, rows, features: state)
+    cuda, float64 = gpu.cuda, gpu.float64
+
+    @jitable()
+    def accumulate(states: Any, n: Any) -> Any:
+        return (reaccumulate(states[0], float64(n[0]), float64(n[1])),)
+
+    further_pass = _pass(2, 1, accumulate, variant, gpu)
+
+    @jitable()
+    def agreed(team: Team, again: bool) -> bool:
+        # What the first thread says: all have merged the same parts, but perhaps in another order.
+        mask, first = threads_of_warp(cuda, team)
+        return cuda.shfl_sync(mask, 1 if again else 0, first) == 1
+
+    @jitable()
+    def settle(team: Team, state: Any, rows: Any, features: Any) -> Any:
+        again, state = revisit(state)
+        while agreed(team, again):
+            parts = further_pass((state,), rows, features, team)
+            again, state = revisit(merge(team, parts[0], state))
+        return state
+
+    return settle
+
+
+def _pass(count: int, in_flight: int, accumulate: Any, variant: Variant, gpu: Any) -> Any:
+    """``(states, rows, features, team) -> states`` of one thread's part of the rows.
+
+    Args:
+        count: How many rows.
+        in_flight: How many vectors of each row are loaded before the first is accumulated.
+        accumulate: ``(states, numbers) -> states``, of one component of each row.
+        variant: What the kernel is made for.
+        gpu: The namespace of what the machine has.
+    """
+    storage, transposed = gpu.STORAGE[variant.dtype], gpu.transposed
+    size, vector = storage.size, storage.vector
+    load, get = at_each(count, storage.load), at_each(count, storage.get)
+    aligned = are_aligned(count)
+    accumulate_components = fold(vector, accumulate)
+    accumulate_vector = jitable()(
+        lambda states, loaded: accumulate_components(states, transposed(loaded))
+    )
+    accumulate_vectors = fold(in_flight, accumulate_vector)
+    load_vectors = tuple_of(
+        in_flight, lambda i: lambda rows, offset, step: load(rows, offset + i * step)
+    )
+
+    @jitable()
+    def one_pass(states: Any, rows: Any, features: Any, team: Team) -> Any:
+        whole = features & -vector
+        k, step = team.lane * vector, team.width * vector
+        if aligned(rows):
+            while k + (in_flight - 1) * step < whole:
+                states = accumulate_vectors(states, load_vectors(rows, k * size, step * size))
+                k += in_flight * step
+            while k < whole:
+                states = accumulate_vector(states, load(rows, k * size))
+                k += step
+        while k < whole:
+            # The same numbers in the same order: a row has the same bits wherever it lies.
+            j, end = k, min(k + vector, whole)
+            while j < end:
+                states = accumulate(states, get(rows, j * size))
+                j += 1
+            k += step
+        k = whole + team.lane
+        while k < features:
+            states = accumulate(states, get(rows, k * size))
+            k += team.width
+        return states
+
+    return one_pass

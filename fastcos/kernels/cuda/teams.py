@@ -1,0 +1,79 @@
+"""Teams: how many threads share a row, and which threads of a warp they are.
+
+What the threads of a team tell each other is in :mod:`fastcos.kernels.cuda.merge`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from fastcos.kernels._functions import jitable
+
+#: Threads of a block, where a team is not one.
+THREADS = 128
+#: Threads of a warp: the largest team that is not a block.
+WARP = 32
+#: All threads of a warp, as bits.
+WHOLE_WARP = 0xFFFFFFFF
+# Vectors of 16 bytes that a thread takes of each row, at most. Many, for what follows the sums is
+# the same work for every row; but the rows that a processor works on are read a second time for
+# the gradient, from its first-level cache if they are not too many: 16 warps of 12 vectors of two
+# rows are 196 KB of 256.
+_VECTORS = 12
+# Neighbouring threads that read 64 bytes: memory delivers 32 or more at a time.
+_NEIGHBOURS = 4
+# Of 65536 registers each of 256 threads may have as many as there can be.
+_LARGEST_TEAM = 256
+
+
+class Layout(NamedTuple):
+    """How threads share out rows.
+
+    Args:
+        shift: Logarithm of the number of threads of a team.
+        threads: Of a block.
+    """
+
+    shift: int
+    threads: int
+
+    @property
+    def wide(self) -> bool:
+        """Whether a team is a block."""
+        return 1 << self.shift > WARP
+
+
+def layout(features: int, dtype: str) -> Layout:
+    """How threads share out rows of so many numbers."""
+    size = 8 if dtype == "float64" else 4 if dtype == "float32" else 2
+    vectors = -(-features * size // 16)
+    team = max(min(-(-vectors // _VECTORS), _LARGEST_TEAM), min(vectors, _NEIGHBOURS))
+    shift = (team - 1).bit_length()
+    return Layout(shift, THREADS if 1 << shift <= WARP else 1 << shift)
+
+
+#: Of the kernel that sums up the sums of the blocks.
+FINISHING = Layout(0, 256)
+
+
+class Team(NamedTuple):
+    """A thread's view of its team, within a kernel.
+
+    Args:
+        shared: The shared memory of the block, float64.
+        lane: The number of the thread within the team.
+        width: How many threads the team has.
+    """
+
+    shared: Any
+    lane: Any
+    width: Any
+
+
+@jitable()
+def threads_of_warp(cuda: Any, team: Team) -> Any:
+    """The threads of the warp that are of this team, as bits, and the number of the first."""
+    if team.width >= WARP:
+        return WHOLE_WARP, 0
+    first = (cuda.threadIdx.x - team.lane) & (WARP - 1)
+    return (WHOLE_WARP >> (WARP - team.width)) << first, first

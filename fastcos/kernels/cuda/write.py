@@ -1,0 +1,154 @@
+"""The gradients of a sample: computed from the terms of its distances, and written.
+
+Each public function makes a ``write(team, terms, addresses, modes, where)``, whose addresses are
+those of the sample's rows and gradients, and of the sums of all tasks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastcos.distances import Functions
+from fastcos.kernels import ADD, WRITE
+from fastcos.kernels._functions import jitable, registered
+from fastcos.kernels._narrow import narrow
+from fastcos.kernels.arguments import Addresses
+from fastcos.kernels.cuda.access import are_aligned
+from fastcos.kernels.cuda.records import PAIRS, Variant, Where, operand_count
+from fastcos.kernels.cuda.teams import Team
+from fastcos.kernels.cuda.unroll import all_of, at_each, tuple_of
+
+
+def write_nothing(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    """Writes nothing: no gradient is wanted."""
+    return jitable()(lambda team, terms, addresses, modes, where: None)
+
+
+def write_rows(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    """Writes the gradient of each operand into a row of its own, 16 bytes at a time."""
+    count, storage = operand_count(arity), gpu.STORAGE[variant.dtype]
+    size, vector, number = storage.size, storage.vector, storage.number
+    load, get = at_each(count, storage.load), at_each(count, storage.get)
+    are_zero = all_of(arity, lambda k: lambda terms: terms[k].factor == 0)
+    aligned, transposed = are_aligned(count), gpu.transposed
+    float64_slopes = _float64_slopes(arity, distance, gpu)
+    zeros = tuple_of(count, lambda m: lambda: number(0))
+
+    # The first coefficient says whether float32 is accurate enough for the sample.
+    if arity == 1 and distance.linear and size <= 4:
+        of_one, slopes_of_one = narrow(registered(distance.linear), gpu.fma, jitable)
+        coefficients_of = jitable()(lambda terms: of_one(*terms[0]))
+        float32_slopes = jitable()(lambda coefficients, n: slopes_of_one(coefficients, n[0], n[1]))
+    else:
+        coefficients_of = jitable()(lambda terms: (False,))
+        float32_slopes = jitable()(lambda coefficients, n: zeros())
+
+    cast = tuple_of(count, lambda m: lambda slopes: number(slopes[m]))
+
+    @jitable()
+    def slopes_of(terms: Any, coefficients: Any, n: Any) -> Any:
+        return (
+            float32_slopes(coefficients, n) if coefficients[0] else cast(float64_slopes(terms, n))
+        )
+
+    vector_slopes = tuple_of(
+        vector, lambda k: lambda terms, coefficients, n: slopes_of(terms, coefficients, n[k])
+    )
+
+    def writing(write_one: Any) -> Any:
+        def for_operand(m: int) -> Any:
+            def write(modes: Any, grads: Any, at: Any, slopes: Any) -> bool:
+                if modes[m] == WRITE:
+                    write_one(grads[m] + at, slopes[m])
+                return True
+
+            return write
+
+        return tuple_of(count, for_operand)
+
+    store_zeros = gpu.store_zeros
+    store, put = writing(storage.store), writing(storage.put)
+    clear = writing(jitable()(lambda address, slopes: store_zeros(address)))
+
+    @jitable()
+    def write(team: Team, terms: Any, addresses: Addresses, modes: Any, where: Where) -> None:
+        rows, grads, features = addresses.rows, addresses.grads, where.features
+        zero, coefficients = are_zero(terms), coefficients_of(terms)
+        whole = features & -vector if aligned(rows) and aligned(grads) else 0
+        k = team.lane * vector
+        while k < whole:
+            at = k * size
+            if zero:
+                clear(modes, grads, at, zeros())
+            else:
+                slopes = vector_slopes(terms, coefficients, transposed(load(rows, at)))
+                store(modes, grads, at, transposed(slopes))
+            k += team.width * vector
+        k = whole + team.lane
+        while k < features:
+            at = k * size
+            if zero:
+                put(modes, grads, at, zeros())
+            else:
+                put(modes, grads, at, slopes_of(terms, coefficients, get(rows, at)))
+            k += team.width
+
+    return write
+
+
+def write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    """Writes one number at a time, or adds it up in float64 over the samples of the task."""
+    count, storage = operand_count(arity), gpu.STORAGE[variant.dtype]
+    size, number = storage.size, storage.number
+    get_double, put_double = gpu.get_double, gpu.put_double
+    get, put = at_each(count, storage.get), storage.put
+    slopes_of = _float64_slopes(arity, distance, gpu)
+
+    def writing(m: int) -> Any:
+        def write_one(slopes: Any, k: Any, addresses: Addresses, modes: Any, where: Where) -> bool:
+            if modes[m] == WRITE:
+                put(addresses.grads[m] + k * size, number(slopes[m]))
+            elif modes[m] == ADD:
+                sum_at = addresses.sums[m] + 8 * (where.task * where.features + k)
+                put_double(sum_at, slopes[m] if where.first else get_double(sum_at) + slopes[m])
+            return True
+
+        return write_one
+
+    write_each = tuple_of(count, writing)
+
+    @jitable()
+    def write(team: Team, terms: Any, addresses: Addresses, modes: Any, where: Where) -> None:
+        k = team.lane
+        while k < where.features:
+            write_each(slopes_of(terms, get(addresses.rows, k * size)), k, addresses, modes, where)
+            k += team.width
+
+    return write
+
+
+def _float64_slopes(arity: int, distance: Functions, gpu: Any) -> Any:
+    """``(terms, numbers) -> slopes`` with respect to one component of each operand."""
+    gradient, float64, pairs = registered(distance.gradient), gpu.float64, PAIRS[arity]
+
+    def of_pair(k: int) -> Any:
+        i, j = pairs[k]
+
+        def slopes(terms: Any, n: Any) -> Any:
+            c, state, d = terms[k]
+            if c == 0:
+                return 0.0, 0.0
+            dx, dy = gradient(state, d, float64(n[i]), float64(n[j]))
+            return c * dx, c * dy
+
+        return slopes
+
+    def of_operand(m: int) -> Any:
+        (k, side), *others = [(k, pair.index(m)) for k, pair in enumerate(pairs) if m in pair]
+        if not others:
+            return lambda slopes: slopes[k][side]
+        ((k2, side2),) = others
+        return lambda slopes: slopes[k][side] + slopes[k2][side2]
+
+    by_pair, by_operand = tuple_of(arity, of_pair), tuple_of(operand_count(arity), of_operand)
+    return jitable()(lambda terms, n: by_operand(by_pair(terms, n)))
