@@ -76,7 +76,9 @@ def test_the_sources_are_all_that_end_up_in_a_kernel():
     every = {m.name for m in pkgutil.walk_packages([str(PACKAGE)], "fastcos.")}
     for name in sources:
         path = pathlib.Path(importlib.util.find_spec(name).origin)
-        assert imports_of(path) & every <= sources, name
+        # A record holds functions, and is none that ends up in a kernel.
+        records = {"fastcos.distances", "fastcos.distances.record"}
+        assert imports_of(path) & every <= sources | records, name
 
 
 def test_functions_of_a_user_are_compiled_in_every_process(folder):

@@ -10,7 +10,7 @@ from fastcos.engine import per_sample
 from fastcos.engine.execute import execute
 from fastcos.engine.libraries import adapter_for, library_of
 from fastcos.engine.plan import call_of, plan
-from fastcos.engine.problem import Problem
+from fastcos.engine.problem import Problem, with_arrays
 
 
 def evaluate(problem: Problem) -> Any:
@@ -49,6 +49,7 @@ def solve(
     if out:
         _check_out(adapter, problem, wanted, grad_output, out)
     array = adapter.asarray
+    operands = tuple(map(array, problem.names, problem.operands))
     target, weight, upstream = problem.target, problem.weight, grad_output
     if problem.loss.labelled:
         target = array("target", target)
@@ -56,8 +57,7 @@ def solve(
         weight = array(problem.weight_name, weight)
     if not per_sample.is_number(upstream):
         upstream = array("grad_output", upstream)
-    operands = tuple(map(array, problem.names, problem.operands))
-    problem = problem._replace(operands=operands, target=target, weight=weight)
+    problem = with_arrays(problem, operands, target, weight)
     return of_arrays(adapter, problem, wanted, upstream, out, result=result)
 
 
