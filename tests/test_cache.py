@@ -90,16 +90,19 @@ WHOLE_P = """
 import numpy as np, fastcos
 from fastcos.kernels import cpu
 from fastcos import losses, distances
-record, x, y = distances.lp({p}, eps=0), np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]])
-d = fastcos.paired_distance(x, y, record)
-kernel = cpu.pair(losses.identity, record.functions, (2, 0), "float64")
-print(fastcos.__file__, round(float(d[0]) ** {p}), kernel.cache_hits)
+x, y, hits = np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]]), 0
+for p, right in {powers}:
+    record = distances.lp(p, eps=0)
+    d = fastcos.paired_distance(x, y, record)
+    hits += cpu.pair(losses.identity, record.functions, (2, 0), "float64").cache_hits
+    assert round(float(d[0]) ** p) == right
+print(fastcos.__file__, right, hits)
 """
 
 
 def test_every_whole_power_has_a_kernel_of_its_own(copy):
-    for p, right, hits in ((3, 9, 0), (4, 17, 0), (3, 9, 1), (4, 17, 1)):
-        assert measure(copy, WHOLE_P.format(p=p)) == (right, hits)
+    assert measure(copy, WHOLE_P.format(powers=[(3, 9)])) == (9, 0)
+    assert measure(copy, WHOLE_P.format(powers=[(4, 17), (3, 9)])) == (9, 1)
 
 
 KEPT = """
@@ -125,10 +128,10 @@ def test_the_kernel_of_every_distance_is_found_by_the_next_process(copy):
 def test_two_users_at_once(copy):
     code = """
 import sys, threading, numpy as np, fastcos
-x = np.random.default_rng(0).standard_normal((4, 3))
+x = np.random.default_rng(0).standard_normal(4)
 results = []
 threads = [threading.Thread(target=lambda: results.append(
-    fastcos.paired_distance(x, x[::-1], "manhattan").tobytes())) for _ in range(4)]
+    fastcos.hinge_embedding_loss(x, 1, reduction="none").tobytes())) for _ in range(4)]
 [t.start() for t in threads]; [t.join() for t in threads]
 print(fastcos.__file__, float(len(set(results))), len(results))
 """
@@ -152,10 +155,10 @@ def test_kernels_from_several_processes_do_not_mix(copy):
     # Numba names symbols by function, argument types and a number counted up per process: cached by
     # processes of their own, the kernels of two dtypes agreed in all three, and the one that was
     # loaded second ran the code of the first, past the end of its arrays.
-    for dtype in ("f2", "f4", "f8"):
+    for dtype in ("f2", "f8"):
         assert measure(copy, ONE_DTYPE.format(dtypes=[dtype])) == (38.0, 1)
-    for dtypes in (["f2", "f4", "f8"], ["f8", "f4", "f2"], ["f4", "f8", "f2"]):
-        assert measure(copy, ONE_DTYPE.format(dtypes=dtypes)) == (3 * 38.0, 3)
+    for dtypes in (["f2", "f8"], ["f8", "f2"]):
+        assert measure(copy, ONE_DTYPE.format(dtypes=dtypes)) == (2 * 38.0, 2)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -344,8 +347,8 @@ def test_bytecode_alone(copy):
         assert value.split()[1:] == ["0.625", str(hits)]
 
 
-@pytest.mark.parametrize("suffix", [".py", ".pyc"])
-def test_in_a_zip_file(copy, suffix):
+@pytest.mark.parametrize(("suffix", "named"), [(".py", True), (".pyc", False)])
+def test_in_a_zip_file(copy, suffix, named):
     archive = copy / "library.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted((copy / "fastcos").rglob("*.py")):
@@ -354,13 +357,13 @@ def test_in_a_zip_file(copy, suffix):
                 py_compile.compile(str(path), cfile=f"{path}c", dfile=name)
             file.write(path.with_suffix(suffix), pathlib.Path(name).with_suffix(suffix))
     shutil.rmtree(copy / "fastcos")
-    for hits in (0, 1):
-        found = run_in(copy, POINTWISE, {"PYTHONPATH": str(archive)}).split()
-        assert found == [str(archive / "fastcos" / f"__init__{suffix}"), "0.625", str(hits)]
-    # Without a directory that is named, in the user's own.
-    for hits in (0, 1):
+    environment = {"PYTHONPATH": str(archive)}
+    if not named:  # in the user's own directory
         own = {"NUMBA_CACHE_DIR": "", "XDG_CACHE_HOME": str(copy / "own"), "HOME": str(copy)}
-        assert run_in(copy, POINTWISE, {"PYTHONPATH": str(archive), **own}).split()[2] == str(hits)
+        environment.update(own)
+    for hits in (0, 1):
+        found = run_in(copy, POINTWISE, environment).split()
+        assert found == [str(archive / "fastcos" / f"__init__{suffix}"), "0.625", str(hits)]
 
 
 @pytest.mark.parametrize("module", ["distances.norms", "kernels", "kernels.cuda"])
@@ -461,14 +464,6 @@ def test_without_any_directory(copy):
     assert_warned_once(caught, copy / "file" / "cache")
 
 
-def test_a_directory_that_is_missing_is_made(copy):
-    directory = copy / "not" / "yet"
-    for expected in (0, 2):
-        hits, where, caught = uncached(copy, directory)
-        assert (hits, caught) == (expected, [])
-        assert directory in pathlib.Path(where).parents
-
-
 def no_space():
     """Every write to a file fails, as on a full disk, for root too."""
     import resource
@@ -492,13 +487,15 @@ def test_a_full_disk(copy):
     assert not [path for path in (copy / "nbc").rglob("*") if path.is_file()]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="takes Linux to make root obey permissions")
 @pytest.mark.parametrize("named", [True, False], ids=["NUMBA_CACHE_DIR", "__pycache__"])
-def test_a_directory_that_can_only_be_read_is_read(copy, named):
-    directory = copy / "nbc" if named else None
-    assert uncached(copy, directory)[0] == 0
-    hits, where, caught = uncached(copy, directory)
-    assert (hits, caught) == (2, [])
+def test_a_directory_that_is_missing_is_made_and_one_that_can_only_be_read_is_read(copy, named):
+    directory = copy / "not" / "yet" if named else None
+    for expected in (0, 2):
+        hits, where, caught = uncached(copy, directory)
+        assert (hits, caught) == (expected, [])
+        assert (directory or copy) in pathlib.Path(where).parents
+    if sys.platform != "linux":  # which it takes to make root obey permissions
+        return
     # The largest is one of the two kernels, and not the one that checks labels.
     max(pathlib.Path(where).glob("*.nbc"), key=lambda path: path.stat().st_size).unlink()
     pathlib.Path(where).chmod(0o555)

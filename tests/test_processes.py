@@ -157,11 +157,8 @@ def processes(layer, method):
 
 
 @each_layer
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_multiprocessing(layer, method):
-    if method not in multiprocessing.get_all_start_methods():
-        pytest.skip(f"no {method} here")
-    run(layer, "processes", method)
+def test_spawned_processes(layer):
+    run(layer, "processes", "spawn")
 
 
 def fork_of_fork(layer):
@@ -176,12 +173,6 @@ def fork_of_fork(layer):
         os._exit(0 if right else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert everything() == expected
-
-
-@needs_fork
-@each_layer
-def test_children_of_children(layer):
-    run(layer, "fork_of_fork")
 
 
 def stress(layer):
@@ -216,10 +207,17 @@ def stress(layer):
     assert everything() == expected
 
 
+def forks(layer):
+    """All of it in one process, whose pools run from the first on."""
+    processes(layer, "fork")
+    fork_of_fork(layer)
+    stress(layer)
+
+
 @needs_fork
 @each_layer
-def test_threads_and_forked_processes_at_once(layer):
-    run(layer, "stress")
+def test_forked_processes(layer):
+    run(layer, "forks")
 
 
 def workers(layer, backend):
@@ -479,15 +477,10 @@ def limits(layer):
 
     asyncio.run(together())
     expect(AVAILABLE, used(worker))
+    frameworks()
 
 
-@each_layer
-def test_limits(layer):
-    # Numba's number is what counts, in every layer.
-    run(layer, "limits", numba_threads=AVAILABLE, omp_threads=1)
-
-
-def frameworks(layer):
+def frameworks():
     """The limit, and a framework's number of threads beside it: the smaller one rules."""
     import numba
 
@@ -506,8 +499,9 @@ def frameworks(layer):
 
 
 @each_layer
-def test_the_smaller_of_two_limits(layer):
-    run(layer, "frameworks", numba_threads=AVAILABLE)
+def test_limits(layer):
+    # Numba's number is what counts, in every layer.
+    run(layer, "limits", numba_threads=AVAILABLE, omp_threads=1)
 
 
 def same_bits(layer, digest):
@@ -531,9 +525,9 @@ def test_the_number_of_threads_changes_no_bit(layer, numba_threads, omp_threads)
 SCENARIOS = {
     f.__name__: f
     for f in (
-        *(python_threads, processes, fork_of_fork, stress, workers),
+        *(python_threads, processes, forks, workers),
         *(fork_within, forks_all_along, fork_in_the_thread_that_holds_the_lock),
-        *(limits, frameworks, same_bits),
+        *(limits, same_bits),
     )
 }
 
