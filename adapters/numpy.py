@@ -97,7 +97,11 @@ def layout(array: Array) -> ArrayLayout:
 
 def array_layout(value: Any) -> ArrayLayout | None:
     """The layout of what is an array already, perhaps of a dtype to be converted; else None."""
-    return layout(value) if type(value) is np.ndarray else None
+    if type(value) is not np.ndarray:
+        return None
+    # As layout() does it: part of every call, for every array.
+    own = value.shape, value.strides, value.dtype, value.flags.aligned, 1, -1
+    return _as_tuple(ArrayLayout, own)
 
 
 def is_read(layout: ArrayLayout) -> bool:

@@ -161,6 +161,15 @@ def test_one_label_expanded_to_all(rng, dtype):
                 assert np.isfinite(value[0] if f is into else value).all()
 
 
+def test_labels_that_are_bool_are_right_beside_rows_that_are_nan(rng):
+    x, y, target = drawn(rng)
+    x[2] = np.nan
+    for _ in range(2):
+        for labels in (target > 0, np.repeat(target > 0, 2)[::2], (target > 0).tolist()):
+            assert np.isnan(LOSS(x, y, labels))
+        assert np.isnan(LOSS(x, y, np.array([False])))
+
+
 def test_options_that_are_arrays(rng):
     a, p, target = drawn(rng)
     n = a[::-1].copy()

@@ -82,7 +82,7 @@ def evaluate(
             # Autograd watches tensors; anything else could be changed unseen between the passes.
             if problem.loss.labelled and not isinstance(target, Tensor):
                 target = _copied(adapter, "target", target, operands[0].device)
-            if not (per_sample.is_number(weight) or isinstance(weight, Tensor)):
+            if weight is not None and not isinstance(weight, (Tensor, float, int)):
                 weight = _copied(adapter, problem.weight_name, weight, operands[0].device)
             if target is not problem.target or weight is not problem.weight:
                 problem = with_arrays(problem, operands, target, weight)
@@ -102,8 +102,10 @@ def _solved(
 ) -> Any:
     """Value and gradients; with the layouts at hand, without another look at the tensors."""
     operands, target, weight = problem.operands, problem.target, problem.weight
-    if layouts is None or adapter.device_guard(operands) is not None:
+    if adapter.device_guard(operands) is not None:
         return solve(problem, wanted, adapter=adapter, result=result)
+    if layouts is None:
+        layouts = *map(adapter.layout, operands), None, None
     of_operands: Any
     *of_operands, of_target, of_weight = layouts
     if of_target is None and problem.loss.labelled:

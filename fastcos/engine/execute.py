@@ -8,7 +8,7 @@ from typing import Any
 
 from fastcos.engine import per_sample
 from fastcos.engine.passes import Pass
-from fastcos.engine.plan import Gradient, Plan
+from fastcos.engine.plan import Plan
 from fastcos.kernels import ADD, DOUBLES
 from fastcos.kernels.arguments import Numbers
 
@@ -48,7 +48,7 @@ def execute(
     *operands, target, weight, upstream = arrays
     place, runs, adapter, like = plan.place, plan.runs, plan.adapter, operands[0]
     address, result = adapter.address, result or plan.dtype
-    checked = plan.labels and per_sample.are_checked(validate, plan.labels.kind, plan.device)
+    checked = plan.checks_labels and (plan.device < 0 if validate is None else validate)
     if checked and (out or plan.device >= 0 or not runs):
         per_sample.check_labels(adapter, target, plan.device)
         checked = False
@@ -114,9 +114,11 @@ def execute(
         value = adapter.scalar(mean, result, like)
     if plan.weight_gradient:
         less = mean if plan.reduction == "mean" else 0.0
-        grads = *grads, _new(plan, plan.weight_gradient, weight, out, axis=-1)
-        grads[-1][...] = adapter.sum_to((losses - less) * scale, tuple(grads[-1].shape))
-    if out:
+        position, own, _ = plan.weight_gradient
+        slopes = out[position] if out else adapter.empty_like(weight, -1, own)
+        slopes[...] = adapter.sum_to((losses - less) * scale, tuple(slopes.shape))
+        grads = *grads, slopes
+    if out or not plan.order:
         return value, tuple(out)
     # A gradient of one number is a scalar like the value.
     return value, tuple([grads[i] if grads[i].ndim else grads[i][()] for i in plan.order])
@@ -180,17 +182,11 @@ def _packed(plan: Plan, given: Any, kind: int = DOUBLES) -> tuple[Numbers, Any]:
 
 def _buffers(plan: Plan, operands: Sequence[Any], out: Sequence[Any]) -> list[Any]:
     """Where the gradients of the operands go; None for nowhere."""
+    new, axis = plan.adapter.empty_like, plan.axis
     return [
-        None if gradient is None else _new(plan, gradient, operand, out, plan.axis)
+        gradient and (out[gradient.position] if out else new(operand, axis, gradient.dtype))
         for gradient, operand in zip(plan.gradients, operands, strict=True)
     ]
-
-
-def _new(plan: Plan, gradient: Gradient, of: Any, out: Sequence[Any], axis: int) -> Any:
-    """The caller's buffer for a gradient, or a new array."""
-    if out:
-        return out[gradient.position]
-    return plan.adapter.empty_like(of, axis, gradient.dtype)
 
 
 def _views(plan: Plan, grads: Sequence[Any]) -> list[Any]:

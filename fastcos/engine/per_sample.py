@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastcos.engine.layout import ArrayLayout, Shape, is_packed
-from fastcos.kernels import BOOLS, DOUBLES, FLOATS, OWN
+from fastcos.kernels import DOUBLES, FLOATS, OWN
 from fastcos.kernels._forks import importing
 
 
@@ -43,7 +43,7 @@ def source(layout: ArrayLayout, kind: int | None, samples: Shape) -> Source:
             return Source(0, kind, True)  # one number, perhaps expanded, as the gradient of a sum
         if is_packed(layout):
             return Source(1, kind, True)
-    return CONVERTED
+    return CONVERTED if kind is None else Source(1, kind, False)
 
 
 def float_kind(adapter: Any, layout: ArrayLayout, dtype: Any) -> int | None:
@@ -101,11 +101,6 @@ def quotient(adapter: Any, numerator: Any, denominator: Any) -> Any:
     if isinstance(denominator, float):
         return numerator / denominator if denominator else 0 * numerator
     return adapter.quotient(numerator, denominator)
-
-
-def are_checked(validate: bool | None, kind: int, device: int) -> bool:
-    """Whether labels have to be looked at: on a GPU that means to wait for it."""
-    return kind != BOOLS and (device < 0 if validate is None else validate)
 
 
 def check_labels(adapter: Any, given: Any, device: int) -> None:

@@ -22,7 +22,7 @@ from fastcos.engine.layout import ArrayLayout, RowLayout, Shape
 from fastcos.engine.passes import Pass, passes
 from fastcos.engine.per_sample import CONVERTED, Source
 from fastcos.engine.problem import Problem
-from fastcos.kernels import ADD, Spec
+from fastcos.kernels import ADD, BOOLS, Spec
 from fastcos.losses import Loss, identity
 
 
@@ -95,6 +95,8 @@ class Plan(NamedTuple):
         weight_name: What the weight is called.
         order: Which gradients are wanted, in this order: numbers of operands, the weight the last.
         labels: How the labels are read.
+        checks_labels: Whether they may be other than 1 and -1, which is looked at unless a call
+            says otherwise; on a GPU, where that means to wait, if it says so.
         weights: How the weights are read; None where there is none.
         upstream: How the upstream gradients are read; None where there is none, or one number.
         upstream_kind: How an upstream gradient that kernels look at is stored, if they can.
@@ -118,6 +120,7 @@ class Plan(NamedTuple):
     weight_name: str
     order: tuple[int, ...]
     labels: Source | None
+    checks_labels: bool
     weights: Source | None
     upstream: Source | None
     upstream_kind: int | None
@@ -230,6 +233,7 @@ def plan(call: Call) -> Plan:
         weight_name=call.weight_name,
         order=tuple([(*names, call.weight_name).index(name) for name in call.wanted]),
         labels=labels,
+        checks_labels=labels is not None and labels.kind != BOOLS,
         weights=weights,
         # Else their quotient with the denominator is taken outside of the kernel.
         upstream=upstream if simple else upstream and CONVERTED,
