@@ -358,8 +358,12 @@ def test_subnormal_rows(rng, name):
         assert np.isfinite(gy).all()
 
 
-@pytest.mark.parametrize("dtype", [*HALVES, np.float32], ids=lambda dtype: np.dtype(dtype).name)
-@pytest.mark.parametrize("p", [2.5, 3, 8])
+# Of the half types the one with the range, and the other at the largest power.
+@pytest.mark.parametrize(
+    ("p", "dtype"),
+    [*itertools.product((2.5, 3, 8), (HALVES[1], np.dtype(np.float32))), (8, HALVES[0])],
+    ids=str,
+)
 def test_p_norms_of_long_rows(rng, p, dtype):
     # As large as the dtype goes: |t|^8 of bfloat16 and float32 leaves even float64.
     for scale in (1, 0.01 * float(ml_dtypes.finfo(dtype).max)):
