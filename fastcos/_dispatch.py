@@ -18,7 +18,7 @@ import numpy as np
 from fastcos import _faults, _names, _on_device, _on_host, _plan
 from fastcos.distances import DISTANCES, Distance, Measure
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, OWN
-from fastcos.kernels._forks import importing
+from fastcos.kernels.forks import importing
 from fastcos.losses import Loss, identity
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, DOUBLES, WRITE
-from fastcos.kernels._forks import importing
+from fastcos.kernels.forks import importing
 from fastcos.losses import Loss
 
 
@@ -49,9 +49,9 @@ def kernel(
 ) -> Launch:
     """What does a pass on a device, by the name that a person knows it by."""
     with importing():
-        from fastcos.kernels import _content, _cubin, cuda
+        from fastcos.kernels import _cubin, content, cuda
 
-    functions = distance and _content.shared(distance)
+    functions = distance and content.shared(distance)
     columns = run.geometry.shape[1]
     written = "summed" if ADD in run.modes else "written" if WRITE in run.modes else "none"
     layout = cuda.layout(run.features, dtype)
@@ -63,7 +63,7 @@ def kernel(
         make = functools.partial(body, loss, functions, variant)
     found = _cubin.kernel(make, cuda.signature(operands, variant), layout, device, what)
     if distance and functions:
-        _content.keep(distance, functions)
+        content.keep(distance, functions)
     geometry = tuple(run.geometry.ravel().tolist())
     blocks = -(-(run.tasks << layout.shift) // layout.threads)
     return Launch(found, blocks, layout.shift, geometry)

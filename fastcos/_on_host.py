@@ -14,7 +14,7 @@ import numpy as np
 from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.kernels import WRITE
-from fastcos.kernels._forks import importing
+from fastcos.kernels.forks import importing
 from fastcos.losses import Loss
 
 
@@ -52,14 +52,14 @@ def kernel(
 ) -> Run:
     """What does a pass, by the name that a person knows it by."""
     with importing():
-        from fastcos.kernels import _content, cpu
+        from fastcos.kernels import content, cpu
 
     if distance is None:
         compiled = cpu.pointwise(loss, counts, dtype, what)
     else:
-        make, functions = cpu.pair if operands == 2 else cpu.triplet, _content.shared(distance)
+        make, functions = cpu.pair if operands == 2 else cpu.triplet, content.shared(distance)
         compiled = make(loss, functions, counts, dtype, what)
-        _content.keep(distance, functions)
+        content.keep(distance, functions)
     words, pack = cpu.packer(operands, sum(counts))
     columns = run.geometry.shape[1]
     numbers = operands * run.outer * run.inner * run.features
@@ -144,6 +144,7 @@ def _serial() -> Callable[..., float]:
 @functools.cache
 def _launch() -> Callable[..., float]:
     with importing():
-        from fastcos.kernels import _threads, cpu
+        from fastcos.kernels import cpu
+    from fastcos.kernels.cpu import threads
 
-    return functools.partial(_threads.launch, cpu.threaded(), cpu.serial())
+    return functools.partial(threads.launch, cpu.threaded(), cpu.serial())

@@ -18,7 +18,7 @@ import simulator
 
 import fastcos
 from fastcos import _dispatch, _on_device, api
-from fastcos.kernels import _cubin, _narrow, cuda
+from fastcos.kernels import _cubin, cuda, linear
 
 #: What a test may be run on; the markers are tiers of their own.
 NAMES = (
@@ -175,7 +175,7 @@ def simulated(monkeypatch, threads=64):
     monkeypatch.setattr(cuda, "THREADS", threads)
     # Numba's types called outside of what it compiles do the same, in fifty times as long.
     monkeypatch.setattr(cuda, "float64", np.float64)
-    monkeypatch.setattr(_narrow, "float32", np.float32)
+    monkeypatch.setattr(linear, "float32", np.float32)
     monkeypatch.setitem(_dispatch._ADAPTERS, "simulated", _ADAPTER)
     return gpu, library
 

@@ -14,7 +14,7 @@ import pytest
 
 import fastcos
 from fastcos import _dispatch, _warmup, losses
-from fastcos.kernels import _cache, _report, cpu
+from fastcos.kernels import cache, cpu, report
 
 
 def successor(number: int) -> int:
@@ -26,16 +26,16 @@ def made(tmp_path, monkeypatch):
     """Compiles a function, or finds it on disk; nobody has been told of that yet."""
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
     monkeypatch.delattr(sys, "ps1", raising=False)
-    _report._tell.cache_clear()
-    yield lambda: _cache.compiled(successor, "a test")(1)
-    _report._tell.cache_clear()
+    report._tell.cache_clear()
+    yield lambda: cache.compiled(successor, "a test")(1)
+    report._tell.cache_clear()
 
 
 def own():
     """Compiles what belongs to the user."""
     from numba import int64
 
-    _cache.exported(successor, int64(int64), "a test", keep=False)
+    cache.exported(successor, int64(int64), "a test", keep=False)
 
 
 class Terminal(io.StringIO):
@@ -91,13 +91,13 @@ def test_a_kernel_that_is_compiled_is_recorded_and_one_that_is_loaded(made, capl
     own()
     assert messages(caplog)[1:] == [("INFO", "compiled a test in T")]
     for name, expected in (("a", "INFO"), ("a", "DEBUG"), (None, "INFO"), (None, "INFO")):
-        _cache.stored(successor, name, lambda: b"binary", "a kernel of a GPU")
+        cache.stored(successor, name, lambda: b"binary", "a kernel of a GPU")
         assert messages(caplog)[-1][0] == expected
 
 
 def test_the_time_is_that_of_compiling(made, caplog):
     caplog.set_level(logging.INFO, "fastcos")
-    _cache.stored(successor, None, lambda: __import__("time").sleep(0.05) or b"", "a test")
+    cache.stored(successor, None, lambda: __import__("time").sleep(0.05) or b"", "a test")
     (record,) = caplog.records
     assert 0.05 <= record.args[1] < 5
 
@@ -150,7 +150,7 @@ def test_of_a_distance_of_ones_own_it_is_told_apart(made, monkeypatch, capsys):
     (line,) = said(capsys).splitlines()
     assert "once in each process" in line
     assert "fastcos.warmup(distances=...)" in line
-    _cache.stored(successor, None, lambda: b"", "a test")
+    cache.stored(successor, None, lambda: b"", "a test")
     assert said(capsys) == ""
     made()
     assert "once on this machine" in said(capsys)
@@ -196,11 +196,11 @@ def test_who_reads_the_records_is_told_nothing_else(made, monkeypatch, capsys, c
 
 def test_where_nothing_can_be_kept_the_warning_says_it(made, monkeypatch, capsys):
     at_a_prompt(monkeypatch)
-    monkeypatch.setattr(_cache, "folder_of", lambda function: None)
-    _cache._warn.cache_clear()
+    monkeypatch.setattr(cache, "folder_of", lambda function: None)
+    cache._warn.cache_clear()
     with pytest.warns(RuntimeWarning, match="every process compiles its own"):
         made()
-    _cache._warn.cache_clear()
+    cache._warn.cache_clear()
     assert said(capsys) == ""
 
 
@@ -240,7 +240,7 @@ def of_tensors():
         of_tensors,
         lambda: cpu._loop.__wrapped__(True),
         lambda: cpu.all_signs.__wrapped__(),
-        lambda: _cache.stored(successor, None, bytes, "a test"),
+        lambda: cache.stored(successor, None, bytes, "a test"),
     ],
 )
 def test_whatever_needs_a_kernel_says_that_it_needs_the_compiler(monkeypatch, call):

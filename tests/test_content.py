@@ -11,7 +11,7 @@ import pytest
 
 import fastcos
 from fastcos import Distance, _on_device, distances, losses
-from fastcos.kernels import _content, _cubin, cpu
+from fastcos.kernels import _cubin, content, cpu
 
 rng = np.random.default_rng(3)
 X, Y = rng.standard_normal((2, 5, 4))
@@ -45,7 +45,7 @@ def cell(factor, source=SOURCE):
 
 
 def shared(function):
-    return _content.shared((function,))[0]
+    return content.shared((function,))[0]
 
 
 def function(source, **names):
@@ -179,17 +179,17 @@ def test_what_may_change_is_not_compared(value):
 
 def test_what_is_known_of_a_function_goes_with_it():
     copies = [EQUAL["helper"]() for _ in range(100)]
-    found = _content.shared(tuple(copies))
-    stand_ins = len(_content._stand_ins)
+    found = content.shared(tuple(copies))
+    stand_ins = len(content._stand_ins)
     assert len(set(found)) == 1
-    _content.keep(tuple(copies), found)
-    kept = len(_content._known)
+    content.keep(tuple(copies), found)
+    kept = len(content._known)
     gone = weakref.ref(copies[0])
     copies.clear()
     gc.collect()
     assert gone() is None
-    assert len(_content._known) == kept - 100
-    assert len(_content._stand_ins) == stand_ins
+    assert len(content._known) == kept - 100
+    assert len(content._stand_ins) == stand_ins
 
 
 def distance_of(record, dtype=np.float64):
@@ -233,11 +233,11 @@ def test_unpickled_records_share_a_kernel():
     cloudpickle = pytest.importorskip("cloudpickle")
     sent = cloudpickle.dumps(cell(1.0).record)
     distance_of(pickle.loads(sent))
-    kernels, stand_ins = len(cpu._kernels), len(_content._stand_ins)
+    kernels, stand_ins = len(cpu._kernels), len(content._stand_ins)
     for _ in range(5):
         record = pickle.loads(sent)
         np.testing.assert_allclose(distance_of(record), L1)
-    assert (len(cpu._kernels), len(_content._stand_ins)) == (kernels, stand_ins)
+    assert (len(cpu._kernels), len(content._stand_ins)) == (kernels, stand_ins)
     record = pickle.loads(cloudpickle.dumps(cell(4.0).record))
     np.testing.assert_allclose(distance_of(record), 4 * L1)
 

@@ -11,8 +11,8 @@ from numba import cuda as numba_cuda
 from numba import float32, int64, void
 
 from fastcos import distances, losses
-from fastcos.kernels import _cubin, _gpu, _narrow, cuda
-from fastcos.kernels._functions import jitable
+from fastcos.kernels import _cubin, _gpu, cuda, linear
+from fastcos.kernels.functions import jitable
 
 pytestmark = pytest.mark.compiled
 
@@ -139,7 +139,7 @@ def test_axes_that_cannot_be_merged():
 
 
 def test_gradients_in_float32_have_no_float64():
-    _, slopes = _narrow.narrow(RECORDS["cosine"].linear, _gpu.fma, jitable)
+    _, slopes = linear.linear_gradient(RECORDS["cosine"].linear, _gpu.fma, jitable)
     load, store = _gpu.STORAGE["float32"].get, _gpu.STORAGE["float32"].put
 
     def kernel(at):

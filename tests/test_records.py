@@ -10,7 +10,7 @@ import pytest
 
 import fastcos
 from fastcos import Distance, distances
-from fastcos.kernels._functions import name_of
+from fastcos.kernels.functions import name_of
 
 BUILT_IN = [
     *[factory() for factory in distances.DISTANCES.values()],

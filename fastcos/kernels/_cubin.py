@@ -20,8 +20,8 @@ import numpy as np
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos import _extras
-from fastcos.kernels._cache import digest, source_digest, stored
-from fastcos.kernels._functions import is_ours, name_of
+from fastcos.kernels.cache import digest, source_digest, stored
+from fastcos.kernels.functions import is_ours, name_of
 
 Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
 
@@ -236,9 +236,9 @@ def _sources() -> str:
         "distances",
         "losses",
         "kernels",
-        "kernels._functions",
+        "kernels.functions",
         "kernels._gpu",
-        "kernels._narrow",
+        "kernels.linear",
         "kernels.cuda",
     )
 

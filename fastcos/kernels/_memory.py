@@ -20,7 +20,7 @@ from numba.core import cgutils
 from numba.extending import lower_builtin, type_callable
 from numba.np import arrayobj
 
-from fastcos.kernels._functions import jitable
+from fastcos.kernels.functions import jitable
 
 
 def _emitted(define: Callable[..., Any]) -> Any:

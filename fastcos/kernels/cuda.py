@@ -14,7 +14,7 @@ half types take. What would help there is a first pass in float32, a vector at a
 for the rows whose sums that leaves in doubt, as the CPU has it for half types (``suffices`` of a
 :class:`~fastcos.Distance`); it is not worth a second kernel to the cards at hand.
 Gradients that are linear in the rows are computed in float32, to the same accuracy
-(:mod:`fastcos.kernels._narrow`).
+(:mod:`fastcos.kernels.linear`).
 
 Nothing is added up by atomics: a team's sum, its block's, and the sum over the blocks, which is a
 kernel of its own, are taken in an order that follows from the shape.
@@ -35,8 +35,8 @@ from numba import float64
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, OWN, WRITE
-from fastcos.kernels._functions import as_it_is, is_ours, jitable, registered, times
-from fastcos.kernels._narrow import narrow
+from fastcos.kernels.functions import as_it_is, is_ours, jitable, registered, times
+from fastcos.kernels.linear import linear_gradient
 from fastcos.losses import Loss
 
 #: Threads of a block, where a team is not one.
@@ -799,7 +799,7 @@ def _write(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
     nothing = _tuple_of(count, lambda m: lambda: number(0))
 
     if arity == 1 and distance[7] and size <= 4:
-        coefficients, slopes = narrow(registered(distance[7]), gpu.fma, jitable)
+        coefficients, slopes = linear_gradient(registered(distance[7]), gpu.fma, jitable)
         begin = jitable()(lambda parts: coefficients(*parts[0]))
         quick = jitable()(lambda parts, narrow, n: slopes(narrow, n[0], n[1]))
     else:

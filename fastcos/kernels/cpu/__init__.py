@@ -23,8 +23,6 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, BOOLS, DOUBLES, FLOATS, LONGS, SKIP, WRITE
-from fastcos.kernels._cache import compiled, digest, exported, folder_of, source_digest
-from fastcos.kernels._functions import as_it_is, is_ours, jitable, name_of, registered, times
 from fastcos.kernels._memory import (
     LANES,
     STORAGE,
@@ -58,7 +56,9 @@ from fastcos.kernels._memory import (
     take_slim_lane,
     wide,
 )
-from fastcos.kernels._narrow import narrow, narrow_triplet
+from fastcos.kernels.cache import compiled, digest, exported, folder_of, source_digest
+from fastcos.kernels.functions import as_it_is, is_ours, jitable, name_of, registered, times
+from fastcos.kernels.linear import linear_gradient, linear_triplet_gradient
 from fastcos.losses import Loss
 
 # What the compiler may do to the sums: reorder them, and fuse product and sum.
@@ -299,7 +299,7 @@ def _total(values: Any) -> float:
 @functools.cache
 def _source_digest() -> str:
     """A digest of the sources that end up in a compiled kernel."""
-    parts = "kernels", "kernels._functions", "kernels._memory", "kernels._narrow", "kernels.cpu"
+    parts = "kernels", "kernels.functions", "kernels._memory", "kernels.linear", "kernels.cpu"
     return source_digest("distances", "losses", *parts)
 
 
@@ -638,7 +638,7 @@ def _narrow(distance: Any, storage: Any, jitable: Any) -> tuple[Any, Any]:
     """The gradient in float32, for what is stored in no more and where that takes no time."""
     gradient, linear, suits = distance[3], registered(distance[7]), registered(distance[10])
     if linear or not suits or storage.size > 2:
-        return narrow(linear if storage.size <= 4 and has_fma() else None, fma, jitable)
+        return linear_gradient(linear if storage.size <= 4 and has_fma() else None, fma, jitable)
 
     @jitable()
     def coefficients(c: float, s: Any, d: float) -> Any:
@@ -765,7 +765,9 @@ def _sweep_three(
     """
     size = storage.size
     half = size == 2 and bool(linear) and has_fma()
-    coefficients, slopes_in_float32 = narrow_triplet(linear if half else None, swap, fma, jitable)
+    coefficients, slopes_in_float32 = linear_triplet_gradient(
+        linear if half else None, swap, fma, jitable
+    )
 
     @jitable()
     def slopes(parts: Any, a: float, p: float, n: float) -> Any:
@@ -847,7 +849,7 @@ def _write_three(slopes: Any, number: Any, storage: Any, jitable: Any) -> Any:
 def _sweep_both(gradient: Any, storage: Any, jitable: Any) -> Any:
     """:func:`_sweep` for an operand that takes part in two distances."""
     decode, encode = storage.decode, storage.encode
-    sweep = _sweep(gradient, narrow(None, fma, jitable), storage, jitable)
+    sweep = _sweep(gradient, linear_gradient(None, fma, jitable), storage, jitable)
 
     @jitable(forceinline=False)
     def sweep_both(mode: int, g: Any, total: Any, first: Any, second: Any) -> None:

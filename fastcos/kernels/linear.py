@@ -8,7 +8,7 @@ import numpy as np
 from numba import float32
 
 
-def narrow(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
+def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
     """The gradient of one distance in float32, for distances whose gradient is linear.
 
     ``r (u x - y + e)`` loses nothing to cancellation: u is two float32 numbers, and y is subtracted
@@ -62,7 +62,7 @@ def narrow(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
     return (coefficients if linear else no_coefficients), slopes
 
 
-def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any, Any]:
+def linear_triplet_gradient(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any, Any]:
     """The gradients of a triplet in float32, for rows of half types.
 
     With q the operand that both distances share, o the other one of the first distance and n the
@@ -82,16 +82,16 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
     the other row, ``u u'`` is the square of the cosine there; of a norm both are 1.
 
     Args:
-        linear: As for :func:`narrow`.
+        linear: As for :func:`linear_gradient`.
         swap: Whether q may be the positive; else it is the anchor.
-        fma: As for :func:`narrow`.
-        jitable: As for :func:`narrow`.
+        fma: As for :func:`linear_gradient`.
+        jitable: As for :func:`linear_gradient`.
 
     Returns:
         ``coefficients(first, second, of_p) -> (fits, ...)``, of ``(c, state, d)`` of the two
         distances and whether q is the positive; and ``slopes(coefficients, a, p, n)``, all three.
     """
-    of_one, slopes_of_one = narrow(linear, fma, jitable)
+    of_one, slopes_of_one = linear_gradient(linear, fma, jitable)
     half = np.float32(0.5)
 
     @jitable()

@@ -7,7 +7,7 @@ fastcos`` does not import Numba.
 from __future__ import annotations
 
 from fastcos import distances
-from fastcos.kernels._functions import registered
+from fastcos.kernels.functions import registered
 
 
 def init() -> None:
