@@ -14,6 +14,7 @@ import numpy as np
 from fastcos import _plan
 from fastcos.distances import Functions
 from fastcos.kernels import WRITE
+from fastcos.kernels.arguments import Addresses, Order, PerSample, host_packer
 from fastcos.kernels.forks import importing
 from fastcos.losses import Loss
 
@@ -34,7 +35,7 @@ class Run(NamedTuple):
     kernel: int
     words: int
     pack: Callable[..., None]
-    order: tuple[int, ...]
+    order: Order
     modes: tuple[int, ...]
     tasks: int
     parallel: bool
@@ -60,12 +61,12 @@ def kernel(
         make, functions = cpu.pair if operands == 2 else cpu.triplet, content.shared(distance)
         compiled = make(loss, functions, counts, dtype, what)
         content.keep(distance, functions)
-    words, pack = cpu.packer(operands, sum(counts))
+    words, pack = host_packer(operands, sum(counts))
     columns = run.geometry.shape[1]
     numbers = operands * run.outer * run.inner * run.features
     whole = distance is not None and all(mode == WRITE for mode in run.modes)
     past = whole and cpu.past_caches(numbers, dtype)
-    order = run.inner, run.segments, run.features, run.address, columns, past
+    order = Order(run.inner, run.segments, run.features, run.address, columns, past)
     return Run(compiled.address, words, pack, order, run.modes, run.tasks, run.parallel)
 
 
@@ -80,9 +81,9 @@ def total(
     rows: Sequence[int],
     grads: Sequence[int],
     sums: Sequence[int],
-    labels: _plan.Number,
-    weight: _plan.Number,
-    scale: _plan.Number,
+    labels: PerSample,
+    weight: PerSample,
+    scale: PerSample,
     parameters: Sequence[float],
     like: Any,
 ) -> tuple[float, Any]:
@@ -93,34 +94,9 @@ def total(
         they are wanted in, is None.
     """
     function, words, pack, order, modes, tasks, parallel = kernel
-    labels_at, step_of_labels, kind_of_labels, label = labels
-    weight_at, step_of_weight, kind_of_weight, factor = weight
-    scale_at, step_of_scale, kind_of_scale, over = scale
     # The arguments of the kernel, and behind them the losses: one piece of memory for both.
     block = np.empty(words + samples)
-    pack(
-        block,
-        0,
-        0,
-        *order,
-        labels_at,
-        step_of_labels,
-        kind_of_labels,
-        weight_at,
-        step_of_weight,
-        kind_of_weight,
-        scale_at,
-        step_of_scale,
-        kind_of_scale,
-        *rows,
-        *grads,
-        *sums,
-        *modes,
-        label,
-        factor,
-        over,
-        *parameters,
-    )
+    pack(block, order, labels, weight, scale, Addresses(rows, grads, sums), modes, parameters)
     arguments = function, block, tasks, samples
     total = _launch()(arguments, adapter.THREADS) if parallel else _serial()(*arguments)
     return total, None if each is None else block[words:].reshape(shape)

@@ -11,9 +11,18 @@ import conftest
 import pytest
 
 import fastcos
+from fastcos.kernels.cpu import compile
 
 PACKAGE = pathlib.Path(fastcos.__file__).parent
 ADAPTERS = pathlib.Path(importlib.import_module("fastcos.adapters").__file__).parent
+
+# What the body of a kernel for the CPU is made of.
+BODY = {
+    *("kernels", "kernels.functions", "kernels.linear", "distances"),
+    *("kernels.cpu.gradients", "kernels.cpu.measure", "kernels.cpu.memory"),
+    *("kernels.cpu.samples", "kernels.cpu.states", "kernels.cpu.storage"),
+    "kernels.cpu.streaming",
+}
 
 # Each module of the core, and the modules of the core that it may name. Downwards only:
 # api -> plan, dispatch -> kernels -> distances, losses.
@@ -27,20 +36,45 @@ ALLOWED = {
     "_plan": {"_names", "distances", "kernels", "typing"},
     "kernels.functions": set(),
     "kernels.content": {"kernels.functions", "distances"},
-    "kernels._memory": {"kernels.functions"},
     "kernels.forks": set(),
     "kernels.report": set(),
     "kernels.cache": {"kernels", "kernels.forks", "kernels.report"},
     "kernels.linear": set(),
     "kernels.extension": {"kernels.functions", "distances"},
+    "kernels.arguments": set(),
+    "kernels.cpu.emit": set(),
+    "kernels.cpu.memory": {"kernels.cpu.emit", "kernels.functions"},
+    "kernels.cpu.storage": {"kernels.cpu.emit", "kernels.cpu.memory"},
+    "kernels.cpu.states": {"kernels.cpu.emit"},
+    "kernels.cpu.streaming": {"kernels.cpu.emit", "kernels.cpu.memory", "kernels.functions"},
+    "kernels.cpu.unpack": {"kernels.arguments", "kernels.cpu.memory"},
+    "kernels.cpu.samples": {
+        *("kernels", "kernels.arguments", "kernels.cpu.memory", "kernels.functions"),
+    },
+    "kernels.cpu.measure": {
+        *("kernels.cpu.memory", "kernels.cpu.states", "kernels.cpu.storage"),
+        *("kernels.functions", "distances"),
+    },
+    "kernels.cpu.gradients": {
+        *("kernels", "kernels.functions", "kernels.linear", "distances"),
+        *("kernels.cpu.emit", "kernels.cpu.memory", "kernels.cpu.states"),
+        *("kernels.cpu.storage", "kernels.cpu.streaming"),
+    },
+    "kernels.cpu.pair_kernel": BODY,
+    "kernels.cpu.triplet_kernel": BODY,
+    "kernels.cpu.pointwise_kernel": BODY,
+    "kernels.cpu.compile": {
+        *("kernels.cache", "kernels.cpu.storage", "kernels.cpu.unpack"),
+        *("kernels.functions", "distances"),
+    },
+    "kernels.cpu.loops": {
+        *("kernels", "kernels.cache", "kernels.functions"),
+        *("kernels.cpu.compile", "kernels.cpu.emit", "kernels.cpu.memory"),
+    },
     "kernels.cpu": {
-        "kernels",
-        "kernels.cache",
-        "kernels.functions",
-        "kernels._memory",
-        "kernels.linear",
-        "distances",
-        "losses",
+        *("kernels.cpu.compile", "kernels.cpu.loops", "kernels.cpu.pair_kernel"),
+        *("kernels.cpu.pointwise_kernel", "kernels.cpu.storage", "kernels.cpu.streaming"),
+        *("kernels.cpu.triplet_kernel", "distances", "losses"),
     },
     "kernels._gpu": set(),
     "kernels.cuda": {"kernels", "kernels.functions", "kernels.linear", "distances", "losses"},
@@ -54,7 +88,7 @@ ALLOWED = {
     "_limit": set(),
     "kernels.cpu.threads": {"_limit"},
     "_on_host": {
-        *("_plan", "distances", "losses", "kernels"),
+        *("_plan", "distances", "losses", "kernels", "kernels.arguments"),
         *("kernels.content", "kernels.forks", "kernels.cpu", "kernels.cpu.threads"),
     },
     "_on_device": {
@@ -80,6 +114,11 @@ ALLOWED = {
         *("kernels", "kernels.report"),
     },
 }
+
+
+def path_of(module):
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def imports_of(path):
@@ -110,8 +149,6 @@ def run_python(code):
 
 @pytest.mark.parametrize("module", ALLOWED)
 def test_imports_point_one_way(module):
-    path = PACKAGE.joinpath(*module.split("."))
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     modules = {
         p.relative_to(PACKAGE)
         .with_suffix("")
@@ -122,10 +159,19 @@ def test_imports_point_one_way(module):
     }
     own = {
         name.removeprefix("fastcos.")
-        for name in imports_of(path)
+        for name in imports_of(path_of(module))
         if name.startswith("fastcos.") and name.removeprefix("fastcos.") in modules
     }
     assert own <= ALLOWED[module]
+
+
+def test_kernels_on_disk_are_known_by_all_sources_of_theirs():
+    # What is in neither list ends up in no kernel.
+    sources, others = set(compile.SOURCES), {"kernels.cache", "kernels.forks", "kernels.report"}
+    used = set().union(*[ALLOWED.get(source, set()) for source in sources])
+    assert used - others <= sources
+    parts = {f"kernels.cpu.{path.stem}" for path in (PACKAGE / "kernels" / "cpu").glob("*.py")}
+    assert parts - {"kernels.cpu.__init__", "kernels.cpu.threads"} <= sources
 
 
 def test_frameworks_stay_in_adapters_and_numba_in_kernels():

@@ -78,7 +78,7 @@ def test_hits_across_processes_and_never_stale(copy):
     assert measure(copy) == (39.0, 1)
 
     # The same for a function that the distance does not hold itself, but the kernel calls.
-    source = copy / "fastcos" / "kernels" / "_memory.py"
+    source = copy / "fastcos" / "kernels" / "cpu" / "storage.py"
     text = source.read_text()
     read = "lambda context, builder, signature, args: args[0]"
     assert text.count(read) == 1
@@ -306,7 +306,7 @@ def test_modules_from_their_sources_and_from_bytecode_beside_them(copy):
     environment = {"PYTHONDONTWRITEBYTECODE": ""}
     for hits in (0, 1):
         assert run_in(copy, POINTWISE, environment).split()[1:] == ["0.625", str(hits)]
-    assert list((copy / "fastcos" / "kernels" / "__pycache__").glob("cpu.*.pyc"))
+    assert list((copy / "fastcos" / "kernels" / "cpu" / "__pycache__").glob("loops.*.pyc"))
 
 
 def test_bytecode_alone(copy):
@@ -320,7 +320,7 @@ def test_bytecode_alone(copy):
     environment = {"NUMBA_CACHE_DIR": ""}
     for hits in (0, 1):
         where, value = run_in(copy, code, environment).splitlines()
-        assert where == str(copy / "fastcos" / "kernels" / "__pycache__")
+        assert where == str(copy / "fastcos" / "kernels" / "cpu" / "__pycache__")
         assert value.split()[1:] == ["0.625", str(hits)]
 
 
@@ -430,7 +430,7 @@ def assert_warned_once(caught, directory):
 
 
 def test_without_any_directory(copy):
-    beside = copy / "fastcos" / "kernels" / "__pycache__"
+    beside = copy / "fastcos" / "kernels" / "cpu" / "__pycache__"
     beside.touch()
     hits, where, caught = uncached(copy, None)
     assert (hits, where) == (0, "none that can be written to")

@@ -14,7 +14,8 @@ import pytest
 
 import fastcos
 from fastcos import _dispatch, _warmup, losses
-from fastcos.kernels import cache, cpu, report
+from fastcos.kernels import cache, report
+from fastcos.kernels.cpu import compile, loops
 
 
 def successor(number: int) -> int:
@@ -238,14 +239,14 @@ def of_tensors():
         lambda: fastcos.check_distance(fastcos.distances.canberra(), low=0.1),
         lambda: fastcos.warmup("cosine_similarity"),
         of_tensors,
-        lambda: cpu._loop.__wrapped__(True),
-        lambda: cpu.all_signs.__wrapped__(),
+        lambda: loops.task_loop.__wrapped__(True),
+        lambda: loops.all_signs.__wrapped__(),
         lambda: cache.stored(successor, None, bytes, "a test"),
     ],
 )
 def test_whatever_needs_a_kernel_says_that_it_needs_the_compiler(monkeypatch, call):
     devices.forget()
-    monkeypatch.setattr(cpu, "_kernels", {})
+    monkeypatch.setattr(compile, "_kernels", {})
     monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
     with pytest.raises(RuntimeError, match=WITHOUT):
         call()

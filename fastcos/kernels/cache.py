@@ -198,8 +198,8 @@ def _is_readable(folder: pathlib.Path) -> bool:
 def _folder_or_warning(function: Callable[..., Any]) -> pathlib.Path | None:
     folder = folder_of(function)
     if folder is None:
-        directory = numba.config.CACHE_DIR or pathlib.Path(__file__).parent / "__pycache__"
-        _warn(str(directory), "cannot be written to")
+        beside = pathlib.Path(str(sys.modules[function.__module__].__file__)).parent / "__pycache__"
+        _warn(str(numba.config.CACHE_DIR or beside), "cannot be written to")
     return folder
 
 
