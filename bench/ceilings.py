@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from numba import prange
 
-from fastcos.kernels._memory import stream_line
+from fastcos.kernels.cpu.streaming import stream_line
 
 Call = Callable[[], None]
 

@@ -36,7 +36,7 @@ from bench.cases import (
     counted_bytes,
     draw,
 )
-from fastcos.kernels._memory import caches
+from fastcos.kernels.cpu.streaming import caches
 
 #: A sample repeats its call until it takes about this long, in seconds.
 SAMPLE = 1e-3

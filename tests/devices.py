@@ -19,7 +19,7 @@ import simulator
 import fastcos
 from fastcos.api import calls
 from fastcos.engine import device, libraries, plan
-from fastcos.kernels import _narrow
+from fastcos.kernels import linear
 from fastcos.kernels.cuda import launch, teams
 
 #: What a test may be run on; the markers are tiers of their own.
@@ -176,7 +176,7 @@ def simulated(monkeypatch, threads=64):
     monkeypatch.setattr(launch, "launcher", functools.partial(simulator.launcher, gpu))
     monkeypatch.setattr(teams, "THREADS", threads)
     # Numba's types called outside of what it compiles do the same, in fifty times as long.
-    monkeypatch.setattr(_narrow, "float32", np.float32)
+    monkeypatch.setattr(linear, "float32", np.float32)
     monkeypatch.setitem(libraries._ADAPTERS, "simulated", _ADAPTER)
     return gpu, library
 

@@ -11,7 +11,9 @@ import conftest
 import pytest
 
 import fastcos
-from fastcos.kernels._functions import SCALAR_MODULES
+from fastcos.kernels.cpu import compile
+from fastcos.kernels.cuda import binaries
+from fastcos.kernels.functions import SCALAR_MODULES
 
 PACKAGE = pathlib.Path(fastcos.__file__).parent
 ADAPTERS = pathlib.Path(importlib.import_module("fastcos.adapters").__file__).parent
@@ -164,6 +166,19 @@ def test_loops_stay_in_kernels():
         tree = ast.parse(MODULES[name].read_text())
         loops = [n.lineno for n in ast.walk(tree) if isinstance(n, (ast.For, ast.While))]
         assert not loops, f"{name}.py has loops at lines {loops}"
+
+
+@pytest.mark.parametrize(
+    ("target", "sources"), [("cpu", compile.SOURCES), ("cuda", binaries.SOURCES)]
+)
+def test_kernels_on_disk_are_known_by_all_of_their_sources(target, sources):
+    # What puts kernels on disk and runs them, and records of functions, are not in a kernel.
+    others = {"kernels.cache", "kernels.forks", "kernels.report", "distances", "distances.record"}
+    others |= {f"kernels.{target}.{name}" for name in ("threads", "launch", "binaries")}
+    parts = {name for name in MODULES if name.startswith(f"kernels.{target}")}
+    assert parts - others <= set(sources) <= set(MODULES)
+    for name in sources:
+        assert IMPORTS[name] - others - {"_extras"} <= set(sources), name
 
 
 def test_import_takes_numpy_and_nothing_heavier():

@@ -17,7 +17,7 @@ import pytest
 
 import fastcos
 from fastcos import adapters
-from fastcos.kernels import _cache
+from fastcos.kernels import cache
 
 PACKAGE = pathlib.Path(fastcos.__file__).parent
 ADAPTERS = pathlib.Path(adapters.__file__).parent
@@ -78,7 +78,7 @@ def test_hits_across_processes_and_never_stale(copy):
     assert measure(copy) == (39.0, 1)
 
     # The same for a function that the distance does not hold itself, but the kernel calls.
-    source = copy / "fastcos" / "kernels" / "_memory.py"
+    source = copy / "fastcos" / "kernels" / "cpu" / "storage.py"
     text = source.read_text()
     read = "lambda context, builder, signature, args: args[0]"
     assert text.count(read) == 1
@@ -223,13 +223,13 @@ def successor(number: int) -> int:
 def exported_to_c(function):
     from numba import int64
 
-    callback = _cache.exported(function, int64(int64), "a test", keep=True)
+    callback = cache.exported(function, int64(int64), "a test", keep=True)
     address = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(callback.address)
     return address(1), callback.cache_hits
 
 
 def called_by_python(function):
-    dispatcher = _cache.compiled(function, "a test")
+    dispatcher = cache.compiled(function, "a test")
     return dispatcher(1), sum(dispatcher.stats.cache_hits.values())
 
 
@@ -253,11 +253,11 @@ def test_a_damaged_binary_of_a_gpu_is_no_file(tmp_path, monkeypatch, damage):
         return b"binary" * 100
 
     for expected in (1, 1):
-        assert _cache.stored(successor, "fastcos-1.cubin", make, "a test") == b"binary" * 100
+        assert cache.stored(successor, "fastcos-1.cubin", make, "a test") == b"binary" * 100
         assert len(made) == expected
     assert damage_files(tmp_path, damage, "*.cubin") == 1
     for expected in (2, 2):
-        assert _cache.stored(successor, "fastcos-1.cubin", make, "a test") == b"binary" * 100
+        assert cache.stored(successor, "fastcos-1.cubin", make, "a test") == b"binary" * 100
         assert len(made) == expected
 
 
@@ -267,7 +267,7 @@ def test_files_are_for_others_too(tmp_path, monkeypatch):
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
     before = os.umask(0o022)
     try:
-        _cache.stored(successor, "fastcos-1.cubin", lambda: b"binary", "a test")
+        cache.stored(successor, "fastcos-1.cubin", lambda: b"binary", "a test")
         called_by_python(successor)
     finally:
         os.umask(before)
@@ -329,7 +329,7 @@ def test_modules_from_their_sources_and_from_bytecode_beside_them(copy):
     environment = {"PYTHONDONTWRITEBYTECODE": ""}
     for hits in (0, 1):
         assert run_in(copy, POINTWISE, environment).split()[1:] == ["0.625", str(hits)]
-    assert list((copy / "fastcos" / "kernels" / "__pycache__").glob("cpu.*.pyc"))
+    assert list((copy / "fastcos" / "kernels" / "cpu" / "__pycache__").glob("loops.*.pyc"))
 
 
 def test_bytecode_alone(copy):
@@ -343,7 +343,7 @@ def test_bytecode_alone(copy):
     environment = {"NUMBA_CACHE_DIR": ""}
     for hits in (0, 1):
         where, value = run_in(copy, code, environment).splitlines()
-        assert where == str(copy / "fastcos" / "kernels" / "__pycache__")
+        assert where == str(copy / "fastcos" / "kernels" / "cpu" / "__pycache__")
         assert value.split()[1:] == ["0.625", str(hits)]
 
 
@@ -372,12 +372,12 @@ def test_the_digest_of_bytecode(module):
     # and another one after an edit.
     source = importlib.util.find_spec(f"fastcos.{module}").loader.get_source(f"fastcos.{module}")
     code = compile(source, "somewhere", "exec")
-    described = _cache._described(code)
-    assert described == _cache._described(marshal.loads(marshal.dumps(code)))
+    described = cache._described(code)
+    assert described == cache._described(marshal.loads(marshal.dumps(code)))
     assert " at 0x" not in described
     edited = compile(source + "\nlast = lambda x: 2 * x", "somewhere", "exec")
     again = compile(source + "\nlast = lambda x: 3 * x", "somewhere", "exec")
-    assert len({described, *map(_cache._described, (edited, again))}) == 3
+    assert len({described, *map(cache._described, (edited, again))}) == 3
 
 
 def test_a_frozen_application_uses_the_users_own_directory(tmp_path, monkeypatch):
@@ -386,10 +386,10 @@ def test_a_frozen_application_uses_the_users_own_directory(tmp_path, monkeypatch
     monkeypatch.setattr("numba.config.CACHE_DIR", "")
     for variable in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.setenv(variable, str(tmp_path))
-    folder = _cache.folder_of(successor)
+    folder = cache.folder_of(successor)
     assert tmp_path in folder.parents
     monkeypatch.setattr(sys.modules[__name__], "__file__", "/elsewhere/module.pyc")
-    assert _cache.folder_of(successor) == folder
+    assert cache.folder_of(successor) == folder
 
 
 # --------------------------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def assert_warned_once(caught, directory):
 
 
 def test_without_any_directory(copy):
-    beside = copy / "fastcos" / "kernels" / "__pycache__"
+    beside = copy / "fastcos" / "kernels" / "cpu" / "__pycache__"
     beside.touch()
     hits, where, caught = uncached(copy, None)
     assert (hits, where) == (0, "none that can be written to")

@@ -17,7 +17,8 @@ from fastcos import losses
 from fastcos.commands import warmup as warming
 from fastcos.distances import Refinements
 from fastcos.engine import plan
-from fastcos.kernels import _cache, _report, cpu
+from fastcos.kernels import cache, report
+from fastcos.kernels.cpu import compile, loops
 
 
 def successor(number: int) -> int:
@@ -29,16 +30,16 @@ def made(tmp_path, monkeypatch):
     """Compiles a function, or finds it on disk; nobody has been told of that yet."""
     monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
     monkeypatch.delattr(sys, "ps1", raising=False)
-    _report._tell.cache_clear()
-    yield lambda: _cache.compiled(successor, "a test")(1)
-    _report._tell.cache_clear()
+    report._tell.cache_clear()
+    yield lambda: cache.compiled(successor, "a test")(1)
+    report._tell.cache_clear()
 
 
 def own():
     """Compiles what belongs to the user."""
     from numba import int64
 
-    _cache.exported(successor, int64(int64), "a test", keep=False)
+    cache.exported(successor, int64(int64), "a test", keep=False)
 
 
 class Terminal(io.StringIO):
@@ -94,13 +95,13 @@ def test_a_kernel_that_is_compiled_is_recorded_and_one_that_is_loaded(made, capl
     own()
     assert messages(caplog)[1:] == [("INFO", "compiled a test in T")]
     for name, expected in (("a", "INFO"), ("a", "DEBUG"), (None, "INFO"), (None, "INFO")):
-        _cache.stored(successor, name, lambda: b"binary", "a kernel of a GPU")
+        cache.stored(successor, name, lambda: b"binary", "a kernel of a GPU")
         assert messages(caplog)[-1][0] == expected
 
 
 def test_the_time_is_that_of_compiling(made, caplog):
     caplog.set_level(logging.INFO, "fastcos")
-    _cache.stored(successor, None, lambda: __import__("time").sleep(0.05) or b"", "a test")
+    cache.stored(successor, None, lambda: __import__("time").sleep(0.05) or b"", "a test")
     (record,) = caplog.records
     assert 0.05 <= record.args[1] < 5
 
@@ -153,7 +154,7 @@ def test_of_a_distance_of_ones_own_it_is_told_apart(made, monkeypatch, capsys):
     (line,) = said(capsys).splitlines()
     assert "once in each process" in line
     assert "fastcos.warmup(distances=...)" in line
-    _cache.stored(successor, None, lambda: b"", "a test")
+    cache.stored(successor, None, lambda: b"", "a test")
     assert said(capsys) == ""
     made()
     assert "once on this machine" in said(capsys)
@@ -199,11 +200,11 @@ def test_who_reads_the_records_is_told_nothing_else(made, monkeypatch, capsys, c
 
 def test_where_nothing_can_be_kept_the_warning_says_it(made, monkeypatch, capsys):
     at_a_prompt(monkeypatch)
-    monkeypatch.setattr(_cache, "folder_of", lambda function: None)
-    _cache._warn.cache_clear()
+    monkeypatch.setattr(cache, "folder_of", lambda function: None)
+    cache._warn.cache_clear()
     with pytest.warns(RuntimeWarning, match="every process compiles its own"):
         made()
-    _cache._warn.cache_clear()
+    cache._warn.cache_clear()
     assert said(capsys) == ""
 
 
@@ -241,14 +242,14 @@ def of_tensors():
         lambda: fastcos.check_distance(fastcos.distances.canberra(), low=0.1),
         lambda: fastcos.warmup("cosine_similarity"),
         of_tensors,
-        lambda: cpu._loop.__wrapped__(True),
-        lambda: cpu.all_signs.__wrapped__(),
-        lambda: _cache.stored(successor, None, bytes, "a test"),
+        lambda: loops.task_loop.__wrapped__(True),
+        lambda: loops.all_signs.__wrapped__(),
+        lambda: cache.stored(successor, None, bytes, "a test"),
     ],
 )
 def test_whatever_needs_a_kernel_says_that_it_needs_the_compiler(monkeypatch, call):
     devices.forget()
-    monkeypatch.setattr(cpu, "_kernels", {})
+    monkeypatch.setattr(compile, "_kernels", {})
     monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
     with pytest.raises(RuntimeError, match=WITHOUT):
         call()

@@ -13,7 +13,8 @@ import fastcos
 from fastcos import Distance, losses
 from fastcos.distances import ranges
 from fastcos.engine import device as on_device
-from fastcos.kernels import Spec, _content, cpu
+from fastcos.kernels import Spec, content
+from fastcos.kernels.cpu import compile
 from fastcos.kernels.cuda import launch
 
 rng = np.random.default_rng(3)
@@ -48,7 +49,7 @@ def cell(factor, source=SOURCE):
 
 
 def shared(function):
-    return _content.shared((function,))[0]
+    return content._shared(function)
 
 
 def function(source, **names):
@@ -182,17 +183,17 @@ def test_what_may_change_is_not_compared(value):
 
 def test_what_is_known_of_a_function_goes_with_it():
     copies = [EQUAL["helper"]() for _ in range(100)]
-    found = _content.shared(tuple(copies))
-    stand_ins = len(_content._stand_ins)
+    found = [*map(content._shared, copies)]
+    stand_ins = len(content._stand_ins)
     assert len(set(found)) == 1
-    _content.keep(tuple(copies), found)
-    kept = len(_content._known)
+    content.keep(copies, found)
+    kept = len(content._known)
     gone = weakref.ref(copies[0])
     copies.clear()
     gc.collect()
     assert gone() is None
-    assert len(_content._known) == kept - 100
-    assert len(_content._stand_ins) == stand_ins
+    assert len(content._known) == kept - 100
+    assert len(content._stand_ins) == stand_ins
 
 
 def distance_of(record, dtype=np.float64):
@@ -205,21 +206,21 @@ L1 = abs(X - Y).sum(1)
 def test_records_of_equal_content_share_a_kernel():
     first = cell(1.0)
     np.testing.assert_allclose(distance_of(first.record), L1)
-    kernels = len(cpu._kernels)
+    kernels = len(compile._kernels)
     again = cell(1.0)
     np.testing.assert_allclose(distance_of(again.record), L1)
-    assert len(cpu._kernels) == kernels
+    assert len(compile._kernels) == kernels
 
     # A number that is changed: what was compiled stays as it was, for another dtype, too, and what
     # is defined anew is compiled anew.
     first.names["FACTOR"] = 2.0
     np.testing.assert_allclose(distance_of(first.record, np.float32), L1, rtol=1e-5)
     np.testing.assert_allclose(distance_of(cell(2.0).record), 2 * L1)
-    assert len(cpu._kernels) == kernels + 2
+    assert len(compile._kernels) == kernels + 2
     # What has come since with the old number still gets the old kernels.
     for dtype in (np.float64, np.float32):
         np.testing.assert_allclose(distance_of(cell(1.0).record, dtype), L1, rtol=1e-5)
-    assert len(cpu._kernels) == kernels + 2
+    assert len(compile._kernels) == kernels + 2
 
     # The same for a helper, which the functions of a new record name, but do not hold.
     names = again.names
@@ -236,11 +237,11 @@ def test_unpickled_records_share_a_kernel():
     cloudpickle = pytest.importorskip("cloudpickle")
     sent = cloudpickle.dumps(cell(1.0).record)
     distance_of(pickle.loads(sent))
-    kernels, stand_ins = len(cpu._kernels), len(_content._stand_ins)
+    kernels, stand_ins = len(compile._kernels), len(content._stand_ins)
     for _ in range(5):
         record = pickle.loads(sent)
         np.testing.assert_allclose(distance_of(record), L1)
-    assert (len(cpu._kernels), len(_content._stand_ins)) == (kernels, stand_ins)
+    assert (len(compile._kernels), len(content._stand_ins)) == (kernels, stand_ins)
     record = pickle.loads(cloudpickle.dumps(cell(4.0).record))
     np.testing.assert_allclose(distance_of(record), 4 * L1)
 

@@ -12,10 +12,10 @@ from numba import float32, int64, void
 
 from fastcos import distances, losses
 from fastcos.distances import angles
-from fastcos.kernels import _narrow, cuda
-from fastcos.kernels._functions import jitable
+from fastcos.kernels import cuda, linear
 from fastcos.kernels.arguments import device_count
 from fastcos.kernels.cuda import binaries, storage
+from fastcos.kernels.functions import jitable
 
 pytestmark = pytest.mark.compiled
 
@@ -154,7 +154,7 @@ def test_axes_that_cannot_be_merged():
 
 
 def test_gradients_in_float32_have_no_float64():
-    _, slopes = _narrow.narrow(RECORDS["cosine"].functions.linear, storage.fma, jitable)
+    _, slopes = linear.linear_gradient(RECORDS["cosine"].functions.linear, storage.fma, jitable)
     load, store = storage.STORAGE["float32"].get, storage.STORAGE["float32"].put
 
     def kernel(at):

@@ -63,7 +63,7 @@ import numba
 assert numba.njit(lambda x: x + 1)(1) == 2
 from fastcos import distances
 from fastcos.distances import angles
-from fastcos.kernels._functions import globals_of
+from fastcos.kernels.functions import globals_of
 accumulate = distances.euclidean().accumulate
 def mine(state, x, y):
     return accumulate(state, x, y)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import fastcos
-from fastcos.kernels import _memory, cpu
+from fastcos.kernels import cpu
+from fastcos.kernels.cpu import streaming
 
 # As many numbers as make up cache lines, a few more and a few less; blocks, steps, and their rests.
 FEATURES = [1, 2, 7, 31, 32, 33, 64, 97, 256, 300, 517]
@@ -20,7 +21,7 @@ def past_caches_from(monkeypatch):
     def set_to(size):
         assert not asked
         asked.append(None)
-        monkeypatch.setattr(cpu, "past_caches_from", lambda: asked.clear() or size)
+        monkeypatch.setattr(cpu, "streaming_threshold", lambda: asked.clear() or size)
         devices.forget()
 
     asked = []
@@ -90,8 +91,8 @@ def test_threads_share_cache_lines(past_caches_from, rng):
 
 
 def test_from_the_size_of_the_last_cache(monkeypatch, tmp_path):
-    found = _memory.past_caches_from.__wrapped__
-    monkeypatch.setattr(_memory.llvm, "get_host_cpu_name", lambda: "znver5")
+    found = streaming.streaming_threshold.__wrapped__
+    monkeypatch.setattr(streaming.llvm, "get_host_cpu_name", lambda: "znver5")
     assert 1 << 20 <= found() < 1 << 32
     for size in (["no number\n"], []):
         folder = tmp_path / f"{len(size)}"
@@ -100,7 +101,7 @@ def test_from_the_size_of_the_last_cache(monkeypatch, tmp_path):
             for name, said in {"type": "Unified", "level": "3", "size": text}.items():
                 (folder / "index3" / name).write_text(said)
         found_there = types.SimpleNamespace(Path=lambda _, folder=folder: folder)
-        monkeypatch.setattr(_memory, "pathlib", found_there)
+        monkeypatch.setattr(streaming, "pathlib", found_there)
         assert found() == 32 << 20
-    monkeypatch.setattr(_memory.llvm, "get_host_cpu_name", lambda: "emeraldrapids")
+    monkeypatch.setattr(streaming.llvm, "get_host_cpu_name", lambda: "emeraldrapids")
     assert found() == np.inf

@@ -286,7 +286,7 @@ def right():
 
 def linger(stay):
     """Calls ``stay`` with what is about to be imported, compiled or loaded, under their locks."""
-    from fastcos.kernels import _cache
+    from fastcos.kernels import cache
 
     class Finder:
         """Sees every import, and finds nothing."""
@@ -295,14 +295,14 @@ def linger(stay):
         def find_spec(name, path=None, target=None):
             stay(name)
 
-    load = _cache._Cache.load_overload
+    load = cache._Cache.load_overload
 
     def slowly(self, *args):
         stay(self._what)
         return load(self, *args)
 
     sys.meta_path.insert(0, Finder)
-    _cache._Cache.load_overload = slowly
+    cache._Cache.load_overload = slowly
 
 
 def fork_within(layer, moment, fork="os.fork"):
@@ -361,7 +361,7 @@ def test_forks_of_several_threads():
 
 
 def fork_in_the_thread_that_holds_the_lock(layer):
-    from fastcos.kernels._cache import global_compiler_lock
+    from fastcos.kernels.cache import global_compiler_lock
 
     with global_compiler_lock:
         child_of("os.fork", lambda: small() == 0.625)
@@ -386,14 +386,14 @@ def test_a_fork_while_another_thread_makes_a_record():
     # Logging holds its lock across forks, too: taken in the other order, neither would go on.
     code = """
 import os, threading, time, fastcos, logging
-from fastcos.kernels import _cache
+from fastcos.kernels import cache
 reached = threading.Event()
 def successor(n): return n + 1
 def work():
-    with _cache.global_compiler_lock:
+    with cache.global_compiler_lock:
         reached.set()
         time.sleep(1)
-        _cache.stored(successor, None, bytes, "a test")
+        cache.stored(successor, None, bytes, "a test")
 thread = threading.Thread(target=work)
 thread.start()
 reached.wait()
@@ -484,7 +484,7 @@ def frameworks():
     """The limit, and a framework's number of threads beside it: the smaller one rules."""
     import numba
 
-    from fastcos.kernels._threads import launch
+    from fastcos.kernels.cpu.threads import launch
 
     for own in (1, 2, 3, 100):
         for n in (1, 2, 3, 100):

@@ -13,7 +13,7 @@ import fastcos
 from fastcos import Distance, distances, losses
 from fastcos.distances import FurtherPasses, Linear, Refinements, angles
 from fastcos.distances.record import BUILT_IN as CONSTANTS
-from fastcos.kernels._functions import globals_of, is_ours, name_of
+from fastcos.kernels.functions import globals_of, is_ours, name_of
 
 BUILT_IN = [
     *[factory() for factory in distances.DISTANCES.values()],

@@ -7,7 +7,7 @@ import importlib.util
 import platform
 from typing import Any
 
-from fastcos.kernels._forks import importing
+from fastcos.kernels.forks import importing
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "ml_dtypes", "torch", "numba-cuda", "cuda-core")
 # CuPy is distributed under a name for each CUDA.

@@ -16,7 +16,7 @@ from fastcos import _hints, api
 from fastcos.distances import Distance
 from fastcos.engine.passes import SHARED_FROM
 from fastcos.engine.problem import resolve_distance
-from fastcos.kernels import _report
+from fastcos.kernels import report
 from fastcos.typing import DistanceLike, DtypeName, LossName
 
 Name = TypeVar("Name", bound=str)
@@ -107,7 +107,7 @@ def warmup(
     kinds, records = _named("dtypes", dtypes, DTYPES), _records(distances)
     calls = [call for kind in kinds for name in names for call in _calls(name, kind, records)]
     seconds = {}
-    with _report.expected():
+    with report.expected():
         for call in _shown(calls) if progress else calls:
             start = time.perf_counter()
             call.run()

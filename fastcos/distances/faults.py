@@ -101,7 +101,7 @@ def floats(distance: Distance) -> tuple[float, ...]:
 def explain(distance: Distance, error: Exception) -> None:
     """Raises what there is to say of an error that compiling a user's distance has ended with."""
     if constant_of(distance) is None:
-        from fastcos.kernels._functions import alone
+        from fastcos.kernels.functions import alone
 
         found = _first(distance, lambda function: function) or _first(distance, alone)
         raise found or _from(

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from fastcos.engine.passes import Pass
 from fastcos.kernels import ADD, DOUBLES, WRITE, Spec
-from fastcos.kernels._forks import importing
 from fastcos.kernels.arguments import (
     Addresses,
     Numbers,
     device_arguments,
     device_count,
 )
+from fastcos.kernels.forks import importing
 
 
 class Run(NamedTuple):
@@ -46,10 +46,10 @@ class Run(NamedTuple):
 def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
     """The kernel for a pass on a device, compiled or loaded."""
     with importing():
-        from fastcos.kernels import _content, cuda
+        from fastcos.kernels import content, cuda
         from fastcos.kernels.cuda import launch
 
-    functions = spec.distance and _content.shared(spec.distance)
+    functions = spec.distance and content.shared(spec.distance)
     columns = visit.geometry.shape[1]
     written = "summed" if ADD in visit.modes else "written" if WRITE in visit.modes else "none"
     layout = cuda.layout(visit.features, spec.dtype)
@@ -62,7 +62,7 @@ def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
     count = device_count(spec.operands, columns, sum(spec.counts))
     found = launch.launcher(make, count, layout, gpu, spec.what)
     if spec.distance and functions:
-        _content.keep(spec.distance, functions)
+        content.keep(spec.distance, functions)
     geometry = tuple(visit.geometry.ravel().tolist())
     blocks = -(-(visit.tasks << layout.shift) // layout.threads)
     return Run(found, blocks, layout.shift, visit, geometry)

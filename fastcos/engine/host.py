@@ -13,8 +13,8 @@ import numpy as np
 
 from fastcos.engine.passes import Pass
 from fastcos.kernels import WRITE, Spec
-from fastcos.kernels._forks import importing
 from fastcos.kernels.arguments import Numbers, Order, host_packer
+from fastcos.kernels.forks import importing
 
 
 class Run(NamedTuple):
@@ -40,15 +40,15 @@ class Run(NamedTuple):
 def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
     """The kernel for a pass, compiled or loaded."""
     with importing():
-        from fastcos.kernels import _content, cpu
+        from fastcos.kernels import content, cpu
 
     if spec.distance is None:
         compiled = cpu.pointwise(spec.loss, spec.counts, spec.dtype, spec.what)
     else:
         make = cpu.pair if spec.operands == 2 else cpu.triplet
-        functions = _content.shared(spec.distance)
+        functions = content.shared(spec.distance)
         compiled = make(spec.loss, functions, spec.counts, spec.dtype, spec.what)
-        _content.keep(spec.distance, functions)
+        content.keep(spec.distance, functions)
     words, pack = host_packer(spec.operands, sum(spec.counts))
     geometry = visit.geometry
     numbers = spec.operands * visit.outer * visit.inner * visit.features
@@ -114,6 +114,7 @@ def _serial() -> Callable[..., float]:
 @functools.cache
 def _launch() -> Callable[..., float]:
     with importing():
-        from fastcos.kernels import _threads, cpu
+        from fastcos.kernels import cpu
+        from fastcos.kernels.cpu import threads
 
-    return functools.partial(_threads.launch, cpu.threaded(), cpu.serial())
+    return functools.partial(threads.launch, cpu.threaded(), cpu.serial())

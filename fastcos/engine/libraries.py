@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastcos.engine.problem import Problem
-from fastcos.kernels._forks import importing
+from fastcos.kernels.forks import importing
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
 # goes to NumPy, which reads lists, scalars, data frames and whatever else has numbers in it.

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastcos.engine.layout import ArrayLayout, Shape, is_packed
 from fastcos.kernels import DOUBLES, FLOATS, OWN
-from fastcos.kernels._forks import importing
+from fastcos.kernels.forks import importing
 
 
 class Source(NamedTuple):

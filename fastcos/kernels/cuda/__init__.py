@@ -11,7 +11,7 @@ three products with sum for each pair of numbers, as the cosine takes, are a thi
 processor does while memory delivers a pair of float32, and two thirds for half types; per-row work
 is negligible beside it. Cards with a 64th of the rate do about two of these a clock and processor,
 which takes as long as memory does for float32 and twice as long for half types. Gradients that are
-linear in the rows are computed in float32, to the same accuracy (:mod:`fastcos.kernels._narrow`).
+linear in the rows are computed in float32, to the same accuracy (:mod:`fastcos.kernels.linear`).
 
 Nothing is added up by atomics: a team's sum, its block's, and the sum over the blocks, which is a
 kernel of its own, are taken in an order that follows from the shape.

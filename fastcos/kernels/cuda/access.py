@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastcos.kernels import BOOLS, DOUBLES, FLOATS, LONGS, OWN
-from fastcos.kernels._functions import jitable
 from fastcos.kernels.arguments import PerSample
 from fastcos.kernels.cuda.unroll import all_of, tuple_of
+from fastcos.kernels.functions import jitable
 
 
 def offset(columns: int, row: int) -> Any:

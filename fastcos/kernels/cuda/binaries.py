@@ -16,9 +16,9 @@ from typing import Any
 
 from numba.core.compiler_lock import global_compiler_lock
 
-from fastcos.kernels._cache import digest, source_digest, stored
-from fastcos.kernels._functions import SCALAR_MODULES, is_ours, name_of
+from fastcos.kernels.cache import digest, source_digest, stored
 from fastcos.kernels.cuda.teams import Layout
+from fastcos.kernels.functions import SCALAR_MODULES, is_ours, name_of
 
 #: What a kernel is compiled for before it is linked for the GPU at hand: the oldest that has the
 #: instructions for bfloat16.
@@ -26,7 +26,7 @@ OLDEST = (8, 0)
 
 #: The modules of fastcos that end up in a kernel.
 SOURCES = (
-    *(*SCALAR_MODULES, "kernels", "kernels._functions", "kernels._narrow"),
+    *(*SCALAR_MODULES, "kernels", "kernels.functions", "kernels.linear"),
     *("kernels.arguments", "kernels.cuda", "kernels.cuda.access", "kernels.cuda.kernel"),
     *("kernels.cuda.measure", "kernels.cuda.merge", "kernels.cuda.records", "kernels.cuda.sample"),
     *("kernels.cuda.storage", "kernels.cuda.teams", "kernels.cuda.unroll", "kernels.cuda.write"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastcos.kernels._functions import jitable
 from fastcos.kernels.arguments import (
     CONSTANTS,
     DEVICE_FIXED,
@@ -20,6 +19,7 @@ from fastcos.kernels.arguments import (
 from fastcos.kernels.cuda.access import offset, per_sample
 from fastcos.kernels.cuda.records import Variant, Where
 from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team
+from fastcos.kernels.functions import jitable
 
 
 def kernel(

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from fastcos.distances import Functions
-from fastcos.kernels._functions import jitable, registered
 from fastcos.kernels.cuda.access import are_aligned
 from fastcos.kernels.cuda.merge import merging, state_size
 from fastcos.kernels.cuda.records import PAIRS, Variant, operand_count
 from fastcos.kernels.cuda.teams import Team, threads_of_warp
 from fastcos.kernels.cuda.unroll import at_each, fold, tuple_of
+from fastcos.kernels.functions import jitable, registered
 
 
 def measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 
 from fastcos.distances import Functions
 from fastcos.kernels import WRITE
-from fastcos.kernels._functions import as_it_is, jitable, registered, times
 from fastcos.kernels.arguments import Addresses
 from fastcos.kernels.cuda.access import addresses
 from fastcos.kernels.cuda.measure import measure
@@ -17,6 +16,7 @@ from fastcos.kernels.cuda.records import Term, Variant, Where, operand_count
 from fastcos.kernels.cuda.teams import Team
 from fastcos.kernels.cuda.unroll import tuple_of
 from fastcos.kernels.cuda.write import write_and_sum, write_nothing, write_rows
+from fastcos.kernels.functions import as_it_is, jitable, registered, times
 from fastcos.losses import Loss
 
 

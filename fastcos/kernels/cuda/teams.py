@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from fastcos.kernels._functions import jitable
+from fastcos.kernels.functions import jitable
 
 #: Threads of a block, where a team is not one.
 THREADS = 128

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastcos.kernels._functions import jitable
+from fastcos.kernels.functions import jitable
 
 
 def tuple_of(count: int, make: Callable[[int], Any]) -> Any:

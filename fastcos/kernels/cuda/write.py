@@ -10,13 +10,13 @@ from typing import Any
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, WRITE
-from fastcos.kernels._functions import jitable, registered
-from fastcos.kernels._narrow import narrow
 from fastcos.kernels.arguments import Addresses
 from fastcos.kernels.cuda.access import are_aligned
 from fastcos.kernels.cuda.records import PAIRS, Variant, Where, operand_count
 from fastcos.kernels.cuda.teams import Team
 from fastcos.kernels.cuda.unroll import all_of, at_each, tuple_of
+from fastcos.kernels.functions import jitable, registered
+from fastcos.kernels.linear import linear_gradient
 
 
 def write_nothing(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
@@ -36,7 +36,7 @@ def write_rows(arity: int, distance: Functions, variant: Variant, gpu: Any) -> A
 
     # The first coefficient says whether float32 is accurate enough for the sample.
     if arity == 1 and distance.linear and size <= 4:
-        of_one, slopes_of_one = narrow(registered(distance.linear), gpu.fma, jitable)
+        of_one, slopes_of_one = linear_gradient(registered(distance.linear), gpu.fma, jitable)
         coefficients_of = jitable()(lambda terms: of_one(*terms[0]))
         float32_slopes = jitable()(lambda coefficients, n: slopes_of_one(coefficients, n[0], n[1]))
     else:

@@ -21,7 +21,7 @@ import numba
 import numpy as np
 
 from fastcos.distances import Functions
-from fastcos.kernels._functions import globals_of, is_ours
+from fastcos.kernels.functions import globals_of, is_ours
 
 # What is the same only where it is the same object, and then does not change. Modules, for nobody
 # rebinds what is in these.

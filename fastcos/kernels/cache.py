@@ -34,11 +34,11 @@ from numba.core.serialize import dumps
 from numba.misc.appdirs import AppDirs
 from numba.np.ufunc import parallel as threading_layers
 
-from fastcos.kernels import _forks, _report
+from fastcos.kernels import forks, report
 
 # Numba's, of all that is compiled or loaded, for a GPU too; of the start of its threads, which may
 # happen within it; and that of LLVM, which each call of it takes.
-_forks.held(global_compiler_lock, threading_layers._backend_init_thread_lock, ffi.lib._lock)
+forks.held(global_compiler_lock, threading_layers._backend_init_thread_lock, ffi.lib._lock)
 
 
 def compiled(function: Callable[..., Any], what: str, parallel: bool = False) -> Any:
@@ -102,11 +102,11 @@ def stored(
     path = folder / name if folder and name else None
     content = _read(path) if path else None
     if content is not None:
-        _report.loaded(what, start)
+        report.loaded(what, start)
         return content
-    _report.begins(what, kept=path is not None, ours=name is not None)
+    report.begins(what, kept=path is not None, ours=name is not None)
     content = make()
-    _report.ended(what, start)
+    report.ended(what, start)
     if path:
         _write(path, content)
     return content
@@ -198,8 +198,8 @@ def _is_readable(folder: pathlib.Path) -> bool:
 def _folder_or_warning(function: Callable[..., Any]) -> pathlib.Path | None:
     folder = folder_of(function)
     if folder is None:
-        directory = numba.config.CACHE_DIR or pathlib.Path(__file__).parent / "__pycache__"
-        _warn(str(directory), "cannot be written to")
+        beside = pathlib.Path(str(sys.modules[function.__module__].__file__)).parent / "__pycache__"
+        _warn(str(numba.config.CACHE_DIR or beside), "cannot be written to")
     return folder
 
 
@@ -277,13 +277,13 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
         except Exception:  # whatever the parts of a file of another make come upon
             found = None
         if found:
-            _report.loaded(self._what, self._start)
+            report.loaded(self._what, self._start)
             return found
-        _report.begins(self._what, kept=path is not None, ours=self._keep)
+        report.begins(self._what, kept=path is not None, ours=self._keep)
         return None
 
     def save_overload(self, signature: Any, data: Any) -> None:
-        _report.ended(self._what, self._start)
+        report.ended(self._what, self._start)
         path = self._path(signature, data.codegen)
         if path and not data.library.has_dynamic_globals:
             _write(path, dumps(data._reduce()))

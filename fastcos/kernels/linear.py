@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import float32
 
 
-def narrow(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
+class Scaled(NamedTuple):
+    """``c`` times the gradient of a distance d, whose ``state`` has been through ``prepare``."""
+
+    c: float
+    state: Any
+    d: float
+
+
+class Coefficients(NamedTuple):
+    """``rx (ux x - y + e)`` and ``ry (uy y - x - e)`` in float32, where u is ``u + v``."""
+
+    fits: bool
+    rx: Any
+    ux: Any
+    vx: Any
+    ry: Any
+    uy: Any
+    vy: Any
+    e: Any
+
+
+class TripletCoefficients(NamedTuple):
+    """The numbers of :func:`linear_triplet_gradient` in float32.
+
+    Args:
+        fits: Whether they may be used.
+        of_p: Whether q is the positive.
+        first: The :class:`Coefficients` of the first distance.
+        second: Those of the second.
+        pivoted: Whether o and n, with r and s, have changed places.
+        t: As there.
+        w: As there, to float32.
+        rest: What that leaves of w.
+        r: As there, twice.
+        g: As there, half of it.
+    """
+
+    fits: bool
+    of_p: bool
+    first: Coefficients
+    second: Coefficients
+    pivoted: bool
+    t: Any
+    w: Any
+    rest: Any
+    r: Any
+    g: Any
+
+
+def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
     """The gradient of one distance in float32, for distances whose gradient is linear.
 
     ``r (u x - y + e)`` loses nothing to cancellation: u is two float32 numbers, and y is subtracted
@@ -21,9 +70,10 @@ def narrow(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
         jitable: What the functions are decorated with.
 
     Returns:
-        ``coefficients(c, state, d) -> (fits, ...)``, for ``c`` times the gradient, and
+        ``coefficients(c, state, d) -> Coefficients``, for ``c`` times the gradient, and
         ``slopes(coefficients, x, y) -> (to x, to y)``. Where the coefficients do not fit float32 by
-        far, or the distance is not finite, the gradient is to be computed in float64.
+        far, or the distance is not finite, ``fits`` is False, and the gradient is to be computed in
+        float64.
     """
 
     @jitable()
@@ -31,24 +81,23 @@ def narrow(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
         return value == 0 or 2.0**-100 <= abs(value) <= 2.0**100
 
     @jitable()
-    def slopes(coefficients: Any, x: Any, y: Any) -> Any:
-        rx, ux, vx, ry, uy, vy, e = coefficients[1:]
-        to_x = (fma(ux, x, -y) + fma(vx, x, e)) * rx
-        return to_x, (fma(uy, y, -x) + fma(vy, y, -e)) * ry
+    def slopes(k: Any, x: Any, y: Any) -> Any:
+        to_x = (fma(k.ux, x, -y) + fma(k.vx, x, k.e)) * k.rx
+        return to_x, (fma(k.uy, y, -x) + fma(k.vy, y, -k.e)) * k.ry
 
     @jitable()
-    def no_coefficients(c: float, s: Any, d: float) -> Any:
+    def no_coefficients(c: float, state: Any, d: float) -> Any:
         o = float32(0)
-        return False, o, o, o, o, o, o, o
+        return Coefficients(False, o, o, o, o, o, o, o)
 
     @jitable()
-    def coefficients(c: float, s: Any, d: float) -> Any:
-        rx, ux, ry, uy, e = linear(s, d)
+    def coefficients(c: float, state: Any, d: float) -> Any:
+        rx, ux, ry, uy, e = linear(state, d)
         rx, ry = c * rx, c * ry
         fits = in_range(rx) and in_range(ux) and in_range(ry) and in_range(uy)
         fits = fits and 2.0**10 * abs(e) <= abs(d) < 2.0**100
         hx, hy = float32(ux), float32(uy)
-        return (
+        return Coefficients(
             fits,
             float32(rx),
             hx,
@@ -62,7 +111,7 @@ def narrow(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
     return (coefficients if linear else no_coefficients), slopes
 
 
-def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any, Any]:
+def linear_triplet_gradient(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any, Any]:
     """The gradients of a triplet in float32, for rows of half types.
 
     With q the operand that both distances share, o the other one of the first distance and n the
@@ -82,29 +131,28 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
     the other row, ``u u'`` is the square of the cosine there; of a norm both are 1.
 
     Args:
-        linear: As for :func:`narrow`.
+        linear: As for :func:`linear_gradient`.
         swap: Whether q may be the positive; else it is the anchor.
-        fma: As for :func:`narrow`.
-        jitable: As for :func:`narrow`.
+        fma: As for :func:`linear_gradient`.
+        jitable: As for :func:`linear_gradient`.
 
     Returns:
-        ``coefficients(first, second, of_p) -> (fits, ...)``, of ``(c, state, d)`` of the two
-        distances and whether q is the positive; and ``slopes(coefficients, a, p, n)``, all three.
+        ``coefficients(first, second, of_p) -> TripletCoefficients``, of the two :class:`Scaled`
+        and whether q is the positive; and ``slopes(coefficients, a, p, n)``, all three.
     """
-    of_one, slopes_of_one = narrow(linear, fma, jitable)
+    of_one, slopes_of_one = linear_gradient(linear, fma, jitable)
     half = np.float32(0.5)
 
     @jitable()
-    def slopes(coefficients: Any, a: Any, p: Any, n: Any) -> Any:
-        _, of_p, first, second, pivoted, t, w, rest, r, g = coefficients
-        of_p = swap and of_p
+    def slopes(k: Any, a: Any, p: Any, n: Any) -> Any:
+        of_p = swap and k.of_p
         q, o = (p, a) if of_p else (a, p)
-        other, pivot = (n, o) if pivoted else (o, n)
+        other, pivot = (n, o) if k.pivoted else (o, n)
         # Of the halves: the difference of two numbers of bfloat16 may be infinite in float32.
-        difference = fma(half, other, -half * pivot) - g
-        both = fma(-r, difference, t * fma(rest, q, fma(w, q, -pivot)))
-        to_a, to_p = slopes_of_one(first, a, p)
-        _, to_n = slopes_of_one(second, q, n)
+        difference = fma(half, other, -half * pivot) - k.g
+        both = fma(-k.r, difference, k.t * fma(k.rest, q, fma(k.w, q, -pivot)))
+        to_a, to_p = slopes_of_one(k.first, a, p)
+        _, to_n = slopes_of_one(k.second, q, n)
         return (to_a if of_p else both), (both if of_p else to_p), to_n
 
     @jitable()
@@ -115,27 +163,25 @@ def narrow_triplet(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any
     @jitable()
     def none(first: Any, second: Any, of_p: bool) -> Any:
         o, single = float32(0), of_one(*first)
-        return False, of_p, single, single, False, o, o, o, o, o
+        return TripletCoefficients(False, of_p, single, single, False, o, o, o, o, o)
 
     @jitable()
     def coefficients(first: Any, second: Any, of_p: bool) -> Any:
-        c1, s1, d1 = first
-        c2, s2, d2 = second
-        rx, ux, ry, uy, e = linear(s1, d1)
-        s, v, _, other_v, f = linear(s2, d2)
-        cancels = are_parallel(ux, uy, d1) or are_parallel(v, other_v, d2)
-        r, u, e = (c1 * ry, uy, -e) if of_p else (c1 * rx, ux, e)
-        s *= c2
+        rx, ux, ry, uy, e = linear(first.state, first.d)
+        s, v, _, other_v, f = linear(second.state, second.d)
+        cancels = are_parallel(ux, uy, first.d) or are_parallel(v, other_v, second.d)
+        r, u, e = (first.c * ry, uy, -e) if of_p else (first.c * rx, ux, e)
+        s *= second.c
         t, m = r + s, r * u + s * v
         w = m if m == 0 else m / t
         pivoted = abs(r) > abs(s)
         smaller = s if pivoted else r
         g = (r * e + s * f) / smaller
         of_first, of_second = of_one(*first), of_one(*second)
-        fits = of_first[0] and of_second[0] and not cancels
+        fits = of_first.fits and of_second.fits and not cancels
         fits = fits and smaller != 0 and abs(w) <= 2.0**20
         large = float32(w)
-        return (
+        return TripletCoefficients(
             fits,
             of_p,
             of_first,

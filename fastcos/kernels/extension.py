@@ -7,7 +7,7 @@ fastcos`` does not import Numba.
 from __future__ import annotations
 
 from fastcos.distances.record import BUILT_IN
-from fastcos.kernels._functions import registered
+from fastcos.kernels.functions import registered
 
 
 def init() -> None:

@@ -1,0 +1,111 @@
+"""From the functions of a loss and a distance to a compiled kernel, in memory and on disk.
+
+What a kernel does is in :mod:`~fastcos.kernels.cpu.pair_kernel` and its siblings; files are the
+subject of :mod:`fastcos.kernels.cache`.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from numba import int64
+from numba.core.compiler_lock import global_compiler_lock
+
+from fastcos.distances import Functions
+from fastcos.kernels.cache import digest, exported, source_digest
+from fastcos.kernels.cpu.storage import STORAGE
+from fastcos.kernels.cpu.unpack import unpacker
+from fastcos.kernels.functions import SCALAR_MODULES, is_ours, jitable, name_of, registered
+
+# The modules whose source ends up in a compiled kernel.
+SOURCES = (
+    *(*SCALAR_MODULES, "kernels", "kernels.arguments", "kernels.functions", "kernels.linear"),
+    *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.emit", "kernels.cpu.gradients"),
+    *("kernels.cpu.loops", "kernels.cpu.measure", "kernels.cpu.memory", "kernels.cpu.pair_kernel"),
+    *("kernels.cpu.pointwise_kernel", "kernels.cpu.samples", "kernels.cpu.states"),
+    *("kernels.cpu.storage", "kernels.cpu.streaming", "kernels.cpu.triplet_kernel"),
+    "kernels.cpu.unpack",
+)
+
+_kernels: dict[tuple[Any, ...], Any] = {}
+
+
+def kernel_of(
+    what: str,
+    body: Callable[..., Callable[[int, int], int]],
+    function: Callable[..., Any],
+    functions: Functions | None,
+    parameters: tuple[int, int],
+    operands: int,
+    dtype: str,
+) -> Any:
+    """A compiled kernel.
+
+    Args:
+        what: What a person calls it.
+        body: ``(function, functions, storage, unpack, jitable) -> kernel``.
+        function: That of the loss.
+        functions: Those of the distance; None for a kernel without one.
+        parameters: How many parameters the distance has, and how many the loss.
+        operands: How many operands the kernel has.
+        dtype: Of the operands and gradients.
+
+    Returns:
+        Numba's callback.
+    """
+    key = body, function, functions, parameters, operands, dtype
+    if key not in _kernels:
+        # Under Numba's lock, or threads that need a kernel at once would each compile it.
+        with global_compiler_lock:
+            if key not in _kernels:
+                _kernels[key] = _compiled(what, *key)
+    return _kernels[key]
+
+
+def _compiled(
+    what: str,
+    body: Callable[..., Callable[[int, int], int]],
+    function: Callable[..., Any],
+    functions: Functions | None,
+    parameters: tuple[int, int],
+    operands: int,
+    dtype: str,
+) -> Any:
+    # A user's function may be redefined under its old name and place (a notebook cell), which the
+    # key of the disk cache does not see: only our own kernels go there.
+    ours = all(f is None or is_ours(f) for f in (function, *(functions or ())))
+    content = digest_of_sources(), body, function, functions, parameters, dtype
+    tag = digest(*map(name_of, content)) if ours else uuid.uuid4().hex
+    tagged = _tagged(tag)
+    unpack = unpacker(operands, parameters, tagged)
+    registered_functions = functions and Functions._make(map(registered, functions))
+    kernel = body(registered(function), registered_functions, STORAGE[dtype], unpack, tagged)
+    kernel.__qualname__ += f"_{tag}"
+    return exported(kernel, int64(int64, int64), what, keep=ours)
+
+
+def _tagged(tag: str) -> Any:
+    """A :func:`jitable` that puts ``tag`` into the name of the function.
+
+    The symbols of a compiled function are made of its name, the types of its arguments and a number
+    that Numba counts up in each process. Two kernels that were cached by two processes can agree in
+    all three, and loaded into a third one would run the code of the other.
+    """
+
+    def tagged(**options: Any) -> Any:
+        def decorate(function: Any) -> Any:
+            function.__qualname__ += f"_{tag}"
+            return jitable(**options)(function)
+
+        return decorate
+
+    return tagged
+
+
+@functools.cache
+def digest_of_sources() -> str:
+    """A digest of the sources that end up in a compiled kernel."""
+    return source_digest(*SOURCES)

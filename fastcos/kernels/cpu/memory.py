@@ -1,0 +1,159 @@
+"""Addresses as arrays, tuples and values: how kernels read and write memory.
+
+Kernels take addresses and not arrays: one compiled kernel then serves every layout, read-only or
+not, and a row is contiguous to the compiler whatever the stride between rows, so it vectorises.
+What the numbers of a dtype are is in :mod:`fastcos.kernels.cpu.storage`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.np import arrayobj
+
+from fastcos.kernels.cpu.emit import INT8, INT32, INT64, emitted
+from fastcos.kernels.functions import jitable
+
+
+def _array_at(word: Any, address: Any, *shape: Any) -> Any:
+    """Signature and codegen of an array of words at an address."""
+    kind = types.Array(word, len(shape), "C")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, (place, *lengths) = arrayobj.make_array(kind)(context, builder), args
+        size = context.get_constant(types.intp, word.bitwidth // 8)
+        strides = [size]
+        for length in lengths[:0:-1]:
+            strides.insert(0, builder.mul(length, strides[0]))
+        pointer = context.get_data_type(word).as_pointer()
+        arrayobj.populate_array(
+            array, builder.inttoptr(place, pointer), lengths, strides, size, meminfo=None
+        )
+        return array._getvalue()
+
+    return kind(types.int64, *[types.int64] * len(shape)), codegen
+
+
+@emitted
+def words(address: Any, length: Any) -> Any:
+    """The 16-bit words at an address."""
+    return _array_at(types.uint16, address, length)
+
+
+@emitted
+def floats(address: Any, length: Any) -> Any:
+    """The float32 numbers at an address."""
+    return _array_at(types.float32, address, length)
+
+
+@emitted
+def doubles(address: Any, length: Any) -> Any:
+    """The float64 numbers at an address."""
+    return _array_at(types.float64, address, length)
+
+
+@emitted
+def longs(address: Any, length: Any) -> Any:
+    """The int64 numbers at an address."""
+    return _array_at(types.int64, address, length)
+
+
+@emitted
+def long_table(address: Any, rows: Any, columns: Any) -> Any:
+    """The int64 numbers of a table at an address, one row after another."""
+    return _array_at(types.int64, address, rows, columns)
+
+
+@emitted
+def int8s(address: Any, length: Any) -> Any:
+    """The int8 numbers at an address."""
+    return _array_at(types.int8, address, length)
+
+
+def _tuple_at(number: Any, address: Any, count: Any) -> Any:
+    """Signature and codegen of a tuple of numbers at an address; None if the count varies."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    kind = types.UniTuple(number, count.literal_value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], context.get_value_type(number).as_pointer())
+        places = [builder.gep(pointer, [INT64(i)]) for i in range(len(kind))]
+        return context.make_tuple(builder, kind, [builder.load(place) for place in places])
+
+    return kind(types.int64, count), codegen
+
+
+@emitted
+def long_tuple(address: Any, count: Any) -> Any:
+    """The int64 numbers at an address as a tuple; the count is a constant of the caller."""
+    return _tuple_at(types.int64, address, count)
+
+
+@emitted
+def double_tuple(address: Any, count: Any) -> Any:
+    """The float64 numbers at an address as a tuple; the count is a constant of the caller."""
+    return _tuple_at(types.float64, address, count)
+
+
+@emitted
+def _prefetch(address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = INT8.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, INT32, INT32, INT32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), kind)
+        # For reading, into all levels of the data cache.
+        builder.call(function, [builder.inttoptr(args[0], pointer), INT32(0), INT32(3), INT32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@jitable()
+def prefetch(address: Any, size: Any) -> None:
+    """Prefetches the cache lines of ``size`` bytes; harmless where there is no such memory."""
+    for offset in range(0, size, 64):
+        _prefetch(address + offset)
+
+
+@emitted
+def stack_slot(like: Any) -> Any:
+    """The address of memory for a value of a type, on the stack of the function that calls this.
+
+    It is for values that live from one iteration of a loop to the next and are seldom read. As
+    variables they would be moved about in every iteration.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = cgutils.alloca_once(builder, context.get_data_type(like))
+        # Through assembly that does nothing: LLVM would turn memory that it knows into variables.
+        kind = ir.FunctionType(INT64, [INT64])
+        return builder.asm(kind, "", "=r,0", [builder.ptrtoint(place, INT64)], True)
+
+    return types.int64(like), codegen
+
+
+@emitted
+def store(address: Any, value: Any) -> Any:
+    """Stores a value at an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], context.get_data_type(value).as_pointer())
+        context.pack_value(builder, value, args[1], place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), codegen
+
+
+@emitted
+def load(address: Any, like: Any) -> Any:
+    """The value that was stored at an address, of the type of ``like``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], context.get_data_type(like).as_pointer())
+        return context.unpack_value(builder, like, place)
+
+    return like(types.int64, like), codegen

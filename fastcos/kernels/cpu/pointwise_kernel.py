@@ -1,0 +1,112 @@
+"""The kernel of a loss of distances that were computed elsewhere: one number for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import float64
+
+from fastcos.kernels import DOUBLES, FLOATS, WRITE
+from fastcos.kernels.cpu.memory import doubles
+from fastcos.kernels.cpu.samples import number, offset
+from fastcos.kernels.cpu.states import LANES, lane_memory, load_lane, store_lane
+from fastcos.kernels.cpu.storage import STORAGE, Storage
+from fastcos.kernels.functions import times
+
+
+def pointwise_kernel(
+    function: Any, functions: None, storage: Storage, unpack: Any, jitable: Any
+) -> Callable[[int, int], int]:
+    """As :func:`~fastcos.kernels.cpu.pair_kernel.pair_kernel`, without a distance."""
+    gather, scatter = _columns(storage, jitable)
+    gather_doubles, scatter_doubles = _columns(STORAGE["float64"], jitable)
+    gather_floats, _ = _columns(STORAGE["float32"], jitable)
+
+    @jitable()
+    def fetch(column: Any, numbers: Any, i: int, step: int, count: int) -> None:
+        address, constant = numbers.address, numbers.constant
+        first, stride = i * numbers.step, step * numbers.step
+        if address == 0:
+            for k in range(count):
+                column[k] = constant
+        elif numbers.kind == DOUBLES:
+            gather_doubles(column, constant, address + 8 * first, 8 * stride, count)
+        elif numbers.kind == FLOATS:
+            gather_floats(column, constant, address + 4 * first, 4 * stride, count)
+        else:
+            for k in range(count):
+                column[k] = number(numbers, i + k * step)
+
+    def kernel(t: int, block: int) -> int:
+        arguments = unpack(block)
+        geometry, rows = arguments.geometry, arguments.rows
+        arity, last = len(rows), geometry.shape[1] - 1
+        sample = geometry.shape[0] - 1
+        # A column for each distance, in which its slope replaces it.
+        table = lane_memory(rows)
+        labels, weights = doubles(lane_memory((0.0,)), LANES), doubles(lane_memory((0.0,)), LANES)
+        scales = doubles(lane_memory((0.0,)), LANES)
+        inner, segments = arguments.fixed.inner, arguments.fixed.segments
+        # Not in a function of its own, where a division by 0 would be looked for.
+        o, segment = t // segments, t % segments
+        position = o * inner + segment * inner // segments
+        end = o * inner + (segment + 1) * inner // segments
+        while position < end:
+            # None beyond the end of the innermost axis: up to there the strides are the same.
+            length = geometry[0, last]
+            count = min(LANES, end - position, length - position % length)
+            for operand in range(arity):
+                at = rows[operand] + offset(position, geometry, 1 + operand)
+                column = doubles(table + 8 * LANES * operand, LANES)
+                gather(column, 1.0, at, geometry[1 + operand, last], count)
+            i, step = offset(position, geometry, sample), geometry[sample, last]
+            fetch(labels, arguments.labels, i, step, count)
+            fetch(weights, arguments.weights, i, step, count)
+            fetch(scales, arguments.scales, i, step, count)
+            for k in range(count):
+                distances = load_lane(table, k, rows)
+                value, slopes = function(distances, labels[k], *arguments.of_loss)
+                store_lane(table, k, slopes)
+                labels[k] = weights[k] * value
+                scales[k] *= weights[k]
+            scatter_doubles(labels, arguments.fixed.losses + 8 * i, 8 * step, count)
+            for operand in range(arity):
+                if arguments.modes[operand] == WRITE:
+                    column = doubles(table + 8 * LANES * operand, LANES)
+                    for k in range(count):
+                        column[k] = times(scales[k], column[k])
+                    gradient = 1 + arity + operand  # its row of the geometry
+                    at = arguments.grads[operand] + offset(position, geometry, gradient)
+                    scatter(column, at, geometry[gradient, last], count)
+            position += count
+        return 1
+
+    return kernel
+
+
+def _columns(storage: Storage, jitable: Any) -> tuple[Any, Any]:
+    """Makes ``gather`` and ``scatter``, between evenly spaced numbers and a column of float64."""
+    row, decode, encode, size = storage.row, storage.decode, storage.encode, storage.size
+
+    @jitable()
+    def gather(column: Any, factor: float, address: int, stride: int, count: int) -> None:
+        if stride == size:
+            numbers = row(address, count)
+            for k in range(count):
+                column[k] = factor * float64(decode(numbers[k]))
+        else:
+            for k in range(count):
+                column[k] = factor * float64(decode(row(address + k * stride, 1)[0]))
+
+    @jitable()
+    def scatter(column: Any, address: int, stride: int, count: int) -> None:
+        if stride == size:
+            numbers = row(address, count)
+            for k in range(count):
+                numbers[k] = encode(column[k])
+        else:
+            for k in range(count):
+                row(address + k * stride, 1)[0] = encode(column[k])
+
+    return gather, scatter
