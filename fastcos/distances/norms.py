@@ -150,10 +150,7 @@ def _sqeuclidean() -> Distance:
         accumulate=accumulate,
         finalize=finalize,
         gradient=gradient,
-        refinements=Refinements(
-            float32_sums=float32_sums,
-            float32_gradient=Linear(coefficients),
-        ),
+        refinements=Refinements(float32_sums=float32_sums, float32_gradient=Linear(coefficients)),
     )
 
 
@@ -207,10 +204,7 @@ def _manhattan() -> Distance:
         accumulate=accumulate,
         finalize=finalize,
         gradient=gradient,
-        refinements=Refinements(
-            float32_sums=float32_sums,
-            float32_gradient=float32_gradient,
-        ),
+        refinements=Refinements(float32_sums=float32_sums, float32_gradient=float32_gradient),
         parameters=(0.0,),
     )
 
@@ -402,10 +396,7 @@ def _lp() -> Distance:
         accumulate=accumulate,
         finalize=finalize,
         gradient=gradient,
-        refinements=Refinements(
-            merge=merge,
-            further_passes=FurtherPasses(revisit, reaccumulate),
-        ),
+        refinements=Refinements(merge=merge, further_passes=FurtherPasses(revisit, reaccumulate)),
         parameters=(3.5, 0.0),
     )
 
