@@ -126,6 +126,6 @@ def distance(record: Distance) -> Callable[[Tensor, Tensor], Tensor] | None:
     factory = DISTANCES.get(record.name)  # type: ignore[call-overload]  # any name is looked up
     known = lp(*record.parameters) if is_lp else factory and factory()
     formula = _DISTANCES.get(record.name)
-    if formula is None or known is None or known.functions != record.functions:
+    if formula is None or known is None or known.measure != record.measure:
         return None
     return lambda x, y: formula(x, y, *record.parameters)

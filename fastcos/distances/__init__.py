@@ -23,13 +23,7 @@ from fastcos.distances.hyperbolic import poincare
 from fastcos.distances.norms import chebyshev, euclidean, manhattan, sqeuclidean
 from fastcos.distances.powers import lp
 from fastcos.distances.ratios import braycurtis, canberra
-from fastcos.distances.record import (
-    Distance,
-    FurtherPasses,
-    Linear,
-    Refinements,
-    register,
-)
+from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, register
 from fastcos.distances.record import Functions as Functions
 from fastcos.distances.record import Measure as Measure
 

@@ -352,9 +352,7 @@ def _dot() -> Distance:
         accumulate=accumulate,
         finalize=finalize,
         gradient=gradient,
-        refinements=Refinements(
-            float32_gradient=Linear(coefficients),
-        ),
+        refinements=Refinements(float32_gradient=Linear(coefficients)),
     )
 
 

@@ -188,11 +188,7 @@ def _functions(distance: Distance) -> dict[str, Any]:
 
 
 def _called(
-    distance: Distance,
-    field: str,
-    function: Any,
-    run: Callable[[Any], Any],
-    args: tuple[Any, ...],
+    distance: Distance, field: str, function: Any, run: Callable[[Any], Any], args: tuple[Any, ...]
 ) -> Any:
     said = f"{field} of {distance.name}"
     if not _is_plain(function):

@@ -9,13 +9,7 @@ import math
 from typing import Any
 
 from fastcos.distances.ranges import LEFT, moderate, scale_for
-from fastcos.distances.record import (
-    Distance,
-    FurtherPasses,
-    Linear,
-    Refinements,
-    State,
-)
+from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, State
 
 
 def _poincare() -> Distance:

@@ -148,10 +148,7 @@ def _sqeuclidean() -> Distance:
         accumulate=accumulate,
         finalize=finalize,
         gradient=gradient,
-        refinements=Refinements(
-            float32_sums=float32_sums,
-            float32_gradient=Linear(coefficients),
-        ),
+        refinements=Refinements(float32_sums=float32_sums, float32_gradient=Linear(coefficients)),
     )
 
 
@@ -205,10 +202,7 @@ def _manhattan() -> Distance:
         accumulate=accumulate,
         finalize=finalize,
         gradient=gradient,
-        refinements=Refinements(
-            float32_sums=float32_sums,
-            float32_gradient=float32_gradient,
-        ),
+        refinements=Refinements(float32_sums=float32_sums, float32_gradient=float32_gradient),
         parameters=(0.0,),
     )
 

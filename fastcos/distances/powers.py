@@ -61,10 +61,7 @@ def _lp() -> Distance:
         accumulate=accumulate,
         finalize=finalize,
         gradient=gradient,
-        refinements=Refinements(
-            merge=merge,
-            further_passes=FurtherPasses(revisit, reaccumulate),
-        ),
+        refinements=Refinements(merge=merge, further_passes=FurtherPasses(revisit, reaccumulate)),
         parameters=(3.5, 0.0),
     )
 

@@ -10,11 +10,7 @@ from typing import Any
 
 from fastcos.distances.norms import signed
 from fastcos.distances.ranges import LEFT, MOST, moderate
-from fastcos.distances.record import (
-    Distance,
-    Refinements,
-    State,
-)
+from fastcos.distances.record import Distance, Refinements, State
 
 
 def _canberra() -> Distance:
@@ -59,10 +55,7 @@ def _canberra() -> Distance:
         accumulate=accumulate,
         finalize=finalize,
         gradient=gradient,
-        refinements=Refinements(
-            float32_sums=float32_sums,
-            float32_gradient=float32_gradient,
-        ),
+        refinements=Refinements(float32_sums=float32_sums, float32_gradient=float32_gradient),
     )
 
 
@@ -128,9 +121,7 @@ def _braycurtis() -> Distance:
         finalize=finalize,
         gradient=gradient,
         refinements=Refinements(
-            prepare=prepare,
-            float32_sums=float32_sums,
-            float32_gradient=float32_gradient,
+            prepare=prepare, float32_sums=float32_sums, float32_gradient=float32_gradient
         ),
     )
 
