@@ -25,21 +25,13 @@ DTYPES: tuple[DtypeName, ...] = get_args(DtypeName)
 
 
 class _Signature(NamedTuple):
-    """How a loss is called.
+    """How a loss is called."""
 
-    Args:
-        arrays: How many.
-        labelled: Whether labels follow them.
-        features: The shape of a sample's part of an array.
-        distance: The name of the argument that takes a distance.
-        ways: The options that make kernels of their own.
-    """
-
-    arrays: int
-    labelled: bool = False
-    features: tuple[int, ...] = (64,)
-    distance: str = ""
-    ways: tuple[dict[str, Any], ...] = ({},)
+    arrays: int  # how many
+    labelled: bool = False  # whether labels follow them
+    features: tuple[int, ...] = (64,)  # the shape of a sample's part of an array
+    distance: str = ""  # the name of the argument that takes a distance
+    ways: tuple[dict[str, Any], ...] = ({},)  # the options that make kernels of their own
 
 
 _SWAPS: tuple[dict[str, Any], ...] = ({}, {"swap": True})

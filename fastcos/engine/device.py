@@ -23,23 +23,15 @@ from fastcos.kernels.forks import importing
 
 
 class Run(NamedTuple):
-    """A kernel loaded on a device, bound to a pass.
+    """A kernel loaded on a device, bound to a pass."""
 
-    Args:
-        kernel: ``(stream, blocks, integers, floats) -> None``.
-        blocks: How many.
-        team_shift: Logarithm of how many threads take a row.
-        visit: The pass.
-        geometry: Of the pass, one number after another.
-        skip: The address of a number that makes the pass superfluous where it is 1, or 0, and how
-            that is stored.
-    """
-
-    kernel: Callable[..., None]
-    blocks: int
-    team_shift: int
-    visit: Pass
-    geometry: tuple[int, ...]
+    kernel: Callable[..., None]  # ``(stream, blocks, integers, floats) -> None``
+    blocks: int  # how many
+    team_shift: int  # logarithm of how many threads take a row
+    visit: Pass  # the pass
+    geometry: tuple[int, ...]  # of the pass, one number after another
+    # The address of a number that makes the pass superfluous where it is 1, or 0, and how that is
+    # stored
     skip: tuple[int, int] = (0, DOUBLES)
 
 

@@ -18,23 +18,14 @@ from fastcos.kernels.forks import importing
 
 
 class Run(NamedTuple):
-    """A compiled kernel, bound to a pass.
+    """A compiled kernel, bound to a pass."""
 
-    Args:
-        kernel: The address of the kernel.
-        words: How many numbers its arguments are.
-        pack: What puts them into a block of memory.
-        order: Those that say in which order samples are visited.
-        visit: The pass.
-        parallel: Whether threads share its tasks.
-    """
-
-    kernel: int
-    words: int
-    pack: Callable[..., None]
-    order: Order
-    visit: Pass
-    parallel: bool
+    kernel: int  # the address of the kernel
+    words: int  # how many numbers its arguments are
+    pack: Callable[..., None]  # what puts them into a block of memory
+    order: Order  # those that say in which order samples are visited
+    visit: Pass  # the pass
+    parallel: bool  # whether threads share its tasks
 
 
 def bind(spec: Spec, visit: Pass, gpu: int) -> Run:

@@ -10,23 +10,14 @@ Strides = tuple[int, ...]
 
 
 class ArrayLayout(NamedTuple):
-    """The memory layout of an array.
+    """The memory layout of an array."""
 
-    Args:
-        shape: Its shape.
-        strides: Its strides, in multiples of ``unit`` bytes.
-        dtype: Its dtype, of its library.
-        aligned: Whether all elements are at addresses that are multiples of their size.
-        unit: See ``strides``.
-        device: The number of the GPU in whose memory it is, or -1.
-    """
-
-    shape: Shape
-    strides: Strides
-    dtype: Any
-    aligned: bool
-    unit: int = 1
-    device: int = -1
+    shape: Shape  # its shape
+    strides: Strides  # its strides, in multiples of ``unit`` bytes
+    dtype: Any  # its dtype, of its library
+    aligned: bool  # whether all elements are at addresses that are multiples of their size
+    unit: int = 1  # see ``strides``
+    device: int = -1  # the number of the GPU in whose memory it is, or -1
 
 
 class RowLayout(NamedTuple):

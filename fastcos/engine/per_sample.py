@@ -19,17 +19,11 @@ from fastcos.kernels.forks import importing
 
 
 class Source(NamedTuple):
-    """How kernels read numbers of the samples.
+    """How kernels read numbers of the samples."""
 
-    Args:
-        step: From one sample to the next: 1, or 0 where there is one for all.
-        kind: How they are stored: DOUBLES, FLOATS, ...
-        in_place: Whether that is where the argument has them, or in a converted copy.
-    """
-
-    step: int
-    kind: int
-    in_place: bool
+    step: int  # from one sample to the next: 1, or 0 where there is one for all
+    kind: int  # how they are stored: DOUBLES, FLOATS, ...
+    in_place: bool  # whether that is where the argument has them, or in a converted copy
 
 
 #: Numbers that are converted, one number among them.

@@ -27,106 +27,67 @@ from fastcos.losses import Loss, identity
 
 
 class Call(NamedTuple):
-    """All of a call that its plan depends on: no array, and no value of a parameter.
+    """All of a call that its plan depends on: no array, and no value of a parameter."""
 
-    Args:
-        adapter: Of the arrays.
-        loss: The loss.
-        distance: The distance without its parameters; None where the operands are distances.
-        counts: How many parameters the distance has, and how many the loss.
-        names: Of the operands.
-        weight_name: Of the weight.
-        axis: The feature axis.
-        reduction: What becomes of the losses.
-        wanted: The names of what gradients are wanted of, in the order of the result.
-        operands: Their layouts.
-        target: That of the labels; None for a loss without.
-        weight: That of the weights; False for one number, None for none.
-        upstream: That of the upstream gradients; None for one number, or none.
-        out: Those of the caller's buffers for the gradients; empty for new arrays.
-    """
-
-    adapter: Any
-    loss: Loss
+    adapter: Any  # of the arrays
+    loss: Loss  # the loss
+    # The distance without its parameters; None where the operands are distances
     distance: Measure | None
-    counts: tuple[int, int]
-    names: tuple[str, ...]
-    weight_name: str
-    axis: int
-    reduction: str
-    wanted: tuple[str, ...]
-    operands: tuple[ArrayLayout, ...]
-    target: ArrayLayout | None
+    counts: tuple[int, int]  # how many parameters the distance has, and how many the loss
+    names: tuple[str, ...]  # of the operands
+    weight_name: str  # of the weight
+    axis: int  # the feature axis
+    reduction: str  # what becomes of the losses
+    wanted: tuple[str, ...]  # the names of what gradients are wanted of, in the order of the result
+    operands: tuple[ArrayLayout, ...]  # their layouts
+    target: ArrayLayout | None  # that of the labels; None for a loss without
+    # That of the weights; False for one number, None for none
     weight: ArrayLayout | Literal[False] | None
-    upstream: ArrayLayout | None
+    upstream: ArrayLayout | None  # that of the upstream gradients; None for one number, or none
+    # Those of the caller's buffers for the gradients; empty for new arrays
     out: tuple[ArrayLayout, ...]
 
 
 class Gradient(NamedTuple):
-    """Where a gradient goes.
+    """Where a gradient goes."""
 
-    Args:
-        position: Among those that are wanted.
-        dtype: Its dtype.
-        staged: Whether it is computed into memory of its own, and copied from there.
-    """
-
-    position: int
-    dtype: Any
-    staged: bool
+    position: int  # among those that are wanted
+    dtype: Any  # its dtype
+    staged: bool  # whether it is computed into memory of its own, and copied from there
 
 
 class Plan(NamedTuple):
-    """How a call is executed.
+    """How a call is executed."""
 
-    Args:
-        adapter: Of the arrays.
-        place: Where kernels run: :mod:`fastcos.engine.host` or :mod:`fastcos.engine.device`.
-        device: The number of the GPU that the arrays are on, or -1.
-        axis: The feature axis, counted from the end; 0 where the operands are distances.
-        shape: Of the per-sample loss.
-        samples: How many there are.
-        dtype: What is computed in.
-        reduction: What becomes of the losses.
-        denominator: What their sum is divided by; None where the weights say.
-        copied: Per operand, whether its rows are read in a copy; empty where none is.
-        gradients: Per operand, where its gradient goes; empty where none is wanted.
-        weight_gradient: The same of the weight.
-        weight_name: What the weight is called.
-        order: Which gradients are wanted, in this order: numbers of operands, the weight the last.
-        labels: How the labels are read.
-        checks_labels: Whether they may be other than 1 and -1, which is looked at unless a call
-            says otherwise; on a GPU, where that means to wait, if it says so.
-        weights: How the weights are read; None where there is none.
-        upstream: How the upstream gradients are read; None where there is none, or one number.
-        upstream_kind: How an upstream gradient that kernels look at is stored, if they can.
-        runs: A kernel and a pass each; none where there is no sample.
-        staged: Whether a gradient is staged.
-        sums: Whether gradients are summed over the samples that share a row.
-    """
-
-    adapter: Any
-    place: Any
-    device: int
-    axis: int
-    shape: Shape
-    samples: int
-    dtype: Any
-    reduction: str
-    denominator: float | None
+    adapter: Any  # of the arrays
+    place: Any  # where kernels run: :mod:`fastcos.engine.host` or :mod:`fastcos.engine.device`.
+    device: int  # the number of the GPU that the arrays are on, or -1
+    axis: int  # the feature axis, counted from the end; 0 where the operands are distances
+    shape: Shape  # of the per-sample loss
+    samples: int  # how many there are
+    dtype: Any  # what is computed in
+    reduction: str  # what becomes of the losses
+    denominator: float | None  # what their sum is divided by; None where the weights say
+    # Per operand, whether its rows are read in a copy; empty where none is
     copied: tuple[bool, ...]
+    # Per operand, where its gradient goes; empty where none is wanted
     gradients: tuple[Gradient | None, ...]
-    weight_gradient: Gradient | None
-    weight_name: str
+    weight_gradient: Gradient | None  # the same of the weight
+    weight_name: str  # what the weight is called
+    # Which gradients are wanted, in this order: numbers of operands, the weight the last
     order: tuple[int, ...]
-    labels: Source | None
+    labels: Source | None  # how the labels are read
+    # Whether they may be other than 1 and -1, which is looked at unless a call says otherwise; on a
+    # GPU, where that means to wait, if it says so
     checks_labels: bool
-    weights: Source | None
+    weights: Source | None  # how the weights are read; None where there is none
+    # How the upstream gradients are read; None where there is none, or one number
     upstream: Source | None
+    # How an upstream gradient that kernels look at is stored, if they can
     upstream_kind: int | None
-    runs: tuple[Any, ...]
-    staged: bool
-    sums: bool
+    runs: tuple[Any, ...]  # A kernel and a pass each; none where there is no sample
+    staged: bool  # whether a gradient is staged
+    sums: bool  # whether gradients are summed over the samples that share a row
 
 
 def call_of(

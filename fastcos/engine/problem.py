@@ -11,34 +11,21 @@ from fastcos.losses import Loss
 
 
 class Problem(NamedTuple):
-    """One call of a public function.
+    """One call of a public function."""
 
-    Args:
-        loss: The loss of a sample's distances.
-        distance: What measures a sample's rows: a record, or a user's callable on whole arrays;
-            None where the operands are distances already.
-        names: What the arguments are called that a gradient can be asked for.
-        operands: Their values.
-        parameters: Of the loss.
-        axis: The feature axis.
-        target: Labels, for a loss that has them.
-        weight: The per-sample weight.
-        weight_name: What it is called.
-        reduction: One of the five.
-        validate: False leaves labels unchecked.
-    """
-
-    loss: Loss
+    loss: Loss  # the loss of a sample's distances
+    # What measures a sample's rows: a record, or a user's callable on whole arrays; None where the
+    # operands are distances already
     distance: Distance | Callable[..., Any] | None
-    names: tuple[str, ...]
-    operands: tuple[Any, ...]
-    parameters: tuple[float, ...] = ()
-    axis: int = -1
-    target: Any = None
-    weight: Any = None
-    weight_name: str = "weight"
-    reduction: str = "mean"
-    validate: bool | None = None
+    names: tuple[str, ...]  # what the arguments are called that a gradient can be asked for
+    operands: tuple[Any, ...]  # their values
+    parameters: tuple[float, ...] = ()  # of the loss
+    axis: int = -1  # the feature axis
+    target: Any = None  # labels, for a loss that has them
+    weight: Any = None  # the per-sample weight
+    weight_name: str = "weight"  # what it is called
+    reduction: str = "mean"  # one of the five
+    validate: bool | None = None  # false leaves labels unchecked
 
 
 def with_arrays(problem: Problem, operands: tuple[Any, ...], target: Any, weight: Any) -> Problem:

@@ -21,20 +21,12 @@ DOUBLES, FLOATS, LONGS, BYTES, BOOLS, OWN = 0, 1, 2, 3, 4, 5
 
 
 class Spec(NamedTuple):
-    """What a kernel is compiled for, on a CPU as on a GPU.
+    """What a kernel is compiled for, on a CPU as on a GPU."""
 
-    Args:
-        loss: The loss.
-        distance: The functions of the distance; None where the operands are distances.
-        counts: How many parameters the distance has, and how many the loss.
-        operands: How many there are.
-        dtype: The name of their dtype, and of the gradients'.
-        what: What a person calls the kernel.
-    """
-
-    loss: Loss
+    loss: Loss  # the loss
+    # The functions of the distance; None where the operands are distances
     distance: Functions | None
-    counts: tuple[int, int]
-    operands: int
-    dtype: str
-    what: str
+    counts: tuple[int, int]  # how many parameters the distance has, and how many the loss
+    operands: int  # how many there are
+    dtype: str  # the name of their dtype, and of the gradients'
+    what: str  # what a person calls the kernel

@@ -25,19 +25,12 @@ from typing import Any, NamedTuple
 
 
 class PerSample(NamedTuple):
-    """Numbers of the samples: labels, weights, or scales (upstream gradients over a denominator).
+    """Numbers of the samples: labels, weights, or scales (upstream gradients, divided)."""
 
-    Args:
-        address: Of the first; 0 where all samples have the same.
-        step: 1, or 0 where there is one in memory for all samples.
-        kind: How they are stored: DOUBLES, FLOATS, ...
-        constant: What each is multiplied by; without an address the number itself.
-    """
-
-    address: int
-    step: int
-    kind: int
-    constant: float
+    address: int  # of the first; 0 where all samples have the same
+    step: int  # 1, or 0 where there is one in memory for all samples
+    kind: int  # how they are stored: DOUBLES, FLOATS, ...
+    constant: float  # what each is multiplied by; without an address the number itself
 
 
 #: The fields of a :class:`PerSample`; to make the record takes Python five times as long.
@@ -45,49 +38,22 @@ Numbers = tuple[int, int, int, float]
 
 
 class Order(NamedTuple):
-    """In which order the host visits the samples of a pass, as part of :class:`HostIntegers`.
+    """In which order the host visits the samples of a pass, as part of :class:`HostIntegers`."""
 
-    Args:
-        inner: Task ``o * segments + s`` visits the samples ``o * inner + i``, with i in the s-th
-            part of ``range(inner)``.
-        segments: See ``inner``.
-        features: The length of a row.
-        geometry: The address of the geometry.
-        columns: How many columns that has.
-        past_caches: Whether gradients that are written in full bypass the caches.
-    """
-
+    # Task ``o * segments + s`` visits the samples ``o * inner + i``, with i in the s-th part of
+    # ``range(inner)``
     inner: int
     segments: int
-    features: int
-    geometry: int
-    columns: int
-    past_caches: int
+    features: int  # the length of a row
+    geometry: int  # the address of the geometry
+    columns: int  # how many columns that has
+    past_caches: int  # whether gradients that are written in full bypass the caches
 
 
 class HostIntegers(NamedTuple):
-    """The fixed integers of a kernel for the CPU.
+    """The fixed integers of a kernel for the CPU: see :class:`Order` and :class:`PerSample`."""
 
-    Args:
-        losses: The address of the weighted loss of each sample; the loop over tasks fills it in.
-        inner: See :class:`Order`, as for the next five.
-        segments: See :class:`Order`.
-        features: See :class:`Order`.
-        geometry: See :class:`Order`.
-        columns: See :class:`Order`.
-        past_caches: See :class:`Order`.
-        label_address: See :class:`PerSample`, as for the rest.
-        label_step: See :class:`PerSample`.
-        label_kind: See :class:`PerSample`.
-        weight_address: See :class:`PerSample`.
-        weight_step: See :class:`PerSample`.
-        weight_kind: See :class:`PerSample`.
-        scale_address: See :class:`PerSample`.
-        scale_step: See :class:`PerSample`.
-        scale_kind: See :class:`PerSample`.
-    """
-
-    losses: int
+    losses: int  # the address of the weighted loss of each sample; the loop over tasks fills it in
     inner: int
     segments: int
     features: int
@@ -106,39 +72,17 @@ class HostIntegers(NamedTuple):
 
 
 class DeviceIntegers(NamedTuple):
-    """The fixed integers of a kernel for a GPU.
+    """The fixed integers of a kernel for a GPU: see :class:`PerSample`."""
 
-    Args:
-        losses: The address of the weighted loss of each sample; 0 where they are not wanted.
-        losses_are_float64: Whether those are float64, and not of the dtype computed in.
-        block_sums: The address of the sums of the blocks, float64.
-        tasks: Task ``o * segments + s`` visits the samples ``o * inner + i`` for i = s,
-            s + segments, ...
-        inner: See ``tasks``.
-        segments: See ``tasks``.
-        features: The length of a row.
-        team_shift: The logarithm of the number of threads of a team.
-        label_address: See :class:`PerSample`, as for the next eight.
-        label_step: See :class:`PerSample`.
-        label_kind: See :class:`PerSample`.
-        weight_address: See :class:`PerSample`.
-        weight_step: See :class:`PerSample`.
-        weight_kind: See :class:`PerSample`.
-        scale_address: See :class:`PerSample`.
-        scale_step: See :class:`PerSample`.
-        scale_kind: See :class:`PerSample`.
-        skip_address: The address of a number, or 0: where it is exactly 1, the kernel does nothing.
-        skip_kind: How that is stored.
-    """
-
-    losses: int
-    losses_are_float64: int
-    block_sums: int
+    losses: int  # the address of the weighted loss of each sample; 0 where they are not wanted
+    losses_are_float64: int  # whether those are float64, and not of the dtype computed in
+    block_sums: int  # the address of the sums of the blocks, float64
+    # Task ``o * segments + s`` visits the samples ``o * inner + i`` for i = s, s + segments, ...
     tasks: int
     inner: int
     segments: int
-    features: int
-    team_shift: int
+    features: int  # the length of a row
+    team_shift: int  # the logarithm of the number of threads of a team
     label_address: int
     label_step: int
     label_kind: int
@@ -148,8 +92,9 @@ class DeviceIntegers(NamedTuple):
     scale_address: int
     scale_step: int
     scale_kind: int
+    # The address of a number, or 0: where it is exactly 1, the kernel does nothing
     skip_address: int
-    skip_kind: int
+    skip_kind: int  # how that is stored
 
 
 class Constants(NamedTuple):
