@@ -24,15 +24,20 @@ __all__ = [
 
 
 class Loss(NamedTuple):
-    """A loss of one sample as a function of its distances."""
+    """A loss of one sample as a function of its distances.
 
-    arity: int  # how many distances it takes: 1 for pairs, 2 for triplets, 3 for triplets with swap
-    # ``(d, target, *parameters) -> (value, slopes)`` with ``d`` and ``slopes`` tuples of one
-    # length; ``target`` is 1 or -1, or 0 where the loss has no target. The last parameter is the
-    # loss of a sample whose target is neither; for triplets, which have no target, it is the slope
-    # of one whose loss is NaN.
+    Args:
+        arity: How many distances it takes: 1 for pairs, 2 for triplets, 3 for triplets with swap.
+        function: ``(d, target, *parameters) -> (value, slopes)`` with ``d`` and ``slopes`` tuples
+            of one length; ``target`` is 1 or -1, or 0 where the loss has no target. The last
+            parameter is the loss of a sample whose target is neither; for triplets, which have no
+            target, it is the slope of one whose loss is NaN.
+        labelled: Whether it has a target.
+    """
+
+    arity: int
     function: Callable[..., tuple[Any, tuple[Any, ...]]]
-    labelled: bool = False  # whether it has a target
+    labelled: bool = False
 
 
 def _ramp(z: Any) -> tuple[Any, Any]:
