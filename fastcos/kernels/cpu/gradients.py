@@ -38,19 +38,12 @@ class Three(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A term of the gradient of one operand.
+    """A term of the gradient of one operand."""
 
-    Args:
-        scaled: A :class:`~fastcos.kernels.linear.Scaled` distance.
-        x: The first row of the distance.
-        y: The second.
-        side: Which of them is the operand: 0 for x, 1 for y.
-    """
-
-    scaled: Any
-    x: Any
-    y: Any
-    side: int
+    scaled: Any  # A :class:`~fastcos.kernels.linear.Scaled` distance.
+    x: Any  # the first row of the distance
+    y: Any  # the second
+    side: int  # which of them is the operand: 0 for x, 1 for y
 
 
 class Slot(NamedTuple):
@@ -61,21 +54,13 @@ class Slot(NamedTuple):
 
 
 class _Pending(NamedTuple):
-    """A sample whose gradients are still to be written.
+    """A sample whose gradients are still to be written."""
 
-    Args:
-        terms: What the gradients are computed from in float64.
-        coefficients: The same in float32; ``fits`` says whether they may be used.
-        rows: Addresses of the operands.
-        grads: Addresses of the gradients.
-        buffers: The address of the write buffers, or 0.
-    """
-
-    terms: Any
-    coefficients: Any
-    rows: Any
-    grads: Any
-    buffers: int
+    terms: Any  # what the gradients are computed from in float64
+    coefficients: Any  # the same in float32; ``fits`` says whether they may be used
+    rows: Any  # addresses of the operands
+    grads: Any  # addresses of the gradients
+    buffers: int  # the address of the write buffers, or 0
 
 
 class _NarrowCoefficients(NamedTuple):

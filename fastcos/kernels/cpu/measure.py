@@ -82,20 +82,13 @@ def _same(state: Any, x: Any, y: Any) -> Any:
 
 
 class _Arithmetic(NamedTuple):
-    """The type in which rows are accumulated.
+    """The type in which rows are accumulated."""
 
-    Args:
-        number: Casts an element of a row.
-        cast: Casts a state.
-        store_lane: Stores the state of a lane.
-        load_lane: Loads it.
-        to_float64: ``(fresh, state) -> state`` in float64, of the state of no element and another.
-    """
-
-    number: Any
-    cast: Any
-    store_lane: Any
-    load_lane: Any
+    number: Any  # casts an element of a row
+    cast: Any  # casts a state
+    store_lane: Any  # stores the state of a lane
+    load_lane: Any  # loads it
+    # ``(fresh, state) -> state`` in float64, of the state of no element and another
     to_float64: Any
 
 
@@ -133,19 +126,13 @@ class _Pass(NamedTuple):
 
     ``fresh`` is the state of no element, with which a row begins, and a stretch in float32;
     ``lanes`` is the address of the lanes' memory; x and y are addresses.
-
-    Args:
-        begin: ``(lanes, use_lanes, fresh)``.
-        block: ``(lanes, use_lanes, fresh, state, x, y, length) -> state``, for stretches of whole
-            blocks.
-        rest: As ``block``, for the stretch after these.
-        end: ``(lanes, use_lanes, fresh, state) -> state``.
     """
 
-    begin: Any
+    begin: Any  # ``(lanes, use_lanes, fresh)``
+    # ``(lanes, use_lanes, fresh, state, x, y, length) -> state``, for stretches of whole blocks
     block: Any
-    rest: Any
-    end: Any
+    rest: Any  # as ``block``, for the stretch after these
+    end: Any  # ``(lanes, use_lanes, fresh, state) -> state``
 
 
 def _pass(

@@ -141,23 +141,16 @@ class Storage(NamedTuple):
     """How the numbers of a dtype are read and written.
 
     The functions are all of this module, for the disk cache, which knows them by name.
-
-    Args:
-        name: Of the dtype.
-        size: Bytes of a number.
-        row: ``(address, length) -> array`` of words.
-        decode: ``(word) -> number``.
-        encode: ``(number) -> word``.
-        load_two: ``(address, k) -> (number 2 k, number 2 k + 1)``; None where it is no faster.
-        store_two: ``(address, k, number 2 k, number 2 k + 1)``; None where it is no faster.
     """
 
-    name: str
-    size: int
-    row: Any
-    decode: Any
-    encode: Any
+    name: str  # of the dtype
+    size: int  # bytes of a number
+    row: Any  # ``(address, length) -> array`` of words
+    decode: Any  # ``(word) -> number``
+    encode: Any  # ``(number) -> word``
+    # ``(address, k) -> (number 2 k, number 2 k + 1)``; None where it is no faster
     load_two: Any = None
+    # ``(address, k, number 2 k, number 2 k + 1)``; None where it is no faster
     store_two: Any = None
 
 

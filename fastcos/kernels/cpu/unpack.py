@@ -17,33 +17,19 @@ from fastcos.kernels.cpu.memory import double_tuple, long_table, long_tuple
 
 
 class Arguments(NamedTuple):
-    """The arguments of a kernel.
+    """The arguments of a kernel."""
 
-    Args:
-        fixed: The :class:`HostIntegers`.
-        geometry: A table of int64, as :mod:`fastcos.kernels.arguments` describes it.
-        rows: Addresses of the operands.
-        grads: Addresses of the gradients.
-        sums: Addresses of the float64 sums of the gradients.
-        modes: SKIP, WRITE or ADD for each operand.
-        labels: A :class:`PerSample`.
-        weights: A :class:`PerSample`.
-        scales: A :class:`PerSample`.
-        of_distance: The parameters of the distance.
-        of_loss: The parameters of the loss.
-    """
-
-    fixed: Any
-    geometry: Any
-    rows: Any
-    grads: Any
-    sums: Any
-    modes: Any
-    labels: Any
-    weights: Any
-    scales: Any
-    of_distance: Any
-    of_loss: Any
+    fixed: Any  # the :class:`HostIntegers`
+    geometry: Any  # A table of int64, as :mod:`fastcos.kernels.arguments` describes it.
+    rows: Any  # addresses of the operands
+    grads: Any  # addresses of the gradients
+    sums: Any  # addresses of the float64 sums of the gradients
+    modes: Any  # SKIP, WRITE or ADD for each operand
+    labels: Any  # A :class:`PerSample`
+    weights: Any  # A :class:`PerSample`
+    scales: Any  # A :class:`PerSample`
+    of_distance: Any  # the parameters of the distance
+    of_loss: Any  # the parameters of the loss
 
 
 def unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:

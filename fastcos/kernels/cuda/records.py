@@ -6,23 +6,15 @@ from typing import Any, NamedTuple
 
 
 class Variant(NamedTuple):
-    """What a kernel is compiled for, apart from the functions.
+    """What a kernel is compiled for, apart from the functions."""
 
-    Args:
-        dtype: Of the operands and gradients.
-        distance_parameters: How many the distance has.
-        loss_parameters: How many the loss has.
-        columns: How many axes the geometry has.
-        gradients: "none", "written", or "summed" where some are added up over shared rows.
-        wide: Whether a team is a block.
-    """
-
-    dtype: str
-    distance_parameters: int
-    loss_parameters: int
-    columns: int = 1
+    dtype: str  # of the operands and gradients
+    distance_parameters: int  # how many the distance has
+    loss_parameters: int  # how many the loss has
+    columns: int = 1  # how many axes the geometry has
+    # "none", "written", or "summed" where some are added up over shared rows
     gradients: str = "none"
-    wide: bool = False
+    wide: bool = False  # whether a team is a block
 
 
 #: Which operands the distances of a loss are between, by how many those are.
@@ -35,32 +27,18 @@ def operand_count(arity: int) -> int:
 
 
 class Where(NamedTuple):
-    """Which sample a team visits.
+    """Which sample a team visits."""
 
-    Args:
-        position: In the order of the pass.
-        geometry: Of the pass, row by row.
-        features: The length of a row.
-        task: The number of the task, and of its row of the float64 sums.
-        first: Whether it is the first sample of the task.
-    """
-
-    position: Any
-    geometry: Any
-    features: Any
-    task: Any
-    first: Any
+    position: Any  # in the order of the pass
+    geometry: Any  # of the pass, row by row
+    features: Any  # the length of a row
+    task: Any  # the number of the task, and of its row of the float64 sums
+    first: Any  # whether it is the first sample of the task
 
 
 class Term(NamedTuple):
-    """The part of one distance in the gradients of a sample: ``factor`` times its gradient.
+    """The part of one distance in the gradients of a sample: ``factor`` times its gradient."""
 
-    Args:
-        factor: The slope of the loss, times weight and scale.
-        state: Of the distance, prepared for ``gradient``.
-        d: The distance.
-    """
-
-    factor: Any
-    state: Any
-    d: Any
+    factor: Any  # the slope of the loss, times weight and scale
+    state: Any  # of the distance, prepared for ``gradient``
+    d: Any  # the distance

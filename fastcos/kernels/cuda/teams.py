@@ -27,15 +27,10 @@ _LARGEST_TEAM = 256
 
 
 class Layout(NamedTuple):
-    """How threads share out rows.
+    """How threads share out rows."""
 
-    Args:
-        shift: Logarithm of the number of threads of a team.
-        threads: Of a block.
-    """
-
-    shift: int
-    threads: int
+    shift: int  # logarithm of the number of threads of a team
+    threads: int  # of a block
 
     @property
     def wide(self) -> bool:
@@ -57,17 +52,11 @@ FINISHING = Layout(0, 256)
 
 
 class Team(NamedTuple):
-    """A thread's view of its team, within a kernel.
+    """A thread's view of its team, within a kernel."""
 
-    Args:
-        shared: The shared memory of the block, float64.
-        lane: The number of the thread within the team.
-        width: How many threads the team has.
-    """
-
-    shared: Any
-    lane: Any
-    width: Any
+    shared: Any  # the shared memory of the block, float64
+    lane: Any  # the number of the thread within the team
+    width: Any  # how many threads the team has
 
 
 @jitable()
