@@ -131,13 +131,7 @@ class Transformed(Generic[OfTensors, OfArrays]):
     ) -> OfTensors: ...
     @overload
     def __call__(
-        self,
-        x: npt.ArrayLike,
-        /,
-        *args: Any,
-        grad_output: Any = ...,
-        out: Any = ...,
-        **kwargs: Any,
+        self, x: npt.ArrayLike, /, *args: Any, grad_output: Any = ..., out: Any = ..., **kwargs: Any
     ) -> OfArrays: ...
     @overload
     def __call__(self, /, *, grad_output: Any = ..., out: Any = ..., **kwargs: Any) -> Any: ...

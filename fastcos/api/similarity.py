@@ -19,28 +19,14 @@ from fastcos.typing import Array, ArrayLike, DistanceLike, IsTensor, Result, Ten
 
 @overload
 def cosine_similarity(
-    x1: IsTensor,
-    x2: ArrayLike,
-    *,
-    axis: int = ...,
-    eps: float = ...,
+    x1: IsTensor, x2: ArrayLike, *, axis: int = ..., eps: float = ...
 ) -> Tensor: ...
 @overload
 def cosine_similarity(
-    x1: npt.ArrayLike,
-    x2: ArrayLike,
-    *,
-    axis: int = ...,
-    eps: float = ...,
+    x1: npt.ArrayLike, x2: ArrayLike, *, axis: int = ..., eps: float = ...
 ) -> Array: ...
 @public
-def cosine_similarity(
-    x1: ArrayLike,
-    x2: ArrayLike,
-    *,
-    axis: int = -1,
-    eps: float = 0.0,
-) -> Result:
+def cosine_similarity(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1, eps: float = 0.0) -> Result:
     r"""The cosine of the angle between rows.
 
     .. math:: c = \frac{x_1 \cdot x_2}{\sqrt{(x_1 \cdot x_1 + eps)(x_2 \cdot x_2 + eps)}}

@@ -159,10 +159,7 @@ def _dtype(name: str) -> Any:
 
 
 def _run(
-    function: Callable[..., Any],
-    signature: _Signature,
-    dtype: Any,
-    options: dict[str, Any],
+    function: Callable[..., Any], signature: _Signature, dtype: Any, options: dict[str, Any]
 ) -> None:
     # As few as there can be, and just enough to be shared out to threads.
     for samples in (1, SHARED_FROM // math.prod(signature.features)):

@@ -284,12 +284,7 @@ def _sources(
 
 
 def _runs(
-    call: Call,
-    record: Distance | None,
-    dtype: str,
-    place: Any,
-    visits: tuple[Pass, ...],
-    gpu: int,
+    call: Call, record: Distance | None, dtype: str, place: Any, visits: tuple[Pass, ...], gpu: int
 ) -> tuple[Any, ...]:
     """What runs, for each pass."""
     what = kernel_name(call.loss, record and record.name, dtype)

@@ -131,11 +131,7 @@ def _measured(problem: Problem) -> Problem:
 
 
 def _check_out(
-    adapter: Any,
-    problem: Problem,
-    wanted: tuple[str, ...],
-    grad_output: Any,
-    out: Sequence[Any],
+    adapter: Any, problem: Problem, wanted: tuple[str, ...], grad_output: Any, out: Sequence[Any]
 ) -> None:
     """Raises unless the caller's buffers may be written to; whether they fit is seen later."""
     taken = dict(zip(problem.names, problem.operands, strict=True))

@@ -60,10 +60,7 @@ def binary(
 
 
 def ptx(
-    make: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    counts: tuple[int, int],
-    layout: Layout,
+    make: Callable[..., Any], arguments: tuple[Any, ...], counts: tuple[int, int], layout: Layout
 ) -> tuple[str, str]:
     """The PTX that Numba compiles a kernel to, and its name there."""
     from numba import cuda, types, void
