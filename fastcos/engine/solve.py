@@ -57,6 +57,10 @@ def solve(
         weight = array(problem.weight_name, weight)
     if not per_sample.is_number(upstream):
         upstream = array("grad_output", upstream)
+        given = *problem.operands, problem.target, problem.weight
+        if any(a is not b for a, b in zip(given, (*operands, target, weight), strict=True)):
+            # A call that converts its arguments divides here, and not in the kernel.
+            upstream = per_sample.converted(adapter, "grad_output", upstream)
     problem = with_arrays(problem, operands, target, weight)
     return of_arrays(adapter, problem, wanted, upstream, out, result=result)
 
