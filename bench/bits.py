@@ -96,11 +96,12 @@ def _digests(value: Any) -> list[str]:
     if isinstance(value, torch.Tensor):
         value = value.detach()
         strides, dtype = value.stride(), value.dtype
-        array = value.contiguous().view(torch.uint8 if value.ndim else value.dtype)
-        array = array.numpy() if array.dtype is torch.uint8 else array.double().numpy()
+        array = np.array(value.double() if value.is_floating_point() else value)
     else:
         strides, dtype = np.asarray(value).strides, np.asarray(value).dtype
-        array = np.ascontiguousarray(value)
+        array = np.array(value)
+    # The sign of a NaN depends on where its row begins.
+    array[array != array] = np.nan
     content = hashlib.sha256(array.tobytes()).hexdigest()[:12]
     return [f"{kind}{tuple(np.shape(value))}{strides}{dtype}:{content}"]
 

@@ -8,6 +8,7 @@ import pytest
 
 import fastcos
 from fastcos import distances, grad, value_and_grad
+from fastcos.adapters import numpy as adapter
 
 FLOATS = (np.float32, np.float64)
 LABELS = np.array([1, -1, -1, 1, 1, -1, -1, -1, 1])
@@ -665,3 +666,14 @@ def test_the_distance_of_a_point_from_itself_has_no_gradient():
         assert d == 0
         assert not np.any(gx)
         assert not np.any(gy)
+
+
+@pytest.mark.host
+def test_gradients_over_no_samples_are_zero_whatever_their_dtype(monkeypatch):
+    # float32 rows beside float64 ones have their gradient computed elsewhere, and copied.
+    new = adapter.empty_like
+    monkeypatch.setattr(adapter, "empty_like", lambda *args: np.full_like(new(*args), np.nan))
+    x, y = np.ones((1, 3), np.float32), np.ones((0, 3))
+    _, grads = value_and_grad(fastcos.cosine_distance_loss)(x, y)
+    np.testing.assert_array_equal(grads[0], np.zeros((1, 3)))
+    assert grads[0].dtype == np.float32

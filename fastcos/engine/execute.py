@@ -89,7 +89,7 @@ def execute(
         for grad, part in zip(into, sums, strict=False):
             if part is not None:
                 _gather(adapter, run.visit, part, grad)
-    if plan.staged:
+    if plan.staged and runs:
         for gradient, grad, staged in zip(plan.gradients, grads, into, strict=True):
             if gradient and gradient.staged:
                 adapter.features_last(grad, plan.axis)[...] = staged
