@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import float32
 
+from fastcos.kernels.functions import jitable
+
 
 class Scaled(NamedTuple):
     """``c`` times the gradient of a distance d, whose ``state`` has been through ``prepare``."""
@@ -30,19 +32,9 @@ class Coefficients(NamedTuple):
 
 
 class TripletCoefficients(NamedTuple):
-    """The numbers of :func:`linear_triplet_gradient` in float32.
+    """The numbers of :func:`linear_triplet_gradient` in float32, with w + rest, 2 r and g / 2.
 
-    Args:
-        fits: Whether they may be used.
-        of_p: Whether q is the positive.
-        first: The :class:`Coefficients` of the first distance.
-        second: Those of the second.
-        pivoted: Whether o and n, with r and s, have changed places.
-        t: As there.
-        w: As there, to float32.
-        rest: What that leaves of w.
-        r: As there, twice.
-        g: As there, half of it.
+    ``of_p``: whether q is the positive; ``pivoted``: whether o and n have changed places.
     """
 
     fits: bool
@@ -55,6 +47,23 @@ class TripletCoefficients(NamedTuple):
     rest: Any
     r: Any
     g: Any
+
+
+@jitable()
+def _in_range(value: float) -> bool:
+    return value == 0 or 2.0**-100 <= abs(value) <= 2.0**100
+
+
+@jitable()
+def _are_parallel(u: float, other_u: float, d: float) -> bool:
+    near = 1 - 2.0**-10 < u * other_u < 1 + 2.0**-40
+    return near and (u != 1 or abs(d) < 2.0**-40)  # or it is a norm
+
+
+@jitable()
+def _no_coefficients(c: float, state: Any, d: float) -> Any:
+    o = float32(0)
+    return Coefficients(False, o, o, o, o, o, o, o)
 
 
 def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
@@ -77,24 +86,15 @@ def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
     """
 
     @jitable()
-    def in_range(value: float) -> bool:
-        return value == 0 or 2.0**-100 <= abs(value) <= 2.0**100
-
-    @jitable()
     def slopes(k: Any, x: Any, y: Any) -> Any:
         to_x = (fma(k.ux, x, -y) + fma(k.vx, x, k.e)) * k.rx
         return to_x, (fma(k.uy, y, -x) + fma(k.vy, y, -k.e)) * k.ry
 
     @jitable()
-    def no_coefficients(c: float, state: Any, d: float) -> Any:
-        o = float32(0)
-        return Coefficients(False, o, o, o, o, o, o, o)
-
-    @jitable()
     def coefficients(c: float, state: Any, d: float) -> Any:
         rx, ux, ry, uy, e = linear(state, d)
         rx, ry = c * rx, c * ry
-        fits = in_range(rx) and in_range(ux) and in_range(ry) and in_range(uy)
+        fits = _in_range(rx) and _in_range(ux) and _in_range(ry) and _in_range(uy)
         fits = fits and 2.0**10 * abs(e) <= abs(d) < 2.0**100
         hx, hy = float32(ux), float32(uy)
         return Coefficients(
@@ -108,7 +108,7 @@ def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
             float32(e),
         )
 
-    return (coefficients if linear else no_coefficients), slopes
+    return (coefficients if linear else _no_coefficients), slopes
 
 
 def linear_triplet_gradient(linear: Any, swap: bool, fma: Any, jitable: Any) -> tuple[Any, Any]:
@@ -156,11 +156,6 @@ def linear_triplet_gradient(linear: Any, swap: bool, fma: Any, jitable: Any) -> 
         return (to_a if of_p else both), (both if of_p else to_p), to_n
 
     @jitable()
-    def are_parallel(u: float, other_u: float, d: float) -> bool:
-        near = 1 - 2.0**-10 < u * other_u < 1 + 2.0**-40
-        return near and (u != 1 or abs(d) < 2.0**-40)  # or it is a norm
-
-    @jitable()
     def none(first: Any, second: Any, of_p: bool) -> Any:
         o, single = float32(0), of_one(*first)
         return TripletCoefficients(False, of_p, single, single, False, o, o, o, o, o)
@@ -169,7 +164,7 @@ def linear_triplet_gradient(linear: Any, swap: bool, fma: Any, jitable: Any) -> 
     def coefficients(first: Any, second: Any, of_p: bool) -> Any:
         rx, ux, ry, uy, e = linear(first.state, first.d)
         s, v, _, other_v, f = linear(second.state, second.d)
-        cancels = are_parallel(ux, uy, first.d) or are_parallel(v, other_v, second.d)
+        cancels = _are_parallel(ux, uy, first.d) or _are_parallel(v, other_v, second.d)
         r, u, e = (first.c * ry, uy, -e) if of_p else (first.c * rx, ux, e)
         s *= second.c
         t, m = r + s, r * u + s * v

@@ -22,6 +22,7 @@ from fastcos.kernels.cpu.pointwise_kernel import pointwise_kernel
 from fastcos.kernels.cpu.storage import STORAGE
 from fastcos.kernels.cpu.streaming import streaming_threshold
 from fastcos.kernels.cpu.triplet_kernel import triplet_kernel, triplet_swap_kernel
+from fastcos.kernels.cpu.unpack import Counts
 from fastcos.losses import Loss
 
 __all__ = [
@@ -51,7 +52,7 @@ def pair(
     Returns:
         Numba's callback; its ``address`` is what a loop takes.
     """
-    return kernel_of(what, pair_kernel, loss.function, distance, parameters, 2, dtype)
+    return kernel_of(what, pair_kernel, loss.function, distance, Counts(2, *parameters), dtype)
 
 
 def triplet(
@@ -62,7 +63,7 @@ def triplet(
     As :func:`pair`, with three operands.
     """
     body = triplet_swap_kernel if loss.arity == 3 else triplet_kernel
-    return kernel_of(what, body, loss.function, distance, parameters, 3, dtype)
+    return kernel_of(what, body, loss.function, distance, Counts(3, *parameters), dtype)
 
 
 def pointwise(loss: Loss, parameters: tuple[int, int], dtype: str, what: str = "") -> Any:
@@ -70,7 +71,8 @@ def pointwise(loss: Loss, parameters: tuple[int, int], dtype: str, what: str = "
 
     As :func:`pair`, with rows of length 1, the distances, as operands.
     """
-    return kernel_of(what, pointwise_kernel, loss.function, None, parameters, loss.arity, dtype)
+    counts = Counts(loss.arity, *parameters)
+    return kernel_of(what, pointwise_kernel, loss.function, None, counts, dtype)
 
 
 def serial() -> Callable[..., float]:

@@ -17,7 +17,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from fastcos.distances import Functions
 from fastcos.kernels.cache import digest, exported, source_digest
 from fastcos.kernels.cpu.storage import STORAGE
-from fastcos.kernels.cpu.unpack import unpacker
+from fastcos.kernels.cpu.unpack import Counts, unpacker
 from fastcos.kernels.functions import SCALAR_MODULES, is_ours, jitable, name_of, registered
 
 # The modules whose source ends up in a compiled kernel.
@@ -38,8 +38,7 @@ def kernel_of(
     body: Callable[..., Callable[[int, int], int]],
     function: Callable[..., Any],
     functions: Functions | None,
-    parameters: tuple[int, int],
-    operands: int,
+    counts: Counts,
     dtype: str,
 ) -> Any:
     """A compiled kernel.
@@ -49,42 +48,29 @@ def kernel_of(
         body: ``(function, functions, storage, unpack, jitable) -> kernel``.
         function: That of the loss.
         functions: Those of the distance; None for a kernel without one.
-        parameters: How many parameters the distance has, and how many the loss.
-        operands: How many operands the kernel has.
+        counts: Of operands and parameters.
         dtype: Of the operands and gradients.
 
     Returns:
         Numba's callback.
     """
-    key = body, function, functions, parameters, operands, dtype
-    if key not in _kernels:
-        # Under Numba's lock, or threads that need a kernel at once would each compile it.
-        with global_compiler_lock:
-            if key not in _kernels:
-                _kernels[key] = _compiled(what, *key)
-    return _kernels[key]
-
-
-def _compiled(
-    what: str,
-    body: Callable[..., Callable[[int, int], int]],
-    function: Callable[..., Any],
-    functions: Functions | None,
-    parameters: tuple[int, int],
-    operands: int,
-    dtype: str,
-) -> Any:
-    # A user's function may be redefined under its old name and place (a notebook cell), which the
-    # key of the disk cache does not see: only our own kernels go there.
-    ours = all(f is None or is_ours(f) for f in (function, *(functions or ())))
-    content = digest_of_sources(), body, function, functions, parameters, dtype
-    tag = digest(*map(name_of, content)) if ours else uuid.uuid4().hex
-    tagged = _tagged(tag)
-    unpack = unpacker(operands, parameters, tagged)
-    registered_functions = functions and Functions._make(map(registered, functions))
-    kernel = body(registered(function), registered_functions, STORAGE[dtype], unpack, tagged)
-    kernel.__qualname__ += f"_{tag}"
-    return exported(kernel, int64(int64, int64), what, keep=ours)
+    key = body, function, functions, counts, dtype
+    if key in _kernels:
+        return _kernels[key]
+    # Under Numba's lock, or threads that need a kernel at once would each compile it.
+    with global_compiler_lock:
+        if key not in _kernels:
+            # A user's function may be redefined under its old name and place (a notebook cell),
+            # which the key of the disk cache does not see: only our own kernels go there.
+            ours = all(f is None or is_ours(f) for f in (function, *(functions or ())))
+            content = digest_of_sources(), *key
+            tag = digest(*map(name_of, content)) if ours else uuid.uuid4().hex
+            callable_ones = functions and Functions._make(map(registered, functions))
+            parts = registered(function), callable_ones, STORAGE[dtype], unpacker(counts)
+            kernel = body(*parts, _tagged(tag))
+            kernel.__qualname__ += f"_{tag}"
+            _kernels[key] = exported(kernel, int64(int64, int64), what, keep=ours)
+        return _kernels[key]
 
 
 def _tagged(tag: str) -> Any:

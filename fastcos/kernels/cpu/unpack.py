@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 from fastcos.kernels.arguments import (
     CONSTANTS,
     HOST_FIXED,
     PER_OPERAND,
-    Addresses,
     Constants,
     HostIntegers,
     PerSample,
 )
 from fastcos.kernels.cpu.memory import double_tuple, long_table, long_tuple
+from fastcos.kernels.functions import jitable
+
+
+class Counts(NamedTuple):
+    """How many operands a kernel has, and how many parameters its distance and its loss."""
+
+    operands: int
+    of_distance: int
+    of_loss: int
 
 
 class Arguments(NamedTuple):
-    """The arguments of a kernel."""
+    """The arguments of a kernel: :class:`HostIntegers`, the geometry as a table of int64, ...
 
-    fixed: Any  # the :class:`HostIntegers`
-    geometry: Any  # A table of int64, as :mod:`fastcos.kernels.arguments` describes it.
-    rows: Any  # addresses of the operands
-    grads: Any  # addresses of the gradients
-    sums: Any  # addresses of the float64 sums of the gradients
-    modes: Any  # SKIP, WRITE or ADD for each operand
-    labels: Any  # A :class:`PerSample`
-    weights: Any  # A :class:`PerSample`
-    scales: Any  # A :class:`PerSample`
-    of_distance: Any  # the parameters of the distance
-    of_loss: Any  # the parameters of the loss
+    ``rows``, ``grads``, ``sums`` and ``modes`` have a number for each operand; ``labels``,
+    ``weights`` and ``scales`` are :class:`PerSample`.
+    """
+
+    fixed: Any
+    geometry: Any
+    rows: Any
+    grads: Any
+    sums: Any
+    modes: Any
+    labels: Any
+    weights: Any
+    scales: Any
+    of_distance: Any
+    of_loss: Any
 
 
-def unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:
+@functools.cache
+def unpacker(counts: Counts) -> Any:
     """Makes ``unpack(address of the block) -> Arguments``."""
-    modes = HOST_FIXED + len(Addresses._fields) * operands
+    operands, of_distance, of_loss = counts
+    modes = HOST_FIXED + 3 * operands
     constants = HOST_FIXED + PER_OPERAND * operands
-    of_distance, of_loss = parameters
+    parameters = constants + CONSTANTS
 
-    @jitable()
-    def unpack(block: int) -> Any:
+    def unpack(block: int) -> Arguments:
         n = HostIntegers(*long_tuple(block, HOST_FIXED))
         constant = Constants(*double_tuple(block + 8 * constants, CONSTANTS))
         return Arguments(
@@ -52,8 +66,9 @@ def unpacker(operands: int, parameters: tuple[int, int], jitable: Any) -> Any:
             PerSample(n.label_address, n.label_step, n.label_kind, constant.label),
             PerSample(n.weight_address, n.weight_step, n.weight_kind, constant.weight),
             PerSample(n.scale_address, n.scale_step, n.scale_kind, constant.scale),
-            double_tuple(block + 8 * (constants + CONSTANTS), of_distance),
-            double_tuple(block + 8 * (constants + CONSTANTS + of_distance), of_loss),
+            double_tuple(block + 8 * parameters, of_distance),
+            double_tuple(block + 8 * (parameters + of_distance), of_loss),
         )
 
-    return unpack
+    unpack.__qualname__ += f"_{operands}_{of_distance}_{of_loss}"
+    return jitable()(unpack)
