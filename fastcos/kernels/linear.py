@@ -98,14 +98,7 @@ def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
         fits = fits and 2.0**10 * abs(e) <= abs(d) < 2.0**100
         hx, hy = float32(ux), float32(uy)
         return Coefficients(
-            fits,
-            float32(rx),
-            hx,
-            float32(ux - hx),
-            float32(ry),
-            hy,
-            float32(uy - hy),
-            float32(e),
+            fits, float32(rx), hx, float32(ux - hx), float32(ry), hy, float32(uy - hy), float32(e)
         )
 
     return (coefficients if linear else no_coefficients), slopes
