@@ -28,9 +28,8 @@ from typing import Any
 from fastcos.distances import Functions
 from fastcos.kernels.cuda.kernel import finishing, kernel
 from fastcos.kernels.cuda.merge import state_size
-from fastcos.kernels.cuda.records import Variant
 from fastcos.kernels.cuda.sample import distances_sample, rows_sample
-from fastcos.kernels.cuda.teams import FINISHING, Layout, layout
+from fastcos.kernels.cuda.teams import FINISHING, Layout, Variant, layout
 from fastcos.losses import Loss
 
 __all__ = ["FINISHING", "Layout", "Variant", "finishing", "layout", "pair", "pointwise", "triplet"]

@@ -8,17 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastcos.kernels.arguments import (
-    CONSTANTS,
-    DEVICE_FIXED,
-    Addresses,
-    Constants,
-    DeviceIntegers,
-    PerSample,
-)
+from fastcos.kernels import arguments
+from fastcos.kernels.arguments import Addresses, Constants, DeviceIntegers, PerSample
 from fastcos.kernels.cuda.access import offset, per_sample
-from fastcos.kernels.cuda.records import Variant, Where
-from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team
+from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, Variant, Visit
 from fastcos.kernels.functions import jitable
 
 
@@ -27,28 +20,24 @@ def kernel(
 ) -> Callable[..., None]:
     """The kernel that visits the samples of a pass.
 
-    Args:
-        operands: How many there are.
-        variant: What it is made for.
-        gpu: The namespace of what the machine has.
-        sample: ``(team, addresses, modes, where, label, scale, distance_parameters,
-            loss_parameters) -> loss`` of one sample; writes its gradients.
-        state_size: How many numbers the state of the distance has.
+    ``sample``, ``(team, addresses, modes, visit, parameters) -> loss``, writes its gradients, too.
+    The parameters are those of the distance, as many as it has, and those of the loss.
     """
     cuda, put_double, float64 = gpu.cuda, gpu.put_double, gpu.float64
     storage = gpu.STORAGE[variant.dtype]
     put, number, size = storage.put, storage.number, storage.size
     number_of, block_sum = per_sample(variant.dtype, gpu), _block_sum(gpu)
     index_of = offset(variant.columns, 1 + 2 * operands)
+    rows_from, constants_to = arguments.DEVICE_FIXED, arguments.CONSTANTS
     grads_from, sums_from, modes_from, geometry_from = (
-        DEVICE_FIXED + k * operands for k in (1, 2, 3, 4)
+        rows_from + k * operands for k in (1, 2, 3, 4)
     )
-    loss_from = CONSTANTS + variant.distance_parameters
+    loss_from = constants_to + variant.distance_parameters
     # Of a block that is a team: a state for each warp, and the one merged from them.
     shared_size = (WARP + 1) * state_size if variant.wide else WARP
 
     def visit(n: Any, d: Any) -> None:
-        fixed, constants = DeviceIntegers(*n[:DEVICE_FIXED]), Constants(*d[:CONSTANTS])
+        fixed, constants = DeviceIntegers(*n[:rows_from]), Constants(*d[:constants_to])
         skip = PerSample(fixed.skip_address, 0, fixed.skip_kind, 1.0)
         if skip.address != 0 and number_of(skip, 0) == 1:
             return
@@ -58,9 +47,10 @@ def kernel(
         )
         scales = PerSample(fixed.scale_address, fixed.scale_step, fixed.scale_kind, constants.scale)
         addresses = Addresses(
-            n[DEVICE_FIXED:grads_from], n[grads_from:sums_from], n[sums_from:modes_from]
+            n[rows_from:grads_from], n[grads_from:sums_from], n[sums_from:modes_from]
         )
         modes, geometry = n[modes_from:geometry_from], n[geometry_from:]
+        parameters = d[constants_to:loss_from], d[loss_from:]
         shared = cuda.shared.array(shared_size, float64)
         shift = fixed.team_shift
         width = 1 << shift
@@ -77,16 +67,10 @@ def kernel(
                 position = outer * fixed.inner + inside
                 i = index_of(position, geometry)
                 weight = number_of(weights, i)
-                value = weight * sample(
-                    Team(shared, lane, width),
-                    addresses,
-                    modes,
-                    Where(position, geometry, fixed.features, task, first),
-                    number_of(labels, i),
-                    weight * number_of(scales, i),
-                    d[CONSTANTS:loss_from],
-                    d[loss_from:],
-                )
+                label, scale = number_of(labels, i), weight * number_of(scales, i)
+                this = Visit(position, geometry, fixed.features, task, first, label, scale)
+                team = Team(shared, lane, width)
+                value = weight * sample(team, addresses, modes, this, parameters)
                 total += value
                 if fixed.losses != 0 and lane == 0:
                     if fixed.losses_are_float64 != 0:

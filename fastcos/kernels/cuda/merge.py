@@ -12,8 +12,7 @@ import math
 from typing import Any
 
 from fastcos.distances import Functions
-from fastcos.kernels.cuda.records import Variant
-from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, threads_of_warp
+from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, Variant, threads_of_warp
 from fastcos.kernels.cuda.unroll import tuple_of
 from fastcos.kernels.functions import is_ours, jitable, registered
 

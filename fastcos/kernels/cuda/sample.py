@@ -5,15 +5,14 @@ Both functions here make a ``sample`` as :func:`fastcos.kernels.cuda.kernel.kern
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastcos.distances import Functions
 from fastcos.kernels import WRITE
 from fastcos.kernels.arguments import Addresses
-from fastcos.kernels.cuda.access import addresses
+from fastcos.kernels.cuda.access import addresses, operand_count
 from fastcos.kernels.cuda.measure import measure
-from fastcos.kernels.cuda.records import Term, Variant, Where, operand_count
-from fastcos.kernels.cuda.teams import Team
+from fastcos.kernels.cuda.teams import Team, Variant, Visit
 from fastcos.kernels.cuda.unroll import tuple_of
 from fastcos.kernels.cuda.write import write_and_sum, write_nothing, write_rows
 from fastcos.kernels.functions import as_it_is, jitable, registered, times
@@ -40,22 +39,22 @@ def distances_sample(loss: Loss, variant: Variant, gpu: Any) -> Any:
     write = tuple_of(count, writing)
 
     @jitable()
-    def sample(
-        team: Team,
-        starts: Addresses,
-        modes: Any,
-        where: Where,
-        label: Any,
-        scale: Any,
-        distance_parameters: Any,
-        loss_parameters: Any,
-    ) -> Any:
-        d = numbers(rows_of(starts.rows, where.position, where.geometry))
-        value, slopes = loss_of(d, label, *loss_parameters)
-        write(modes, grads_of(starts.grads, where.position, where.geometry), scale, slopes)
+    def sample(team: Team, starts: Addresses, modes: Any, visit: Visit, parameters: Any) -> Any:
+        d = numbers(rows_of(starts.rows, visit.position, visit.geometry))
+        value, slopes = loss_of(d, visit.label, *parameters[1])
+        grads = grads_of(starts.grads, visit.position, visit.geometry)
+        write(modes, grads, visit.scale, slopes)
         return value
 
     return sample
+
+
+class Term(NamedTuple):
+    """The part of one distance in the gradients of a sample: ``factor`` times its gradient."""
+
+    factor: Any  # the slope of the loss, times weight and scale
+    state: Any  # of the distance, prepared for ``gradient``
+    d: Any  # the distance
 
 
 def rows_sample(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Any:
@@ -76,22 +75,14 @@ def rows_sample(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> 
     terms = tuple_of(loss.arity, term)
 
     @jitable()
-    def sample(
-        team: Team,
-        starts: Addresses,
-        modes: Any,
-        where: Where,
-        label: Any,
-        scale: Any,
-        distance_parameters: Any,
-        loss_parameters: Any,
-    ) -> Any:
-        rows = rows_of(starts.rows, where.position, where.geometry)
-        states, d = distances_of(team, rows, where.features, distance_parameters)
-        value, slopes = loss_of(d, label, *loss_parameters)
-        grads = grads_of(starts.grads, where.position, where.geometry)
+    def sample(team: Team, starts: Addresses, modes: Any, visit: Visit, parameters: Any) -> Any:
+        of_distance, of_loss = parameters
+        rows = rows_of(starts.rows, visit.position, visit.geometry)
+        states, d = distances_of(team, rows, visit.features, of_distance)
+        value, slopes = loss_of(d, visit.label, *of_loss)
+        grads = grads_of(starts.grads, visit.position, visit.geometry)
         there = Addresses(rows, grads, starts.sums)
-        write(team, terms(scale, slopes, states, d), there, modes, where)
+        write(team, terms(visit.scale, slopes, states, d), there, modes, visit)
         return value
 
     return sample
