@@ -44,14 +44,6 @@ forks.held(global_compiler_lock, threading_layers._backend_init_thread_lock, ffi
 def compiled(function: Callable[..., Any], what: str, parallel: bool = False) -> Any:
     """A function that is compiled when called, outside the GIL, and kept on disk.
 
-    Args:
-        function: The function.
-        what: What a person calls it.
-        parallel: Whether ``prange`` shares out its work.
-
-    Returns:
-        Numba's dispatcher.
-
     Raises:
         RuntimeError: Numba's compiler is turned off.
     """
@@ -62,16 +54,9 @@ def compiled(function: Callable[..., Any], what: str, parallel: bool = False) ->
 
 
 def exported(function: Callable[..., Any], signature: Any, what: str, keep: bool) -> Any:
-    """A function compiled to be called by its address; a division by zero gives infinity or NaN.
+    """A function compiled to be called by its ``address``, with 1 / 0 infinite and 0 / 0 NaN.
 
-    Args:
-        function: The function.
-        signature: Numba's, of what it takes and returns.
-        what: What a person calls it.
-        keep: Whether to keep it on disk; where that fails it is compiled all the same.
-
-    Returns:
-        Numba's callback, with its ``address``.
+    Where it is to be kept on disk and that fails, it is compiled all the same.
 
     Raises:
         RuntimeError: Numba's compiler is turned off.

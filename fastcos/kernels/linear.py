@@ -30,31 +30,18 @@ class Coefficients(NamedTuple):
 
 
 class TripletCoefficients(NamedTuple):
-    """The numbers of :func:`linear_triplet_gradient` in float32.
+    """The numbers of :func:`linear_triplet_gradient` in float32."""
 
-    Args:
-        fits: Whether they may be used.
-        of_p: Whether q is the positive.
-        first: The :class:`Coefficients` of the first distance.
-        second: Those of the second.
-        pivoted: Whether o and n, with r and s, have changed places.
-        t: As there.
-        w: As there, to float32.
-        rest: What that leaves of w.
-        r: As there, twice.
-        g: As there, half of it.
-    """
-
-    fits: bool
-    of_p: bool
-    first: Coefficients
+    fits: bool  # whether they may be used
+    of_p: bool  # whether q is the positive
+    first: Coefficients  # of the first distance
     second: Coefficients
-    pivoted: bool
+    pivoted: bool  # whether o and n, with r and s, have changed places
     t: Any
-    w: Any
-    rest: Any
-    r: Any
-    g: Any
+    w: Any  # to float32
+    rest: Any  # what that leaves of w
+    r: Any  # twice
+    g: Any  # half of it
 
 
 def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
@@ -67,7 +54,7 @@ def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
     Args:
         linear: The function of the distance; None for one that has none.
         fma: ``(a, b, c) -> a * b + c`` in float32, rounded once.
-        jitable: What the functions are decorated with.
+        jitable: What decorates the functions.
 
     Returns:
         ``coefficients(c, state, d) -> Coefficients``, for ``c`` times the gradient, and
@@ -123,11 +110,7 @@ def linear_triplet_gradient(linear: Any, swap: bool, fma: Any, jitable: Any) -> 
     ``u q`` and ``o`` would no longer be subtracted before anything is rounded. With u' what u is to
     the other row, ``u u'`` is the square of the cosine there; of a norm both are 1.
 
-    Args:
-        linear: As for :func:`linear_gradient`.
-        swap: Whether q may be the positive; else it is the anchor.
-        fma: As for :func:`linear_gradient`.
-        jitable: As for :func:`linear_gradient`.
+    Without ``swap`` q is the anchor; the other arguments are those of :func:`linear_gradient`.
 
     Returns:
         ``coefficients(first, second, of_p) -> TripletCoefficients``, of the two :class:`Scaled`
