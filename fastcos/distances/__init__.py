@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from fastcos.distances import angles, hyperbolic, norms, ratios
 from fastcos.distances.angles import angular, cosine, dot
@@ -63,21 +63,10 @@ DistanceName: TypeAlias = Literal[
     "poincare",
 ]
 
-#: What the names stand for; each with its default parameters. Not to be changed, for calls are
-#: remembered by the name: a Distance of your own is passed as it is.
+#: What the names stand for: the functions so called, each with its default parameters. Not to be
+#: changed, for calls are remembered by the name: a Distance of your own is passed as it is.
 DISTANCES: Mapping[DistanceName, Callable[[], Distance]] = types.MappingProxyType(
-    {
-        "cosine": cosine,
-        "dot": dot,
-        "angular": angular,
-        "euclidean": euclidean,
-        "sqeuclidean": sqeuclidean,
-        "manhattan": manhattan,
-        "chebyshev": chebyshev,
-        "canberra": canberra,
-        "braycurtis": braycurtis,
-        "poincare": poincare,
-    }
+    {name: globals()[name] for name in get_args(DistanceName)}
 )
 
 

@@ -128,20 +128,14 @@ def _of_angle(
     eps: float = 0.0,
 ) -> Distance:
     """A distance of the state above; what it comes to, and when the chord is taken, is its own."""
-    return Distance(
-        name,
-        init=init,
-        accumulate=_cosine_accumulate,
-        finalize=finalize,
-        gradient=_cosine_gradient,
-        refinements=Refinements(
-            prepare=prepare,
-            further_passes=FurtherPasses(revisit, _cosine_reaccumulate),
-            float32_sums=_cosine_float32_sums,
-            float32_gradient=Linear(_cosine_coefficients),
-        ),
-        parameters=(eps,),
+    accumulate, gradient = _cosine_accumulate, _cosine_gradient
+    refinements = Refinements(
+        prepare=prepare,
+        further_passes=FurtherPasses(revisit, _cosine_reaccumulate),
+        float32_sums=_cosine_float32_sums,
+        float32_gradient=Linear(_cosine_coefficients),
     )
+    return Distance(name, init, accumulate, finalize, gradient, refinements, (eps,))
 
 
 def _cosine() -> Distance:
@@ -340,7 +334,7 @@ def _dot() -> Distance:
 
     # No ``float32_sums``: x·y alone does not say what it has cancelled from.
     refinements = Refinements(float32_gradient=Linear(coefficients))
-    return Distance("dot", init, accumulate, finalize, gradient, refinements=refinements)
+    return Distance("dot", init, accumulate, finalize, gradient, refinements)
 
 
 _DOT = _dot()

@@ -52,12 +52,6 @@ def check(distance: Distance, doubtful: bool = False) -> None:
 
     ``doubtful``: also raises what may come of the numbers, as an index into a table or a complex
     power of a negative number.
-
-    Raises:
-        TypeError: functions that are missing, that do not take what they are called with, or that
-            return something else than they should.
-        ValueError: a tuple of the wrong length.
-        NameError, AttributeError, LookupError: what a function raises.
     """
     if record.constant_of(distance) is None:
         fault = _first(distance, lambda function: function)

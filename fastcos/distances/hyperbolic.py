@@ -75,7 +75,7 @@ def _poincare() -> Distance:
         float32_sums=float32_sums,
         float32_gradient=Linear(coefficients),
     )
-    return Distance("poincare", init, accumulate, finalize, gradient, refinements=refinements)
+    return Distance("poincare", init, accumulate, finalize, gradient, refinements)
 
 
 _POINCARE = _poincare()

@@ -73,15 +73,7 @@ def _euclidean() -> Distance:
         float32_sums=float32_sums,
         float32_gradient=Linear(coefficients),
     )
-    return Distance(
-        "euclidean",
-        init,
-        accumulate,
-        finalize,
-        gradient,
-        refinements=refinements,
-        parameters=(0.0,),
-    )
+    return Distance("euclidean", init, accumulate, finalize, gradient, refinements, (0.0,))
 
 
 _EUCLIDEAN = _euclidean()
@@ -137,7 +129,7 @@ def _sqeuclidean() -> Distance:
         return moderate(state[0])
 
     refinements = Refinements(float32_sums=float32_sums, float32_gradient=Linear(coefficients))
-    return Distance("sqeuclidean", init, accumulate, finalize, gradient, refinements=refinements)
+    return Distance("sqeuclidean", init, accumulate, finalize, gradient, refinements)
 
 
 _SQEUCLIDEAN = _sqeuclidean()
@@ -185,15 +177,7 @@ def _manhattan() -> Distance:
         return float32_sums(state)
 
     refinements = Refinements(float32_sums=float32_sums, float32_gradient=float32_gradient)
-    return Distance(
-        "manhattan",
-        init,
-        accumulate,
-        finalize,
-        gradient,
-        refinements=refinements,
-        parameters=(0.0,),
-    )
+    return Distance("manhattan", init, accumulate, finalize, gradient, refinements, (0.0,))
 
 
 _MANHATTAN = _manhattan()
@@ -301,15 +285,7 @@ def _chebyshev() -> Distance:
         float32_sums=float32_sums,
         float32_gradient=float32_gradient,
     )
-    return Distance(
-        "chebyshev",
-        init,
-        accumulate,
-        finalize,
-        gradient,
-        refinements=refinements,
-        parameters=(0.0,),
-    )
+    return Distance("chebyshev", init, accumulate, finalize, gradient, refinements, (0.0,))
 
 
 _CHEBYSHEV = _chebyshev()
@@ -379,9 +355,7 @@ def _lp() -> Distance:
         return total + other[0], max(largest, other[1]), unit, p, eps
 
     refinements = Refinements(merge=merge, further_passes=FurtherPasses(revisit, reaccumulate))
-    return Distance(
-        "lp", init, accumulate, finalize, gradient, refinements=refinements, parameters=(3.5, 0.0)
-    )
+    return Distance("lp", init, accumulate, finalize, gradient, refinements, (3.5, 0.0))
 
 
 _LP = _lp()
@@ -439,17 +413,13 @@ def _whole_lp(p: int) -> Distance:
     def float32_gradient(state: State, d: Any) -> Any:
         return moderate(d) and 2.0**10 * state[2] <= d
 
-    return _LP._replace(
-        accumulate=accumulate,
-        finalize=finalize,
-        gradient=gradient,
-        refinements=Refinements(
-            prepare=prepare,
-            further_passes=FurtherPasses(revisit, reaccumulate),
-            float32_sums=float32_sums,
-            float32_gradient=float32_gradient,
-        ),
+    refinements = Refinements(
+        prepare=prepare,
+        further_passes=FurtherPasses(revisit, reaccumulate),
+        float32_sums=float32_sums,
+        float32_gradient=float32_gradient,
     )
+    return Distance("lp", _LP.init, accumulate, finalize, gradient, refinements, _LP.parameters)
 
 
 _LP3, _LP4, _LP5, _LP6, _LP7, _LP8 = map(_whole_lp, range(3, 9))

@@ -50,7 +50,7 @@ def _canberra() -> Distance:
         return moderate(state[1])
 
     refinements = Refinements(float32_sums=float32_sums, float32_gradient=float32_gradient)
-    return Distance("canberra", init, accumulate, finalize, gradient, refinements=refinements)
+    return Distance("canberra", init, accumulate, finalize, gradient, refinements)
 
 
 _CANBERRA = _canberra()
@@ -111,7 +111,7 @@ def _braycurtis() -> Distance:
     refinements = Refinements(
         prepare=prepare, float32_sums=float32_sums, float32_gradient=float32_gradient
     )
-    return Distance("braycurtis", init, accumulate, finalize, gradient, refinements=refinements)
+    return Distance("braycurtis", init, accumulate, finalize, gradient, refinements)
 
 
 _BRAYCURTIS = _braycurtis()

@@ -157,17 +157,9 @@ def linear_triplet_gradient(linear: Any, swap: bool, fma: Any, jitable: Any) -> 
         fits = of_first.fits and of_second.fits and not cancels
         fits = fits and smaller != 0 and abs(w) <= 2.0**20
         large = float32(w)
+        rest, twice, half_g = float32(w - large), float32(2 * smaller), float32(g / 2)
         return TripletCoefficients(
-            fits,
-            of_p,
-            of_first,
-            of_second,
-            pivoted,
-            float32(t),
-            large,
-            float32(w - large),
-            float32(2 * smaller),
-            float32(g / 2),
+            fits, of_p, of_first, of_second, pivoted, float32(t), large, rest, twice, half_g
         )
 
     return (coefficients if linear else none), slopes

@@ -32,10 +32,6 @@ def launcher(
     ``make`` is a function of :mod:`fastcos.kernels.cuda` with all of its arguments but ``gpu``; the
     kernel takes so many (``counts``) int64 and float64 numbers. Launchers take the address of a
     stream of the current device, which has to be theirs.
-
-    Raises:
-        ImportError: what compiles and launches kernels is not installed.
-        RuntimeError: the GPU is too old.
     """
     # By what it is made of, and not by what a person calls it.
     key = make.func, make.args, counts, layout, device
@@ -90,11 +86,7 @@ def _loaded(
 
 @functools.cache
 def toolchain() -> Any:
-    """The module that launches, :mod:`cuda.core`, with all that compiles installed too.
-
-    Raises:
-        ImportError: something is missing; the message says what to install.
-    """
+    """The module that launches, :mod:`cuda.core`; raises where it or a compiler is missing."""
     fault = missing()
     if fault:
         raise ImportError(f"arrays on a GPU need more than is installed: {fault}")

@@ -103,10 +103,9 @@ _ROW = ((0.25, -1.5), (2.0, 0.75), (-0.5, 1.75), (1.0, -0.25), (1.25, 1.5), (-2.
 
 
 def _check_sums(distance: Functions, variant: Variant) -> None:
-    """Raises unless parts of a state may be added up, which a function of the user's may not allow.
+    """Raises where the distance of a row is another one when it is taken in two parts.
 
-    Raises:
-        ValueError: the distance of a row is another one when it is taken in two parts.
+    Parts of a state are added up, which a function of the user's may not allow.
     """
     accumulate, prepare = distance.accumulate, distance.prepare
     start = distance.init(0.0, *[1.0 / 64] * variant.distance_parameters)
