@@ -28,8 +28,8 @@ OLDEST = (8, 0)
 SOURCES = (
     *(*SCALAR_MODULES, "kernels", "kernels.functions", "kernels.linear"),
     *("kernels.arguments", "kernels.cuda", "kernels.cuda.access", "kernels.cuda.kernel"),
-    *("kernels.cuda.measure", "kernels.cuda.merge", "kernels.cuda.sample", "kernels.cuda.storage"),
-    *("kernels.cuda.teams", "kernels.cuda.unroll", "kernels.cuda.write"),
+    *("kernels.cuda.measure", "kernels.cuda.merge", "kernels.cuda.storage", "kernels.cuda.teams"),
+    *("kernels.cuda.unroll", "kernels.cuda.write"),
 )
 
 
