@@ -1,4 +1,4 @@
-"""What to install for an extra, as a command that works wherever fastcos came from.
+"""Versions of packages, and what to install for an extra, as a command that works everywhere.
 
 ``pip install 'fastcos[cuda]'`` does not: there is no such package on an index. The metadata of an
 installed one, from a checkout or a wheel, lists what its extras are made of.
@@ -9,9 +9,19 @@ from __future__ import annotations
 import re
 
 
+def version(package: str) -> str | None:
+    """That of an installed package."""
+    from importlib import metadata  # takes 30 ms, half of what importing fastcos takes beside NumPy
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def command(*extras: str) -> str:
     """The ``pip install`` of all that the extras list."""
-    from importlib import metadata  # takes 30 ms, and is for those who lack something
+    from importlib import metadata
 
     try:
         listed = metadata.requires("fastcos") or []

@@ -70,7 +70,7 @@ def test_gpus_are_told_by_name_and_compute_capability(monkeypatch, capsys):
     monkeypatch.setattr(launch, "missing", lambda: "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "cupy" or None)
     devices = ["NVIDIA H200 (9.0)", "NVIDIA A100-SXM4-80GB (8.0)"]
-    assert info._gpu() == {"devices": devices, "missing": "nothing"}
+    assert info.show_config()["gpu"] == {"devices": devices, "missing": "nothing"}
     main(["info"])
     assert ", ".join(devices) in capsys.readouterr().out
 

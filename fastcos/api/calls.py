@@ -113,14 +113,7 @@ def planned(
     """What a call is executed with: its plan, parameters, whether labels are checked, and arrays.
 
     None where an argument has to be converted first, or where there may be an error to be raised.
-
-    Args:
-        loss: The function that states the problem.
-        wanted: The names of what gradients are wanted of.
-        args: The positional arguments.
-        options: The keyword arguments.
-        grad_output: The upstream gradient.
-        out: The caller's buffers for the gradients.
+    ``wanted`` names what gradients are wanted of, ``out`` are the caller's buffers for these.
     """
     named = tuple(options.values())
     given = args + named
@@ -201,15 +194,9 @@ def _planned(
             return None
         if numbers and (problem.weight_name in wanted or not is_number(weight)):
             return None
+        weights = weight if type(weight) is ArrayLayout else weight_layout(adapter, weight)
         call, parameters = call_of(
-            adapter,
-            problem,
-            wanted,
-            problem.operands,
-            target,
-            weight if type(weight) is ArrayLayout else weight_layout(adapter, weight),
-            upstream,
-            out,
+            adapter, problem, wanted, problem.operands, target, weights, upstream, out
         )
         found = plan(call)
     except (TypeError, ValueError):

@@ -163,14 +163,11 @@ class Transformed(Generic[OfTensors, OfArrays]):
         chosen = grads[0] if alone else grads
         return (value, chosen) if self.valued else chosen
 
-    def _key(self) -> tuple[Any, ...]:
-        return self.loss, self.wanted, self.alone, self.valued
-
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Transformed) and self._key() == other._key()
+        return isinstance(other, Transformed) and self.__reduce__() == other.__reduce__()
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(self.__reduce__())
 
     def __reduce__(self) -> tuple[Any, ...]:
         argnums = self.wanted[0] if self.alone else self.wanted
@@ -216,11 +213,7 @@ follows is the help of the loss itself, whose value {value}:
 
 
 def _wanted(loss: Callable[..., Any], argnums: Argnums) -> tuple[str, ...]:
-    """The names that ``argnums`` stands for.
-
-    Raises:
-        TypeError: it stands for something that has no gradient, or for the same thing twice.
-    """
+    """The names that ``argnums`` stands for: each of something with a gradient, and once."""
     names, weights = _differentiable(loss)
     if argnums is None:
         return names

@@ -11,16 +11,7 @@ from fastcos import distances, losses
 from fastcos.api.calls import public
 from fastcos.engine.checks import check_finite, check_flag
 from fastcos.engine.problem import Problem
-from fastcos.typing import (
-    Array,
-    ArrayLike,
-    IsTensor,
-    Reduced,
-    Reduction,
-    Result,
-    Scalar,
-    Tensor,
-)
+from fastcos.typing import Array, ArrayLike, IsTensor, Reduced, Reduction, Result, Scalar, Tensor
 
 
 @overload
@@ -136,11 +127,7 @@ def cosine_embedding_loss(
         distances.cosine(eps),
         ("input1", "input2"),
         (input1, input2),
-        (
-            check_finite("margin", margin),
-            check_finite("pos_margin", pos_margin),
-            math.nan,
-        ),
+        (check_finite("margin", margin), check_finite("pos_margin", pos_margin), math.nan),
         axis=axis,
         target=target,
         weight=weight,

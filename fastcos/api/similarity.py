@@ -56,14 +56,8 @@ def cosine_similarity(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1, eps: floa
         >>> fastcos.cosine_similarity(query, gallery)
         array([ 1.,  0., -1.])
     """
-    return Problem(
-        losses.identity,
-        angles.cosine_similarity(eps),
-        ("x1", "x2"),
-        (x1, x2),
-        axis=axis,
-        reduction="none",
-    )
+    distance = angles.cosine_similarity(eps)
+    return Problem(losses.identity, distance, ("x1", "x2"), (x1, x2), axis=axis, reduction="none")
 
 
 @overload
@@ -118,11 +112,5 @@ def paired_distance(
         >>> fastcos.paired_distance(x1, x2, fastcos.distances.lp(3)).round(3)
         array([4.498, 2.   ])
     """
-    return Problem(
-        losses.identity,
-        resolve_distance("distance", distance),
-        ("x1", "x2"),
-        (x1, x2),
-        axis=axis,
-        reduction="none",
-    )
+    found = resolve_distance("distance", distance)
+    return Problem(losses.identity, found, ("x1", "x2"), (x1, x2), axis=axis, reduction="none")

@@ -120,17 +120,9 @@ def triplet_margin_loss(
         Balntas et al., Learning shallow convolutional feature descriptors with triplet losses,
         BMVC 2016.
     """
-    return triplet_problem(
-        anchor,
-        positive,
-        negative,
-        distances.lp(p, eps),
-        check_finite("margin", margin),
-        swap,
-        axis,
-        weight,
-        reduction,
-    )
+    rows, distance = (anchor, positive, negative), distances.lp(p, eps)
+    margin = check_finite("margin", margin)
+    return triplet_problem(*rows, distance, margin, swap, axis, weight, reduction)
 
 
 @overload
@@ -229,19 +221,12 @@ def triplet_margin_with_distance_loss(
     References:
         Balntas et al., BMVC 2016; seed document 002.
     """
-    return triplet_problem(
-        anchor,
-        positive,
-        negative,
-        distances.euclidean(1e-6)
-        if distance_function is None
-        else resolve_distance("distance_function", distance_function),
-        check_finite("margin", margin),
-        swap,
-        axis,
-        weight,
-        reduction,
-    )
+    if distance_function is None:
+        distance_function = distances.euclidean(1e-6)
+    rows = anchor, positive, negative
+    distance = resolve_distance("distance_function", distance_function)
+    margin = check_finite("margin", margin)
+    return triplet_problem(*rows, distance, margin, swap, axis, weight, reduction)
 
 
 def triplet_problem(

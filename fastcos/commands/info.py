@@ -7,6 +7,7 @@ import importlib.util
 import platform
 from typing import Any
 
+from fastcos import _extras
 from fastcos.kernels.forks import importing
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "ml_dtypes", "torch", "numba-cuda", "cuda-core")
@@ -45,27 +46,20 @@ def show_config() -> dict[str, Any]:
         "fastcos": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in _PACKAGES}
-        | {"cupy": next(filter(None, map(_version, _CUPY)), None)},
+        "packages": {name: _extras.version(name) for name in _PACKAGES}
+        | {"cupy": next(filter(None, map(_extras.version, _CUPY)), None)},
         "cpu": {
             "name": llvm.get_host_cpu_name(),
             "features": [name for name in notable if features.get(name)],
         },
         "threads": {"count": numba.get_num_threads(), "layer": numba.config.THREADING_LAYER},
-        "gpu": _gpu(),
+        "gpu": {"devices": _devices(), "missing": missing_for_gpus() or "nothing"},
         "cache": cpu.cache_directory(),
     }
 
 
-def _gpu() -> dict[str, Any]:
-    """The GPUs, and what has to be installed for arrays on them."""
-    return {"devices": _devices(), "missing": missing_for_gpus() or "nothing"}
-
-
 def missing_for_gpus() -> str:
     """What there is not, of what arrays on a GPU need; empty where nothing is missing."""
-    from fastcos import _extras
-
     with importing():
         from fastcos.kernels.cuda import launch
 
@@ -85,12 +79,3 @@ def _devices() -> list[str]:
         return ["{} ({}.{})".format(d.name, *d.compute_capability) for d in devices]
     except Exception:  # whatever the driver, or its absence, comes up with
         return []
-
-
-def _version(package: str) -> str | None:
-    from importlib import metadata  # takes 30 ms, half of what importing fastcos takes beside NumPy
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

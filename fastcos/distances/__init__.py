@@ -7,21 +7,20 @@ dtype, and a user's own distances stand exactly where the built-in ones do.
 What the functions see: ``x`` and ``y`` are one component of each row, already widened to the
 accumulator type; ``zero`` is the accumulator's 0. They run compiled and as plain Python alike.
 
-Here are the public names; the definitions are in ``angles``, ``norms``, ``powers``, ``ratios``
-and ``hyperbolic``, the record is in ``record``.
+Here are the public names; the definitions are in ``angles``, ``norms``, ``ratios`` and
+``hyperbolic``, the record is in ``record``.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
-from fastcos.distances import angles, hyperbolic, norms, powers, ratios
+from fastcos.distances import angles, hyperbolic, norms, ratios
 from fastcos.distances.angles import angular, cosine, dot
 from fastcos.distances.hyperbolic import poincare
-from fastcos.distances.norms import chebyshev, euclidean, manhattan, sqeuclidean
-from fastcos.distances.powers import lp
+from fastcos.distances.norms import chebyshev, euclidean, lp, manhattan, sqeuclidean
 from fastcos.distances.ratios import braycurtis, canberra
 from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, register
 from fastcos.distances.record import Functions as Functions
@@ -47,7 +46,7 @@ __all__ = [
     "sqeuclidean",
 ]
 
-for _family in (angles, hyperbolic, norms, powers, ratios):
+for _family in (angles, hyperbolic, norms, ratios):
     register(_family)
 
 #: What a ``distance`` argument may be called by name.
@@ -64,21 +63,10 @@ DistanceName: TypeAlias = Literal[
     "poincare",
 ]
 
-#: What the names stand for; each with its default parameters. Not to be changed, for calls are
-#: remembered by the name: a Distance of your own is passed as it is.
+#: What the names stand for: the functions so called, each with its default parameters. Not to be
+#: changed, for calls are remembered by the name: a Distance of your own is passed as it is.
 DISTANCES: Mapping[DistanceName, Callable[[], Distance]] = types.MappingProxyType(
-    {
-        "cosine": cosine,
-        "dot": dot,
-        "angular": angular,
-        "euclidean": euclidean,
-        "sqeuclidean": sqeuclidean,
-        "manhattan": manhattan,
-        "chebyshev": chebyshev,
-        "canberra": canberra,
-        "braycurtis": braycurtis,
-        "poincare": poincare,
-    }
+    {name: globals()[name] for name in get_args(DistanceName)}
 )
 
 

@@ -8,16 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fastcos.distances import record
 from fastcos.distances.ranges import HIGH, LEFT, LOW, SMALL, moderate, scale_for
-from fastcos.distances.record import (
-    Distance,
-    FurtherPasses,
-    Linear,
-    Refinements,
-    State,
-    checked_eps,
-    with_parameters,
-)
+from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, State
 
 # --------------------------------------------------------------------------------------------------
 # Cosine family. With s = x·y, P = x·x + eps, Q = y·y + eps, r = 1/√(PQ):
@@ -135,20 +128,14 @@ def _of_angle(
     eps: float = 0.0,
 ) -> Distance:
     """A distance of the state above; what it comes to, and when the chord is taken, is its own."""
-    return Distance(
-        name,
-        init=init,
-        accumulate=_cosine_accumulate,
-        finalize=finalize,
-        gradient=_cosine_gradient,
-        refinements=Refinements(
-            prepare=prepare,
-            further_passes=FurtherPasses(revisit, _cosine_reaccumulate),
-            float32_sums=_cosine_float32_sums,
-            float32_gradient=Linear(_cosine_coefficients),
-        ),
-        parameters=(eps,),
+    accumulate, gradient = _cosine_accumulate, _cosine_gradient
+    refinements = Refinements(
+        prepare=prepare,
+        further_passes=FurtherPasses(revisit, _cosine_reaccumulate),
+        float32_sums=_cosine_float32_sums,
+        float32_gradient=Linear(_cosine_coefficients),
     )
+    return Distance(name, init, accumulate, finalize, gradient, refinements, (eps,))
 
 
 def _cosine() -> Distance:
@@ -199,7 +186,7 @@ def cosine(eps: float = 0.0) -> Distance:
         >>> round(float(fastcos.paired_distance(x, y, fastcos.distances.cosine())), 6)
         0.04
     """
-    return with_parameters(_COSINE, (checked_eps(eps),))
+    return record.with_parameters(_COSINE, (record.checked_eps(eps),))
 
 
 def _similarity() -> Distance:
@@ -220,7 +207,7 @@ _SIMILARITY = _similarity()
 
 def cosine_similarity(eps: float = 0.0) -> Distance:
     """The similarity c itself, for :func:`fastcos.cosine_similarity`; ``eps`` as for the cosine."""
-    return with_parameters(_SIMILARITY, (checked_eps(eps),))
+    return record.with_parameters(_SIMILARITY, (record.checked_eps(eps),))
 
 
 def _clamped_similarity() -> Distance:
@@ -261,7 +248,7 @@ _CLAMPED_SIMILARITY = _clamped_similarity()
 
 def clamped_cosine_similarity(eps: float) -> Distance:
     """The similarity as torch defines it, with norms of at least ``eps``."""
-    return with_parameters(_CLAMPED_SIMILARITY, (float(eps),))
+    return record.with_parameters(_CLAMPED_SIMILARITY, (float(eps),))
 
 
 def _angular() -> Distance:
@@ -346,14 +333,8 @@ def _dot() -> Distance:
         return zero + 1, zero, zero + 1, zero, zero
 
     # No ``float32_sums``: x·y alone does not say what it has cancelled from.
-    return Distance(
-        "dot",
-        init=init,
-        accumulate=accumulate,
-        finalize=finalize,
-        gradient=gradient,
-        refinements=Refinements(float32_gradient=Linear(coefficients)),
-    )
+    refinements = Refinements(float32_gradient=Linear(coefficients))
+    return Distance("dot", init, accumulate, finalize, gradient, refinements)
 
 
 _DOT = _dot()

@@ -16,16 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from fastcos.distances.record import (
-    Distance,
-    FurtherPasses,
-    Linear,
-    Refinements,
-    constant_of,
-    real_number,
-)
+from fastcos.distances import record
+from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements
 
-# How the functions are called; the first four there must be.
+# How the functions are called; those there must be are fields of the distance itself.
 _ARGUMENTS = {
     "init": ("zero", "*parameters"),
     "accumulate": ("state", "x", "y"),
@@ -39,7 +33,6 @@ _ARGUMENTS = {
     "float32_gradient": ("state", "d"),
     "coefficients": ("state", "d"),
 }
-_NEEDED = ("init", "accumulate", "finalize", "gradient")
 
 # Errors that say that a function cannot be right. Others may be about the numbers alone: compiled,
 # 1 / 0 is infinite and the root of -1 is NaN.
@@ -57,21 +50,13 @@ class _Fault(Exception):
 def check(distance: Distance, doubtful: bool = False) -> None:
     """Runs the functions of a user's distance once, as plain Python on numbers.
 
-    Args:
-        distance: The distance.
-        doubtful: Whether to raise, too, what may come of the numbers: an index into a table, a
-            complex power of a negative number.
-
-    Raises:
-        TypeError: functions that are missing, that do not take what they are called with, or that
-            return something else than they should.
-        ValueError: a tuple of the wrong length.
-        NameError, AttributeError, LookupError: what a function raises.
+    ``doubtful``: also raises what may come of the numbers, as an index into a table or a complex
+    power of a negative number.
     """
-    if constant_of(distance) is None:
-        error = _first(distance, lambda function: function, doubtful)
-        if error:
-            raise error
+    if record.constant_of(distance) is None:
+        fault = _first(distance, lambda function: function)
+        if fault and (doubtful or not fault.doubtful):
+            raise fault.error
 
 
 def floats(distance: Distance) -> tuple[float, ...]:
@@ -82,43 +67,33 @@ def floats(distance: Distance) -> tuple[float, ...]:
         ValueError: one is beyond the range of float64.
     """
     given: Any = distance.parameters
-    said = f"parameters of {distance.name}"
-
-    def wrong(value: Any) -> TypeError:
-        return TypeError(f"{said} must be a tuple of numbers, got {_shown(value)}")
-
-    if not isinstance(given, tuple):
-        raise wrong(given)
-    found = []
-    for number in given:
-        try:
-            found.append(real_number(said, number))
-        except TypeError:
-            raise wrong(number) from None
-    return tuple(found)
+    said, value = f"parameters of {distance.name}", given
+    try:
+        if isinstance(given, tuple):
+            return tuple([record.real_number(said, value := number) for number in given])
+    except TypeError:
+        pass
+    raise TypeError(f"{said} must be a tuple of numbers, got {_shown(value)}")
 
 
 def explain(distance: Distance, error: Exception) -> None:
     """Raises what there is to say of an error that compiling a user's distance has ended with."""
-    if constant_of(distance) is None:
+    if record.constant_of(distance) is None:
         from fastcos.kernels.functions import alone
 
-        found = _first(distance, lambda function: function) or _first(distance, alone)
-        raise found or _from(
-            error, f"{distance.name} does not compile: {_essence(error)}"
-        ) from error
+        fault = _first(distance, lambda function: function) or _first(distance, alone)
+        said = f"{distance.name} does not compile: {_essence(error)}"
+        raise (fault.error if fault else _from(error, said)) from error
 
 
-def _first(
-    distance: Distance, run: Callable[[Any], Any], doubtful: bool = True
-) -> Exception | None:
+def _first(distance: Distance, run: Callable[[Any], Any]) -> _Fault | None:
     """The first fault that shows when functions are called that ``run`` makes of those given."""
     try:
         _tour(distance, run)
     except _Fault as fault:
-        return fault.error if doubtful or not fault.doubtful else None
+        return fault
     except Exception:
-        return None
+        pass
     return None
 
 
@@ -174,12 +149,12 @@ def _functions(distance: Distance) -> dict[str, Any]:
         found: dict[str, Any] = given._asdict()
         return found
 
-    needed = {field: getattr(distance, field) for field in _NEEDED}
-    for field, function in needed.items():
+    found = {field: getattr(distance, field) for field in Distance._fields if field in _ARGUMENTS}
+    for field, function in found.items():
         if function is None:
             raise _Fault(TypeError(f"{distance.name} has no {field}"))
     optional = fields_of(distance.refinements, "refinements", Refinements)
-    found = needed | {field: one for field, one in optional.items() if one is not None}
+    found |= {field: one for field, one in optional.items() if one is not None}
     if "further_passes" in found:
         found |= fields_of(found.pop("further_passes"), "further_passes", FurtherPasses)
     if isinstance(optional["float32_gradient"], Linear):
@@ -191,7 +166,9 @@ def _called(
     distance: Distance, field: str, function: Any, run: Callable[[Any], Any], args: tuple[Any, ...]
 ) -> Any:
     said = f"{field} of {distance.name}"
-    if not _is_plain(function):
+    # What Numba compiles, or has compiled already; not a method, nor an object that can be called.
+    kind = type(function)
+    if not (isinstance(function, types.FunctionType) or kind.__module__.startswith("numba.")):
         linear = "a fastcos.distances.Linear or " if field == "float32_gradient" else ""
         wanted = f"{linear}a plain function"
         raise _Fault(TypeError(f"{said} must be {wanted}, got {_shown(function)}"))
@@ -211,8 +188,7 @@ def _called(
             doubtful = isinstance(error, LookupError) or "complex" in str(error)
             raise _Fault(_from(error, f"{said}: {_essence(error)}"), doubtful) from error
         if type(error).__module__.startswith("numba."):
-            fault = _from(error, f"{said} does not compile: {_essence(error)}")
-            raise _Fault(fault) from error
+            raise _Fault(_from(error, f"{said} does not compile: {_essence(error)}")) from error
         raise
 
 
@@ -231,17 +207,11 @@ def _checked(distance: Distance, field: str, found: Any, length: int | None, wha
         raise _Fault(TypeError(f"{said}, a tuple of numbers, got {_shown(found)}"))
     for number in found:
         if not _is_number(number):
-            fault = TypeError(f"{said}, a tuple of numbers, got {_shown(number)} in it")
-            raise _Fault(fault, type(number) is complex)
+            error = TypeError(f"{said}, a tuple of numbers, got {_shown(number)} in it")
+            raise _Fault(error, type(number) is complex)
     if length is not None and len(found) != length:
         raise _Fault(ValueError(f"{said} of {length} numbers, got {len(found)}"))
     return found
-
-
-def _is_plain(function: Any) -> bool:
-    """Whether Numba compiles it, or has done so; not a method, nor an object that can be called."""
-    kind = type(function)
-    return isinstance(function, types.FunctionType) or kind.__module__.startswith("numba.")
 
 
 def _is_number(value: Any) -> bool:

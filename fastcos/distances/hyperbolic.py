@@ -69,19 +69,13 @@ def _poincare() -> Distance:
         total, _, xx, yy = state
         return moderate(total) and 1 - xx >= LEFT and 1 - yy >= LEFT
 
-    return Distance(
-        "poincare",
-        init=init,
-        accumulate=accumulate,
-        finalize=finalize,
-        gradient=gradient,
-        refinements=Refinements(
-            prepare=prepare,
-            further_passes=FurtherPasses(revisit, reaccumulate),
-            float32_sums=float32_sums,
-            float32_gradient=Linear(coefficients),
-        ),
+    refinements = Refinements(
+        prepare=prepare,
+        further_passes=FurtherPasses(revisit, reaccumulate),
+        float32_sums=float32_sums,
+        float32_gradient=Linear(coefficients),
     )
+    return Distance("poincare", init, accumulate, finalize, gradient, refinements)
 
 
 _POINCARE = _poincare()

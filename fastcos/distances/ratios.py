@@ -49,14 +49,8 @@ def _canberra() -> Distance:
         # is 2¹²⁷ and more. To count them took 1.75 of the time of a value.
         return moderate(state[1])
 
-    return Distance(
-        "canberra",
-        init=init,
-        accumulate=accumulate,
-        finalize=finalize,
-        gradient=gradient,
-        refinements=Refinements(float32_sums=float32_sums, float32_gradient=float32_gradient),
-    )
+    refinements = Refinements(float32_sums=float32_sums, float32_gradient=float32_gradient)
+    return Distance("canberra", init, accumulate, finalize, gradient, refinements)
 
 
 _CANBERRA = _canberra()
@@ -114,16 +108,10 @@ def _braycurtis() -> Distance:
     def float32_gradient(state: State, d: Any) -> Any:
         return moderate(state[0]) and moderate(state[1]) and abs(1 - d) >= LEFT
 
-    return Distance(
-        "braycurtis",
-        init=init,
-        accumulate=accumulate,
-        finalize=finalize,
-        gradient=gradient,
-        refinements=Refinements(
-            prepare=prepare, float32_sums=float32_sums, float32_gradient=float32_gradient
-        ),
+    refinements = Refinements(
+        prepare=prepare, float32_sums=float32_sums, float32_gradient=float32_gradient
     )
+    return Distance("braycurtis", init, accumulate, finalize, gradient, refinements)
 
 
 _BRAYCURTIS = _braycurtis()

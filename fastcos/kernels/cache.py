@@ -42,19 +42,7 @@ forks.held(global_compiler_lock, threading_layers._backend_init_thread_lock, ffi
 
 
 def compiled(function: Callable[..., Any], what: str, parallel: bool = False) -> Any:
-    """A function that is compiled when called, outside the GIL, and kept on disk.
-
-    Args:
-        function: The function.
-        what: What a person calls it.
-        parallel: Whether ``prange`` shares out its work.
-
-    Returns:
-        Numba's dispatcher.
-
-    Raises:
-        RuntimeError: Numba's compiler is turned off.
-    """
+    """A function that is compiled when called, outside the GIL, and kept on disk."""
     _check_compiler()
     dispatcher: Any = numba.njit(function, nogil=True, parallel=parallel)
     dispatcher._cache = _Cache(function, what, keep=True)
@@ -62,19 +50,9 @@ def compiled(function: Callable[..., Any], what: str, parallel: bool = False) ->
 
 
 def exported(function: Callable[..., Any], signature: Any, what: str, keep: bool) -> Any:
-    """A function compiled to be called by its address; a division by zero gives infinity or NaN.
+    """A function compiled to be called by its ``address``, with 1 / 0 infinite and 0 / 0 NaN.
 
-    Args:
-        function: The function.
-        signature: Numba's, of what it takes and returns.
-        what: What a person calls it.
-        keep: Whether to keep it on disk; where that fails it is compiled all the same.
-
-    Returns:
-        Numba's callback, with its ``address``.
-
-    Raises:
-        RuntimeError: Numba's compiler is turned off.
+    Where it is to be kept on disk and that fails, it is compiled all the same.
     """
     _check_compiler()
     # What numba.cfunc() does, which has no place for another cache.
@@ -92,9 +70,6 @@ def stored(
 
     Processes that make it at once each write all of it, and one after the other puts it there. What
     has no name is not kept.
-
-    Raises:
-        RuntimeError: Numba's compiler is turned off.
     """
     _check_compiler()
     start = time.perf_counter()
@@ -113,6 +88,7 @@ def stored(
 
 
 def _check_compiler() -> None:
+    """Raises where Numba's compiler is turned off."""
     if numba.config.DISABLE_JIT:
         raise RuntimeError(
             "fastcos cannot run with NUMBA_DISABLE_JIT=1, as its kernels work on addresses of"
@@ -148,11 +124,6 @@ def _described(code: types.CodeType) -> str:
     constants = [c if not isinstance(c, types.CodeType) else _described(c) for c in code.co_consts]
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     return repr((code.co_code, names, constants))
-
-
-# --------------------------------------------------------------------------------------------------
-# Where
-# --------------------------------------------------------------------------------------------------
 
 
 def folder_of(function: Callable[..., Any]) -> pathlib.Path | None:
@@ -212,10 +183,6 @@ def _warn(directory: str, reason: str) -> None:
         stacklevel=2,
     )
 
-
-# --------------------------------------------------------------------------------------------------
-# Files
-# --------------------------------------------------------------------------------------------------
 
 _SEAL = hashlib.sha256().digest_size
 

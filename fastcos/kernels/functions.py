@@ -17,7 +17,7 @@ jitable = functools.partial(register_jitable, forceinline=True, no_cfunc_wrapper
 #: The modules of the functions that kernels are made for. The cache on disk knows their sources.
 SCALAR_MODULES = (
     *("distances.angles", "distances.hyperbolic", "distances.norms"),
-    *("distances.powers", "distances.ranges", "distances.ratios", "losses"),
+    *("distances.ranges", "distances.ratios", "losses"),
 )
 _OURS = tuple([f"fastcos.{module}" for module in SCALAR_MODULES])
 

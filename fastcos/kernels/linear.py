@@ -32,21 +32,18 @@ class Coefficients(NamedTuple):
 
 
 class TripletCoefficients(NamedTuple):
-    """The numbers of :func:`linear_triplet_gradient` in float32, with w + rest, 2 r and g / 2.
+    """The numbers of :func:`linear_triplet_gradient` in float32."""
 
-    ``of_p``: whether q is the positive; ``pivoted``: whether o and n have changed places.
-    """
-
-    fits: bool
-    of_p: bool
-    first: Coefficients
+    fits: bool  # whether they may be used
+    of_p: bool  # whether q is the positive
+    first: Coefficients  # of the first distance
     second: Coefficients
-    pivoted: bool
+    pivoted: bool  # whether o and n, with r and s, have changed places
     t: Any
-    w: Any
-    rest: Any
-    r: Any
-    g: Any
+    w: Any  # to float32
+    rest: Any  # what that leaves of w
+    r: Any  # twice
+    g: Any  # half of it
 
 
 @jitable()
@@ -76,7 +73,7 @@ def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
     Args:
         linear: The function of the distance; None for one that has none.
         fma: ``(a, b, c) -> a * b + c`` in float32, rounded once.
-        jitable: What the functions are decorated with.
+        jitable: What decorates the functions.
 
     Returns:
         ``coefficients(c, state, d) -> Coefficients``, for ``c`` times the gradient, and
@@ -98,14 +95,7 @@ def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
         fits = fits and 2.0**10 * abs(e) <= abs(d) < 2.0**100
         hx, hy = float32(ux), float32(uy)
         return Coefficients(
-            fits,
-            float32(rx),
-            hx,
-            float32(ux - hx),
-            float32(ry),
-            hy,
-            float32(uy - hy),
-            float32(e),
+            fits, float32(rx), hx, float32(ux - hx), float32(ry), hy, float32(uy - hy), float32(e)
         )
 
     return (coefficients if linear else _no_coefficients), slopes
@@ -130,11 +120,7 @@ def linear_triplet_gradient(linear: Any, swap: bool, fma: Any, jitable: Any) -> 
     ``u q`` and ``o`` would no longer be subtracted before anything is rounded. With u' what u is to
     the other row, ``u u'`` is the square of the cosine there; of a norm both are 1.
 
-    Args:
-        linear: As for :func:`linear_gradient`.
-        swap: Whether q may be the positive; else it is the anchor.
-        fma: As for :func:`linear_gradient`.
-        jitable: As for :func:`linear_gradient`.
+    Without ``swap`` q is the anchor; the other arguments are those of :func:`linear_gradient`.
 
     Returns:
         ``coefficients(first, second, of_p) -> TripletCoefficients``, of the two :class:`Scaled`
@@ -176,17 +162,9 @@ def linear_triplet_gradient(linear: Any, swap: bool, fma: Any, jitable: Any) -> 
         fits = of_first.fits and of_second.fits and not cancels
         fits = fits and smaller != 0 and abs(w) <= 2.0**20
         large = float32(w)
+        rest, twice, half_g = float32(w - large), float32(2 * smaller), float32(g / 2)
         return TripletCoefficients(
-            fits,
-            of_p,
-            of_first,
-            of_second,
-            pivoted,
-            float32(t),
-            large,
-            float32(w - large),
-            float32(2 * smaller),
-            float32(g / 2),
+            fits, of_p, of_first, of_second, pivoted, float32(t), large, rest, twice, half_g
         )
 
     return (coefficients if linear else none), slopes

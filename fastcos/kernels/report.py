@@ -37,13 +37,9 @@ def expected() -> Iterator[None]:
 
 
 def begins(what: str, kept: bool, ours: bool) -> None:
-    """A kernel is about to be compiled.
+    """A kernel is about to be compiled, and will be ``kept`` on disk or not.
 
-    Args:
-        what: What a person calls it.
-        kept: Whether it will be kept on disk.
-        ours: Whether it should be: it is made of no function of the user's. One that should be and
-            will not has been warned of.
+    One of ``ours``, made of no function of the user's, should be: if not, that was warned of.
     """
     _logger.debug("compiling %s", what)
     asked = _logger.isEnabledFor(logging.INFO)

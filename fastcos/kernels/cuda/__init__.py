@@ -1,7 +1,7 @@
 """Pair, triplet and pointwise kernels for NVIDIA GPUs.
 
 A *team* of threads visits the samples of a task: a part of a warp where rows are short, a whole
-block where they are long (``teams``, ``kernel``, ``sample``). Each thread accumulates its part of a
+block where they are long (``teams``, ``kernel``). Each thread accumulates its part of a
 row, 16 bytes at a time where the addresses allow it (``measure``); the parts of the state are
 merged, which leaves every thread of the team with the whole (``merge``), and each writes its part
 of the gradients (``write``).
@@ -26,11 +26,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fastcos.distances import Functions
-from fastcos.kernels.cuda.kernel import finishing, kernel
+from fastcos.kernels.cuda.kernel import distances_sample, finishing, kernel, rows_sample
 from fastcos.kernels.cuda.merge import state_size
-from fastcos.kernels.cuda.records import Variant
-from fastcos.kernels.cuda.sample import distances_sample, rows_sample
-from fastcos.kernels.cuda.teams import FINISHING, Layout, layout
+from fastcos.kernels.cuda.teams import FINISHING, Layout, Variant, layout
 from fastcos.losses import Loss
 
 __all__ = ["FINISHING", "Layout", "Variant", "finishing", "layout", "pair", "pointwise", "triplet"]

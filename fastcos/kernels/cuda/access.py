@@ -1,4 +1,4 @@
-"""Where the numbers of a sample are: addresses of rows, and labels, weights and scales.
+"""Where the numbers of a sample are: its operands, their addresses, labels, weights and scales.
 
 The numbers of a row are loaded in :mod:`fastcos.kernels.cuda.measure`.
 """
@@ -11,6 +11,14 @@ from fastcos.kernels import BOOLS, DOUBLES, FLOATS, LONGS, OWN
 from fastcos.kernels.arguments import PerSample
 from fastcos.kernels.cuda.unroll import all_of, tuple_of
 from fastcos.kernels.functions import jitable
+
+#: Which operands the distances of a loss are between, by how many those are.
+PAIRS = {1: ((0, 1),), 2: ((0, 1), (0, 2)), 3: ((0, 1), (0, 2), (1, 2))}
+
+
+def operand_count(arity: int) -> int:
+    """How many operands a loss of so many distances has."""
+    return 1 + max(j for _, j in PAIRS[arity])
 
 
 def offset(columns: int, row: int) -> Any:

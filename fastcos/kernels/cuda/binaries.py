@@ -11,11 +11,11 @@ import re
 import types as python_types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from typing import Any
 
 from numba.core.compiler_lock import global_compiler_lock
 
+from fastcos import _extras
 from fastcos.kernels.cache import digest, source_digest, stored
 from fastcos.kernels.cuda.teams import Layout
 from fastcos.kernels.functions import SCALAR_MODULES, is_ours, name_of
@@ -28,8 +28,8 @@ OLDEST = (8, 0)
 SOURCES = (
     *(*SCALAR_MODULES, "kernels", "kernels.functions", "kernels.linear"),
     *("kernels.arguments", "kernels.cuda", "kernels.cuda.access", "kernels.cuda.kernel"),
-    *("kernels.cuda.measure", "kernels.cuda.merge", "kernels.cuda.records", "kernels.cuda.sample"),
-    *("kernels.cuda.storage", "kernels.cuda.teams", "kernels.cuda.unroll", "kernels.cuda.write"),
+    *("kernels.cuda.measure", "kernels.cuda.merge", "kernels.cuda.storage", "kernels.cuda.teams"),
+    *("kernels.cuda.unroll", "kernels.cuda.write"),
 )
 
 
@@ -48,7 +48,7 @@ def binary(
         return name.encode() + b"\0" + link(text, capability)[0]
 
     key = None
-    if all(is_ours(function) for function in _functions(arguments)):
+    if all(map(is_ours, _functions(arguments))):
         # A user's function may be redefined under its old name, which the key would not see.
         parts = name_of(make), name_of(arguments), repr((counts, layout, capability))
         key = f"fastcos-{digest(_sources(), _versions(), *parts)}.cubin"
@@ -70,15 +70,9 @@ def ptx(
     integers, floats = counts
     kind = void(types.UniTuple(types.int64, integers), types.UniTuple(types.float64, floats))
     with global_compiler_lock, for_oldest_gpu():
-        text, _ = cuda.compile(
-            make(*arguments, storage),
-            kind,
-            device=False,
-            abi="numba",
-            cc=OLDEST,
-            output="ptx",
-            launch_bounds=layout.threads,
-        )
+        options = {"device": False, "abi": "numba", "cc": OLDEST, "output": "ptx"}
+        kernel = make(*arguments, storage)
+        text, _ = cuda.compile(kernel, kind, launch_bounds=layout.threads, **options)
     entry = re.search(r"\.visible \.entry (\w+)\(", text)
     assert entry
     return text, entry[1]
@@ -137,11 +131,4 @@ def _sources() -> str:
 @functools.cache
 def _versions() -> str:
     packages = "numba", "numba-cuda", "cuda-bindings", "nvidia-nvvm", "nvidia-nvjitlink"
-    return repr([_version(package) for package in packages])
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return repr([_extras.version(package) for package in packages])

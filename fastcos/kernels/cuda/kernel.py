@@ -1,25 +1,24 @@
-"""Kernels as they are launched: which thread visits which samples, and the sum of their losses.
+"""Kernels as they are launched: which thread visits which samples, and what it does at each.
 
-The loss of a sample and its gradients are computed in :mod:`fastcos.kernels.cuda.sample`.
+The distances of a sample are measured in :mod:`fastcos.kernels.cuda.measure`, its gradients written
+in :mod:`fastcos.kernels.cuda.write`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from fastcos.kernels.arguments import (
-    CONSTANTS,
-    DEVICE_FIXED,
-    Addresses,
-    Constants,
-    DeviceIntegers,
-    PerSample,
-)
-from fastcos.kernels.cuda.access import offset, per_sample
-from fastcos.kernels.cuda.records import Variant, Where
-from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team
-from fastcos.kernels.functions import jitable
+from fastcos.distances import Functions
+from fastcos.kernels import WRITE, arguments
+from fastcos.kernels.arguments import Addresses, Constants, DeviceIntegers, PerSample
+from fastcos.kernels.cuda.access import addresses, offset, operand_count, per_sample
+from fastcos.kernels.cuda.measure import measure
+from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, Variant, Visit
+from fastcos.kernels.cuda.unroll import tuple_of
+from fastcos.kernels.cuda.write import write_and_sum, write_nothing, write_rows
+from fastcos.kernels.functions import as_it_is, jitable, registered, times
+from fastcos.losses import Loss
 
 
 def kernel(
@@ -27,28 +26,24 @@ def kernel(
 ) -> Callable[..., None]:
     """The kernel that visits the samples of a pass.
 
-    Args:
-        operands: How many there are.
-        variant: What it is made for.
-        gpu: The namespace of what the machine has.
-        sample: ``(team, addresses, modes, where, label, scale, distance_parameters,
-            loss_parameters) -> loss`` of one sample; writes its gradients.
-        state_size: How many numbers the state of the distance has.
+    ``sample``, ``(team, starts, modes, visit, parameters) -> loss``, writes its gradients, too.
+    The parameters are those of the distance, as many as it has, and those of the loss.
     """
     cuda, put_double, float64 = gpu.cuda, gpu.put_double, gpu.float64
     storage = gpu.STORAGE[variant.dtype]
     put, number, size = storage.put, storage.number, storage.size
     number_of, block_sum = per_sample(variant.dtype, gpu), _block_sum(gpu)
     index_of = offset(variant.columns, 1 + 2 * operands)
+    rows_from, constants_to = arguments.DEVICE_FIXED, arguments.CONSTANTS
     grads_from, sums_from, modes_from, geometry_from = (
-        DEVICE_FIXED + k * operands for k in (1, 2, 3, 4)
+        rows_from + k * operands for k in (1, 2, 3, 4)
     )
-    loss_from = CONSTANTS + variant.distance_parameters
+    loss_from = constants_to + variant.distance_parameters
     # Of a block that is a team: a state for each warp, and the one merged from them.
     shared_size = (WARP + 1) * state_size if variant.wide else WARP
 
     def visit(n: Any, d: Any) -> None:
-        fixed, constants = DeviceIntegers(*n[:DEVICE_FIXED]), Constants(*d[:CONSTANTS])
+        fixed, constants = DeviceIntegers(*n[:rows_from]), Constants(*d[:constants_to])
         skip = PerSample(fixed.skip_address, 0, fixed.skip_kind, 1.0)
         if skip.address != 0 and number_of(skip, 0) == 1:
             return
@@ -57,10 +52,11 @@ def kernel(
             fixed.weight_address, fixed.weight_step, fixed.weight_kind, constants.weight
         )
         scales = PerSample(fixed.scale_address, fixed.scale_step, fixed.scale_kind, constants.scale)
-        addresses = Addresses(
-            n[DEVICE_FIXED:grads_from], n[grads_from:sums_from], n[sums_from:modes_from]
+        starts = Addresses(
+            n[rows_from:grads_from], n[grads_from:sums_from], n[sums_from:modes_from]
         )
         modes, geometry = n[modes_from:geometry_from], n[geometry_from:]
+        parameters = d[constants_to:loss_from], d[loss_from:]
         shared = cuda.shared.array(shared_size, float64)
         shift = fixed.team_shift
         width = 1 << shift
@@ -77,16 +73,10 @@ def kernel(
                 position = outer * fixed.inner + inside
                 i = index_of(position, geometry)
                 weight = number_of(weights, i)
-                value = weight * sample(
-                    Team(shared, lane, width),
-                    addresses,
-                    modes,
-                    Where(position, geometry, fixed.features, task, first),
-                    number_of(labels, i),
-                    weight * number_of(scales, i),
-                    d[CONSTANTS:loss_from],
-                    d[loss_from:],
-                )
+                label, scale = number_of(labels, i), weight * number_of(scales, i)
+                this = Visit(position, geometry, fixed.features, task, first, label, scale)
+                team = Team(shared, lane, width)
+                value = weight * sample(team, starts, modes, this, parameters)
                 total += value
                 if fixed.losses != 0 and lane == 0:
                     if fixed.losses_are_float64 != 0:
@@ -101,6 +91,75 @@ def kernel(
             put_double(fixed.block_sums + 8 * cuda.blockIdx.x, total)
 
     return visit
+
+
+def distances_sample(loss: Loss, variant: Variant, gpu: Any) -> Any:
+    """A sample that is given by its distances, one number per operand."""
+    loss_of, count, float64 = registered(loss.function), loss.arity, gpu.float64
+    storage = gpu.STORAGE[variant.dtype]
+    get, put, number = storage.get, storage.put, storage.number
+    rows_of = addresses(count, variant.columns, 1)
+    grads_of = addresses(count, variant.columns, 1 + count)
+    numbers = tuple_of(count, lambda k: lambda rows: float64(get(rows[k])))
+
+    def writing(k: int) -> Any:
+        def write_one(modes: Any, grads: Any, scale: Any, slopes: Any) -> bool:
+            if modes[k] == WRITE:
+                put(grads[k], number(times(scale, slopes[k])))
+            return True
+
+        return write_one
+
+    write = tuple_of(count, writing)
+
+    @jitable()
+    def sample(team: Team, starts: Addresses, modes: Any, visit: Visit, parameters: Any) -> Any:
+        d = numbers(rows_of(starts.rows, visit.position, visit.geometry))
+        value, slopes = loss_of(d, visit.label, *parameters[1])
+        grads = grads_of(starts.grads, visit.position, visit.geometry)
+        write(modes, grads, visit.scale, slopes)
+        return value
+
+    return sample
+
+
+class Term(NamedTuple):
+    """The part of one distance in the gradients of a sample: ``factor`` times its gradient."""
+
+    factor: Any  # the slope of the loss, times weight and scale
+    state: Any  # of the distance, prepared for ``gradient``
+    d: Any  # the distance
+
+
+def rows_sample(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Any:
+    """A sample that is given by its rows."""
+    loss_of, prepare = registered(loss.function), registered(distance.prepare or as_it_is)
+    count = operand_count(loss.arity)
+    rows_of = addresses(count, variant.columns, 1)
+    grads_of = addresses(count, variant.columns, 1 + count)
+    distances_of = measure(loss.arity, distance, variant, gpu)
+    writers = {"none": write_nothing, "written": write_rows, "summed": write_and_sum}
+    write = writers[variant.gradients](loss.arity, distance, variant, gpu)
+
+    def term(k: int) -> Any:
+        return lambda scale, slopes, states, d: Term(
+            times(scale, slopes[k]), prepare(states[k], d[k]), d[k]
+        )
+
+    terms = tuple_of(loss.arity, term)
+
+    @jitable()
+    def sample(team: Team, starts: Addresses, modes: Any, visit: Visit, parameters: Any) -> Any:
+        of_distance, of_loss = parameters
+        rows = rows_of(starts.rows, visit.position, visit.geometry)
+        states, d = distances_of(team, rows, visit.features, of_distance)
+        value, slopes = loss_of(d, visit.label, *of_loss)
+        grads = grads_of(starts.grads, visit.position, visit.geometry)
+        there = Addresses(rows, grads, starts.sums)
+        write(team, terms(visit.scale, slopes, states, d), there, modes, visit)
+        return value
+
+    return sample
 
 
 def finishing(dtype: str, gpu: Any) -> Callable[..., None]:

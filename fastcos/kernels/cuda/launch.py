@@ -10,7 +10,6 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fastcos import _extras
 from fastcos.kernels.cuda.binaries import OLDEST, binary
 from fastcos.kernels.cuda.teams import Layout
 
+#: ``(stream, blocks, integers, floats) -> None``
 Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
 
 _thread = threading.local()
@@ -29,20 +29,9 @@ def launcher(
 ) -> Launcher:
     """The launcher of a kernel on a device; one that was asked for before is not loaded again.
 
-    Args:
-        make: A function of :mod:`fastcos.kernels.cuda` with all of its arguments but ``gpu``.
-        counts: How many int64 and how many float64 numbers the kernel takes.
-        layout: How its threads share out rows.
-        device: The number of the GPU.
-        what: What a person calls the kernel.
-
-    Returns:
-        ``(stream, blocks, integers, floats) -> None``, where ``stream`` is the address of one; the
-        device has to be the current one.
-
-    Raises:
-        ImportError: what compiles and launches kernels is not installed.
-        RuntimeError: the GPU is too old.
+    ``make`` is a function of :mod:`fastcos.kernels.cuda` with all of its arguments but ``gpu``; the
+    kernel takes so many (``counts``) int64 and float64 numbers. Launchers take the address of a
+    stream of the current device, which has to be theirs.
     """
     # By what it is made of, and not by what a person calls it.
     key = make.func, make.args, counts, layout, device
@@ -97,11 +86,7 @@ def _loaded(
 
 @functools.cache
 def toolchain() -> Any:
-    """The module that launches, :mod:`cuda.core`, with all that compiles installed too.
-
-    Raises:
-        ImportError: something is missing; the message says what to install.
-    """
+    """The module that launches, :mod:`cuda.core`; raises where it or a compiler is missing."""
     fault = missing()
     if fault:
         raise ImportError(f"arrays on a GPU need more than is installed: {fault}")
@@ -117,7 +102,7 @@ def missing() -> str:
             return f"{package} ({error}): {_extras.command('cuda')}"
     if np.lib.NumpyVersion(np.__version__) >= "2.5.0":
         return (
-            f"numba-cuda {metadata.version('numba-cuda')} cannot compile beside NumPy"
+            f"numba-cuda {_extras.version('numba-cuda')} cannot compile beside NumPy"
             f" {np.__version__}: {_extras.command('cuda')}"
         )
     return ""

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastcos.distances import Functions
-from fastcos.kernels.cuda.access import are_aligned
+from fastcos.kernels.cuda.access import PAIRS, are_aligned, operand_count
 from fastcos.kernels.cuda.merge import merging, state_size
-from fastcos.kernels.cuda.records import PAIRS, Variant, operand_count
-from fastcos.kernels.cuda.teams import Team, threads_of_warp
+from fastcos.kernels.cuda.teams import Team, Variant, threads_of_warp
 from fastcos.kernels.cuda.unroll import at_each, fold, tuple_of
 from fastcos.kernels.functions import jitable, registered
 
@@ -85,14 +84,10 @@ def _settling(distance: Functions, merge: Any, variant: Variant, gpu: Any) -> An
 
 
 def _pass(count: int, in_flight: int, accumulate: Any, variant: Variant, gpu: Any) -> Any:
-    """``(states, rows, features, team) -> states`` of one thread's part of the rows.
+    """``(states, rows, features, team) -> states`` of one thread's part of ``count`` rows.
 
-    Args:
-        count: How many rows.
-        in_flight: How many vectors of each row are loaded before the first is accumulated.
-        accumulate: ``(states, numbers) -> states``, of one component of each row.
-        variant: What the kernel is made for.
-        gpu: The namespace of what the machine has.
+    So many vectors of each row are ``in_flight`` before the first is accumulated; ``accumulate``,
+    ``(states, numbers) -> states``, takes one component of each row.
     """
     storage, transposed = gpu.STORAGE[variant.dtype], gpu.transposed
     size, vector = storage.size, storage.vector

@@ -12,8 +12,7 @@ import math
 from typing import Any
 
 from fastcos.distances import Functions
-from fastcos.kernels.cuda.records import Variant
-from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, threads_of_warp
+from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, Variant, threads_of_warp
 from fastcos.kernels.cuda.unroll import tuple_of
 from fastcos.kernels.functions import is_ours, jitable, registered
 
@@ -104,10 +103,9 @@ _ROW = ((0.25, -1.5), (2.0, 0.75), (-0.5, 1.75), (1.0, -0.25), (1.25, 1.5), (-2.
 
 
 def _check_sums(distance: Functions, variant: Variant) -> None:
-    """Raises unless parts of a state may be added up, which a function of the user's may not allow.
+    """Raises where the distance of a row is another one when it is taken in two parts.
 
-    Raises:
-        ValueError: the distance of a row is another one when it is taken in two parts.
+    Parts of a state are added up, which a function of the user's may not allow.
     """
     accumulate, prepare = distance.accumulate, distance.prepare
     start = distance.init(0.0, *[1.0 / 64] * variant.distance_parameters)

@@ -36,69 +36,63 @@ def _global(builder: Any, address: Any, word: Any) -> Any:
     return builder.inttoptr(address, ir.PointerType(word, addrspace=1))
 
 
+def _instructions(signature: Any, emit: Any) -> Any:
+    """A function of kernels with the body ``emit(builder, *arguments)``, a list being a tuple."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = emit(builder, *args)
+        if signature.return_type == types.void:
+            return context.get_dummy_value()
+        is_list = isinstance(value, list)
+        return context.make_tuple(builder, signature.return_type, value) if is_list else value
+
+    # Numba counts the arguments of what it is given.
+    found = signature, codegen
+    one, two, three = lambda _, a: found, lambda _, a, b: found, lambda _, a, b, c: found
+    return intrinsic((one, two, three)[len(signature.args) - 1])
+
+
 def _getter(number: Any, word: Any, decode: Any = None) -> Any:
-    @intrinsic
-    def get(typingctx: Any, address: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            value = builder.load(_global(builder, args[0], word))
-            return decode(builder, value) if decode else value
+    def get(builder: Any, address: Any) -> Any:
+        value = builder.load(_global(builder, address, word))
+        return decode(builder, value) if decode else value
 
-        return number(types.int64), codegen
-
-    return get
+    return _instructions(number(types.int64), get)
 
 
 def _putter(number: Any, word: Any, encode: Any = None) -> Any:
-    @intrinsic
-    def put(typingctx: Any, address: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            value = encode(builder, args[1]) if encode else args[1]
-            builder.store(value, _global(builder, args[0], word))
-            return context.get_dummy_value()
+    def put(builder: Any, address: Any, value: Any) -> None:
+        value = encode(builder, value) if encode else value
+        builder.store(value, _global(builder, address, word))
 
-        return types.void(types.int64, number), codegen
-
-    return put
+    return _instructions(types.void(types.int64, number), put)
 
 
 def _loader(number: Any, lane: Any, lanes: int, unpack: Any = None) -> Any:
-    @intrinsic
-    def load(typingctx: Any, address: Any) -> Any:
-        count = lanes if unpack is None else 2 * lanes
+    kind, count = ir.VectorType(lane, lanes), lanes if unpack is None else 2 * lanes
 
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            kind = ir.VectorType(lane, lanes)
-            vector = builder.load(_global(builder, args[0], kind), align=16)
-            words = [builder.extract_element(vector, _BITS[32](i)) for i in range(lanes)]
-            if unpack:
-                words = [value for word in words for value in unpack(builder, word)]
-            return context.make_tuple(builder, signature.return_type, words)
+    def load(builder: Any, address: Any) -> list[Any]:
+        vector = builder.load(_global(builder, address, kind), align=16)
+        words = [builder.extract_element(vector, _BITS[32](i)) for i in range(lanes)]
+        return [value for word in words for value in unpack(builder, word)] if unpack else words
 
-        return types.UniTuple(number, count)(types.int64), codegen
-
-    return load
+    return _instructions(types.UniTuple(number, count)(types.int64), load)
 
 
 def _storer(number: Any, lane: Any, lanes: int, pack: Any = None) -> Any:
-    @intrinsic
-    def store(typingctx: Any, address: Any, values: Any) -> Any:
-        count = lanes if pack is None else 2 * lanes
+    kind, count = ir.VectorType(lane, lanes), lanes if pack is None else 2 * lanes
 
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            kind = ir.VectorType(lane, lanes)
-            words = [builder.extract_value(args[1], i) for i in range(count)]
-            if pack:
-                pairs = zip(words[::2], words[1::2], strict=True)
-                words = [pack(builder, *pair) for pair in pairs]
-            vector = ir.Constant(kind, ir.Undefined)
-            for i, word in enumerate(words):
-                vector = builder.insert_element(vector, word, _BITS[32](i))
-            builder.store(vector, _global(builder, args[0], kind), align=16)
-            return context.get_dummy_value()
+    def store(builder: Any, address: Any, values: Any) -> None:
+        words = [builder.extract_value(values, i) for i in range(count)]
+        if pack:
+            pairs = zip(words[::2], words[1::2], strict=True)
+            words = [pack(builder, *pair) for pair in pairs]
+        vector = ir.Constant(kind, ir.Undefined)
+        for i, word in enumerate(words):
+            vector = builder.insert_element(vector, word, _BITS[32](i))
+        builder.store(vector, _global(builder, address, kind), align=16)
 
-        return types.void(types.int64, types.UniTuple(number, count)), codegen
-
-    return store
+    return _instructions(types.void(types.int64, types.UniTuple(number, count)), store)
 
 
 def _halves(builder: Any, word: Any) -> tuple[Any, Any]:
@@ -154,29 +148,16 @@ class Storage(NamedTuple):
 
 
 def _storage_of_halves(dtype: str, unpack: Any, decode: Any) -> Storage:
-    pack, encode = _packing(dtype)
-    return Storage(
-        size=2,
-        vector=8,
-        number=types.float32,
-        load=_loader(types.float32, _BITS[32], 4, unpack),
-        store=_storer(types.float32, _BITS[32], 4, pack),
-        get=_getter(types.float32, _BITS[16], decode),
-        put=_putter(types.float32, _BITS[16], encode),
-    )
+    number, (pack, encode) = types.float32, _packing(dtype)
+    load, store = _loader(number, _BITS[32], 4, unpack), _storer(number, _BITS[32], 4, pack)
+    get, put = _getter(number, _BITS[16], decode), _putter(number, _BITS[16], encode)
+    return Storage(2, 8, number, load, store, get, put)
 
 
 def _storage_of(number: Any, word: Any, size: int) -> Storage:
-    vector = 16 // size
-    return Storage(
-        size=size,
-        vector=vector,
-        number=number,
-        load=_loader(number, word, vector),
-        store=_storer(number, word, vector),
-        get=_getter(number, word),
-        put=_putter(number, word),
-    )
+    load, store = _loader(number, word, 16 // size), _storer(number, word, 16 // size)
+    get, put = _getter(number, word), _putter(number, word)
+    return Storage(size, 16 // size, number, load, store, get, put)
 
 
 STORAGE = {
@@ -213,23 +194,14 @@ def transposed(typingctx: Any, rows: Any) -> Any:
     return types.BaseTuple.from_types(columns)(rows), codegen
 
 
-@intrinsic
-def store_zeros(typingctx: Any, address: Any) -> Any:
-    """Stores 16 bytes of zeros at an address that is a multiple of 16."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.VectorType(_BITS[32], 4)
-        builder.store(ir.Constant(kind, [0] * 4), _global(builder, args[0], kind), align=16)
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
-
-
-@intrinsic
-def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a * b + c`` in float32, rounded once."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fma(*args)
-
-    return types.float32(types.float32, types.float32, types.float32), codegen
+_ZEROS = ir.Constant(ir.VectorType(_BITS[32], 4), [0] * 4)
+#: Stores 16 bytes of zeros at an address that is a multiple of 16.
+store_zeros = _instructions(
+    types.void(types.int64),
+    lambda builder, at: builder.store(_ZEROS, _global(builder, at, _ZEROS.type), align=16),
+)
+#: ``a * b + c`` in float32, rounded once.
+fma = _instructions(
+    types.float32(types.float32, types.float32, types.float32),
+    lambda builder, a, b, c: builder.fma(a, b, c),
+)

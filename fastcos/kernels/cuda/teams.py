@@ -1,4 +1,4 @@
-"""Teams: how many threads share a row, and which threads of a warp they are.
+"""Teams: how many threads share a row, which threads of a warp they are, and what they visit.
 
 What the threads of a team tell each other is in :mod:`fastcos.kernels.cuda.merge`.
 """
@@ -51,12 +51,36 @@ def layout(features: int, dtype: str) -> Layout:
 FINISHING = Layout(0, 256)
 
 
+class Variant(NamedTuple):
+    """What a kernel is compiled for, apart from the functions."""
+
+    dtype: str  # of the operands and gradients
+    distance_parameters: int  # how many the distance has
+    loss_parameters: int  # how many the loss has
+    columns: int = 1  # how many axes the geometry has
+    # "none", "written", or "summed" where some are added up over shared rows
+    gradients: str = "none"
+    wide: bool = False  # whether a team is a block
+
+
 class Team(NamedTuple):
     """A thread's view of its team, within a kernel."""
 
     shared: Any  # the shared memory of the block, float64
     lane: Any  # the number of the thread within the team
     width: Any  # how many threads the team has
+
+
+class Visit(NamedTuple):
+    """A team's visit to a sample."""
+
+    position: Any  # of the sample in the order of the pass
+    geometry: Any  # of the pass, row by row
+    features: Any  # the length of a row
+    task: Any  # the number of the task, and of its row of the float64 sums
+    first: Any  # whether it is the first sample of the task
+    label: Any  # of the sample
+    scale: Any  # of its gradients, with its weight
 
 
 @jitable()

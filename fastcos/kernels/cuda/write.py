@@ -1,6 +1,6 @@
 """The gradients of a sample: computed from the terms of its distances, and written.
 
-Each public function makes a ``write(team, terms, addresses, modes, where)``, whose addresses are
+Each public function makes a ``write(team, terms, addresses, modes, visit)``, whose addresses are
 those of the sample's rows and gradients, and of the sums of all tasks.
 """
 
@@ -11,9 +11,8 @@ from typing import Any
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, WRITE
 from fastcos.kernels.arguments import Addresses
-from fastcos.kernels.cuda.access import are_aligned
-from fastcos.kernels.cuda.records import PAIRS, Variant, Where, operand_count
-from fastcos.kernels.cuda.teams import Team
+from fastcos.kernels.cuda.access import PAIRS, are_aligned, operand_count
+from fastcos.kernels.cuda.teams import Team, Variant, Visit
 from fastcos.kernels.cuda.unroll import all_of, at_each, tuple_of
 from fastcos.kernels.functions import jitable, registered
 from fastcos.kernels.linear import linear_gradient
@@ -21,7 +20,7 @@ from fastcos.kernels.linear import linear_gradient
 
 def write_nothing(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
     """Writes nothing: no gradient is wanted."""
-    return jitable()(lambda team, terms, addresses, modes, where: None)
+    return jitable()(lambda team, terms, addresses, modes, visit: None)
 
 
 def write_rows(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
@@ -71,8 +70,8 @@ def write_rows(arity: int, distance: Functions, variant: Variant, gpu: Any) -> A
     clear = writing(jitable()(lambda address, slopes: store_zeros(address)))
 
     @jitable()
-    def write(team: Team, terms: Any, addresses: Addresses, modes: Any, where: Where) -> None:
-        rows, grads, features = addresses.rows, addresses.grads, where.features
+    def write(team: Team, terms: Any, addresses: Addresses, modes: Any, visit: Visit) -> None:
+        rows, grads, features = addresses.rows, addresses.grads, visit.features
         zero, coefficients = are_zero(terms), coefficients_of(terms)
         whole = features & -vector if aligned(rows) and aligned(grads) else 0
         k = team.lane * vector
@@ -105,12 +104,12 @@ def write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) -
     slopes_of = _float64_slopes(arity, distance, gpu)
 
     def writing(m: int) -> Any:
-        def write_one(slopes: Any, k: Any, addresses: Addresses, modes: Any, where: Where) -> bool:
+        def write_one(slopes: Any, k: Any, addresses: Addresses, modes: Any, visit: Visit) -> bool:
             if modes[m] == WRITE:
                 put(addresses.grads[m] + k * size, number(slopes[m]))
             elif modes[m] == ADD:
-                sum_at = addresses.sums[m] + 8 * (where.task * where.features + k)
-                put_double(sum_at, slopes[m] if where.first else get_double(sum_at) + slopes[m])
+                sum_at = addresses.sums[m] + 8 * (visit.task * visit.features + k)
+                put_double(sum_at, slopes[m] if visit.first else get_double(sum_at) + slopes[m])
             return True
 
         return write_one
@@ -118,10 +117,10 @@ def write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) -
     write_each = tuple_of(count, writing)
 
     @jitable()
-    def write(team: Team, terms: Any, addresses: Addresses, modes: Any, where: Where) -> None:
+    def write(team: Team, terms: Any, addresses: Addresses, modes: Any, visit: Visit) -> None:
         k = team.lane
-        while k < where.features:
-            write_each(slopes_of(terms, get(addresses.rows, k * size)), k, addresses, modes, where)
+        while k < visit.features:
+            write_each(slopes_of(terms, get(addresses.rows, k * size)), k, addresses, modes, visit)
             k += team.width
 
     return write
