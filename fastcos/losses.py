@@ -2,7 +2,7 @@
 
 A :class:`Loss` knows no rows and no features. The loops hand it the distances of one sample; it
 gives the loss and its slope with respect to each distance, and the chain rule
-``slope * gradient of the distance`` is written once, in the loops.
+``slope * gradient of the distance`` is written once, in the compile.
 
 Kinks take torch's side: at ``z == 0`` the gradient of ``max(0, z)`` passes.
 """

@@ -329,7 +329,7 @@ def test_modules_from_their_sources_and_from_bytecode_beside_them(copy):
     environment = {"PYTHONDONTWRITEBYTECODE": ""}
     for hits in (0, 1):
         assert run_in(copy, POINTWISE, environment).split()[1:] == ["0.625", str(hits)]
-    assert list((copy / "fastcos" / "kernels" / "cpu" / "__pycache__").glob("loops.*.pyc"))
+    assert list((copy / "fastcos" / "kernels" / "cpu" / "__pycache__").glob("compile.*.pyc"))
 
 
 def test_bytecode_alone(copy):

@@ -18,7 +18,7 @@ from fastcos.commands import warmup as warming
 from fastcos.distances import Refinements
 from fastcos.engine import plan
 from fastcos.kernels import cache, report
-from fastcos.kernels.cpu import compile, loops
+from fastcos.kernels.cpu import compile
 
 
 def successor(number: int) -> int:
@@ -242,8 +242,8 @@ def of_tensors():
         lambda: fastcos.check_distance(fastcos.distances.canberra(), low=0.1),
         lambda: fastcos.warmup("cosine_similarity"),
         of_tensors,
-        lambda: loops.task_loop.__wrapped__(True),
-        lambda: loops.all_signs.__wrapped__(),
+        lambda: compile.task_loop.__wrapped__(True),
+        lambda: compile.all_signs.__wrapped__(),
         lambda: cache.stored(successor, None, bytes, "a test"),
     ],
 )

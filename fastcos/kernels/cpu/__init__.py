@@ -15,14 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 from fastcos.distances import Functions
-from fastcos.kernels.cpu.compile import kernel_of
-from fastcos.kernels.cpu.loops import all_signs, cache_directory, task_loop
+from fastcos.kernels.cpu.compile import all_signs, cache_directory, kernel_of, task_loop
 from fastcos.kernels.cpu.pair_kernel import pair_kernel
 from fastcos.kernels.cpu.pointwise_kernel import pointwise_kernel
+from fastcos.kernels.cpu.samples import Counts
 from fastcos.kernels.cpu.storage import STORAGE
 from fastcos.kernels.cpu.streaming import streaming_threshold
 from fastcos.kernels.cpu.triplet_kernel import triplet_kernel, triplet_swap_kernel
-from fastcos.kernels.cpu.unpack import Counts
 from fastcos.losses import Loss
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""From the functions of a loss and a distance to a compiled kernel, in memory and on disk.
+"""From functions to compiled code, in memory and on disk: kernels, and the loops that run them.
 
 What a kernel does is in :mod:`~fastcos.kernels.cpu.pair_kernel` and its siblings; files are the
 subject of :mod:`fastcos.kernels.cache`.
@@ -11,23 +11,24 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from numba import int64
+from numba import int64, prange
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.distances import Functions
-from fastcos.kernels.cache import digest, exported, source_digest
+from fastcos.kernels import DOUBLES, FLOATS, LONGS
+from fastcos.kernels.cache import compiled, digest, exported, folder_of, source_digest
+from fastcos.kernels.cpu.memory import call, doubles, floats, int8s, longs
+from fastcos.kernels.cpu.samples import Counts, unpacker
 from fastcos.kernels.cpu.storage import STORAGE
-from fastcos.kernels.cpu.unpack import Counts, unpacker
 from fastcos.kernels.functions import SCALAR_MODULES, is_ours, jitable, name_of, registered
 
 # The modules whose source ends up in a compiled kernel.
 SOURCES = (
     *(*SCALAR_MODULES, "kernels", "kernels.arguments", "kernels.functions", "kernels.linear"),
-    *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.emit", "kernels.cpu.gradients"),
-    *("kernels.cpu.loops", "kernels.cpu.measure", "kernels.cpu.memory", "kernels.cpu.pair_kernel"),
-    *("kernels.cpu.pointwise_kernel", "kernels.cpu.samples", "kernels.cpu.states"),
-    *("kernels.cpu.storage", "kernels.cpu.streaming", "kernels.cpu.triplet_kernel"),
-    "kernels.cpu.unpack",
+    *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.gradients", "kernels.cpu.measure"),
+    *("kernels.cpu.memory", "kernels.cpu.pair_kernel", "kernels.cpu.pointwise_kernel"),
+    *("kernels.cpu.samples", "kernels.cpu.states", "kernels.cpu.storage", "kernels.cpu.streaming"),
+    "kernels.cpu.triplet_kernel",
 )
 
 _kernels: dict[tuple[Any, ...], Any] = {}
@@ -95,3 +96,60 @@ def _tagged(tag: str) -> Any:
 def digest_of_sources() -> str:
     """A digest of the sources that end up in a compiled kernel."""
     return source_digest(*SOURCES)
+
+
+@functools.cache
+def task_loop(parallel: bool) -> Any:
+    """The loop over the tasks of any kernel; threads share a parallel one."""
+
+    def loop(kernel: int, block: Any, tasks: int, samples: int) -> float:
+        address, done = block.ctypes.data, 0
+        # Filled in here, as to ask for the address of the block takes Python 0.2 us.
+        losses = address + 8 * (block.size - samples)
+        longs(address, 1)[0] = losses
+        for t in prange(tasks):
+            done += call(kernel, t, address)
+        if done < tasks:  # a kernel returns 1, and 0 where a function raised
+            raise RuntimeError("a function of the distance raised the exception shown on stderr")
+        return _sum(doubles(losses, samples))
+
+    loop.__qualname__ += f"_{digest(digest_of_sources(), str(parallel))}"
+    what = "the loop that threads share" if parallel else "the loop over samples"
+    return compiled(loop, what, parallel)
+
+
+@jitable(fastmath={"reassoc", "contract"})
+def _sum(values: Any) -> float:
+    total = 0.0
+    for i in range(values.shape[0]):
+        total += values[i]
+    return total
+
+
+@functools.cache
+def all_signs() -> Callable[[int, int, int], bool]:
+    """The kernel that says whether each of ``count`` labels of a kind at an address is 1 or -1."""
+
+    def kernel(address: int, count: int, kind: int) -> bool:
+        wrong = 0
+        if kind == DOUBLES:
+            for label in doubles(address, count):
+                wrong += abs(label) != 1
+        elif kind == FLOATS:
+            for label in floats(address, count):
+                wrong += abs(label) != 1
+        elif kind == LONGS:
+            for label in longs(address, count):
+                wrong += (label != 1) & (label != -1)
+        else:
+            for label in int8s(address, count):
+                wrong += (label != 1) & (label != -1)
+        return wrong == 0
+
+    kernel.__qualname__ += f"_{digest_of_sources()}"
+    return compiled(kernel, "the check of labels")
+
+
+def cache_directory() -> str:
+    """Where Numba keeps compiled kernels."""
+    return str(folder_of(task_loop) or "none that can be written to")

@@ -13,8 +13,7 @@ from numba import float32, float64
 
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, WRITE
-from fastcos.kernels.cpu.emit import fma, has_fma
-from fastcos.kernels.cpu.memory import load
+from fastcos.kernels.cpu.memory import fma, has_fma, load
 from fastcos.kernels.cpu.states import as_float32
 from fastcos.kernels.cpu.storage import Storage
 from fastcos.kernels.cpu.streaming import buffer_slot, flush_lines

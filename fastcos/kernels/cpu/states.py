@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.np import arrayobj
 
-from fastcos.kernels.cpu.emit import INT64, emitted
+from fastcos.kernels.cpu.memory import INT64, emitted
 
 #: Number of lanes. A loop over fewer is unrolled before it could be vectorised.
 LANES = 32

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
-from fastcos.kernels.cpu.emit import INT16, INT32, emitted, has
-from fastcos.kernels.cpu.memory import doubles, floats, words
+from fastcos.kernels.cpu.memory import INT16, INT32, doubles, emitted, floats, has, words
 
 # Without an instruction for it, LLVM calls functions that only C compilers bring, and the process
 # ends: "Symbol not found: __extendhfsf2". Integers and one addition need none of these, and no

@@ -16,8 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastcos.kernels.cpu.emit import INT8, INT32, INT64, emitted
-from fastcos.kernels.cpu.memory import longs, words
+from fastcos.kernels.cpu.memory import INT8, INT32, INT64, emitted, longs, words
 from fastcos.kernels.functions import jitable
 
 # Bytes of a write buffer: a header, which is a cache line with the start and the end of the pending
