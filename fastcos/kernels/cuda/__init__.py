@@ -1,10 +1,10 @@
 """Pair, triplet and pointwise kernels for NVIDIA GPUs.
 
 A *team* of threads visits the samples of a task: a part of a warp where rows are short, a whole
-block where they are long (``teams``, ``kernel``). Each thread accumulates its part of a
-row, 16 bytes at a time where the addresses allow it (``measure``); the parts of the state are
-merged, which leaves every thread of the team with the whole (``merge``), and each writes its part
-of the gradients (``write``).
+block where they are long (``teams``, ``kernel``). Each thread accumulates its part of a row, 16
+bytes at a time where the addresses allow it (``measure``); the parts of the state are merged, which
+leaves every thread of the team with the whole (``merge``), and each writes its part of the
+gradients (``write``).
 
 Sums are float64 as on the CPU. On the cards this is for (A100, H100 and later) two conversions and
 three products with sum for each pair of numbers, as the cosine takes, are a third of what the
