@@ -117,7 +117,7 @@ def _solved(
         of_weight = per_sample.weight_layout(adapter, weight)
     call, parameters = call_of(adapter, problem, wanted, tuple(of_operands), of_target, of_weight)
     arrays = *operands, target, weight, None
-    return execute(plan(call), parameters, arrays, result=result, validate=problem.validate)
+    return execute(plan(call), parameters, problem.validate, arrays, result=result)
 
 
 _FIRST_ONLY = (

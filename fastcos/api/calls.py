@@ -53,8 +53,7 @@ def public(problem: Callable[P, Result]) -> Callable[P, Result]:
     def function(*args: P.args, **kwargs: P.kwargs) -> Result:
         known = planned(problem, (), args, kwargs)
         if known is not None:
-            found, parameters, validate, arrays = known
-            return execute(found, parameters, arrays, validate=validate)[0]
+            return execute(*known)[0]
         return evaluate(stated(function, args, kwargs))
 
     PUBLIC.add(function)

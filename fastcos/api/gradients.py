@@ -148,8 +148,7 @@ class Transformed(Generic[OfTensors, OfArrays]):
             fits = isinstance(buffers, (tuple, list)) and len(buffers) == len(wanted)
         known = planned(self.state, wanted, args, kwargs, grad_output, buffers) if fits else None
         if known is not None:
-            plan, parameters, validate, arrays = known
-            value, grads = execute(plan, parameters, arrays, buffers, validate=validate)
+            value, grads = execute(*known, buffers)
         else:
             problem = stated(self.loss, args, kwargs, "grad_output", "out")
             check_weight(problem, wanted)

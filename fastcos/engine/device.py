@@ -13,12 +13,7 @@ from typing import Any, NamedTuple
 
 from fastcos.engine.passes import Pass
 from fastcos.kernels import ADD, DOUBLES, WRITE, Spec
-from fastcos.kernels.arguments import (
-    Addresses,
-    Numbers,
-    device_arguments,
-    device_count,
-)
+from fastcos.kernels.arguments import Numbers, device_count
 from fastcos.kernels.forks import importing
 
 
@@ -63,10 +58,9 @@ def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
 def run(
     plan: Any,
     bound: Run,
-    rows: Sequence[int],
-    grads: Sequence[int],
-    sums: Sequence[int],
+    addresses: tuple[Sequence[int], Sequence[int], Sequence[int]],
     numbers: tuple[Numbers, Numbers, Numbers],
+    constants: tuple[float, float, float],
     parameters: Sequence[float],
     losses: Any,
     like: Any,
@@ -77,36 +71,21 @@ def run(
         The sums of the blocks, and the loss of each sample; None where ``losses`` is None.
     """
     adapter, visit = plan.adapter, bound.visit
+    (rows, grads, sums), (labels, weights, scales) = addresses, numbers
     partial, each = adapter.scratch((bound.blocks,), like), None
     if losses is not None:
         # What is to be another dtype in the end is not rounded to the one computed in before.
-        same = losses == plan.dtype
-        shape = plan.shape
+        same, shape = losses == plan.dtype, plan.shape
         each = adapter.new(shape, plan.dtype, like) if same else adapter.scratch(shape, like)
-    labels, weights, scales = numbers
-    fixed = (  # as DeviceIntegers has them
+    integers = (
         0 if each is None else adapter.address(each),
         int(each is not None and adapter.float_name(each.dtype) == "float64"),
         adapter.address(partial),
-        visit.tasks,
-        visit.inner,
-        visit.segments,
-        visit.features,
-        bound.team_shift,
-        *labels[:3],
-        *weights[:3],
-        *scales[:3],
-        *bound.skip,
+        *(visit.tasks, visit.inner, visit.segments, visit.features, bound.team_shift),
+        *(*labels, *weights, *scales, *bound.skip),
+        *(*rows, *grads, *sums, *visit.modes, *bound.geometry),
     )
-    integers, floats = device_arguments(
-        fixed,
-        (labels[3], weights[3], scales[3]),
-        Addresses(rows, grads, sums),
-        visit.modes,
-        bound.geometry,
-        parameters,
-    )
-    bound.kernel(adapter.stream(), bound.blocks, integers, floats)
+    bound.kernel(adapter.stream(), bound.blocks, integers, (*constants, *parameters))
     return partial, each
 
 

@@ -12,20 +12,20 @@ from fastcos.engine.plan import Plan
 from fastcos.kernels import ADD, DOUBLES
 from fastcos.kernels.arguments import Numbers
 
-# All weights are 1; a loss without labels.
-_ONE, _NO_LABELS = (0, 0, DOUBLES, 1.0), (0, 0, DOUBLES, 0.0)
+# In place of numbers in memory, where one constant is that of all samples.
+_CONSTANT = (0, 0, DOUBLES)
 # In place of the addresses of gradients, or sums of them, that are not wanted.
-_NOWHERE = (0, 0, 0)
+_NOWHERE = ((), (0,), (0, 0), (0, 0, 0))
 
 
 def execute(
     plan: Plan,
     parameters: tuple[float, ...],
+    validate: bool | None,
     arrays: Sequence[Any],
     out: Sequence[Any] = (),
     *,
     result: Any = None,
-    validate: bool | None = None,
     valued: bool = True,
     skip_if_one: bool = False,
 ) -> tuple[Any, tuple[Any, ...]]:
@@ -34,11 +34,11 @@ def execute(
     Args:
         plan: The plan for arrays of these layouts.
         parameters: Of the distance, then of the loss.
+        validate: Whether labels are checked; None for those in the memory of this machine.
         arrays: The operands, the labels, the weights and the upstream gradients; the last two may
             be numbers, and what there is none of is not looked at.
         out: Buffers for the gradients; empty for new arrays.
         result: The dtype of the value; None for that which is computed in.
-        validate: Whether labels are checked; None for those in the memory of this machine.
         valued: False gives None in place of the value.
         skip_if_one: On a GPU, leaves all in ``out`` as it is for an upstream gradient of exactly 1.
 
@@ -47,16 +47,17 @@ def execute(
     """
     *operands, target, weight, upstream = arrays
     place, runs, adapter, like = plan.place, plan.runs, plan.adapter, operands[0]
-    address, result = adapter.address, result or plan.dtype
+    address, none = adapter.address, plan.reduction == "none"
+    result = result or plan.dtype
+    each = "float64" if plan.weight_gradient else result if none else None
     checked = plan.checks_labels and (plan.device < 0 if validate is None else validate)
     if checked and (out or plan.device >= 0 or not runs):
         per_sample.check_labels(adapter, target, plan.device)
         checked = False
     # Names hold what was converted: an address does not keep its array alive.
-    numbers, factor, scale, denominator, _converted = _numbers(plan, target, weight, upstream)
-    each = None if plan.reduction != "none" else result
-    if plan.weight_gradient:
-        each = "float64"
+    numbers, constants, factor, scale, denominator, _converted = _numbers(
+        plan, target, weight, upstream
+    )
     if skip_if_one and plan.upstream_kind is not None:
         skip = address(upstream), plan.upstream_kind
         runs = tuple([run._replace(skip=skip) for run in runs])
@@ -67,29 +68,30 @@ def execute(
             adapter.rows(array, plan.axis, plan.dtype) if copied else array
             for array, copied in zip(operands, plan.copied, strict=True)
         ]
-    row_addresses = [*map(address, rows)]
-    nowhere: Sequence[int] = _NOWHERE[: len(operands)]
+    nowhere: Sequence[int] = _NOWHERE[len(rows)]
     grads: Any = ()
     into, grad_addresses = grads, nowhere
     if plan.gradients:
         grads = _buffers(plan, operands, out)
         into = _views(plan, grads) if plan.staged or plan.sums else grads
         grad_addresses = [0 if grad is None else address(grad) for grad in into]
+    addresses = [*map(address, rows)], grad_addresses, nowhere
     total: Any = None
     losses: Any = None
+    for run in runs:
+        if plan.sums:
+            sums, sum_addresses = _sums(plan, run.visit, like)
+            addresses = *addresses[:2], sum_addresses
+        found = place.run(plan, run, addresses, numbers, constants, parameters, each, like)
+        if total is None:
+            (total, losses), each = found, None
+        if plan.sums:
+            for grad, part in zip(into, sums, strict=True):
+                if part is not None:
+                    _gather(adapter, run.visit, part, grad)
     if not runs:
         total, losses = _of_no_samples(plan, grads, like)
-    for run in runs:
-        sums, sum_addresses = _sums(plan, run.visit, like) if plan.sums else ((), nowhere)
-        addresses = row_addresses, grad_addresses, sum_addresses
-        first = total is None
-        found = place.run(plan, run, *addresses, numbers, parameters, first and each, like)
-        if first:
-            total, losses = found
-        for grad, part in zip(into, sums, strict=False):
-            if part is not None:
-                _gather(adapter, run.visit, part, grad)
-    if plan.staged and runs:
+    elif plan.staged:
         for gradient, grad, staged in zip(plan.gradients, grads, into, strict=True):
             if gradient and gradient.staged:
                 adapter.features_last(grad, plan.axis)[...] = staged
@@ -106,7 +108,7 @@ def execute(
     if not runs:
         mean = math.nan if plan.reduction == "mean" else 0.0
     value = None
-    if valued and plan.reduction == "none":
+    if valued and none:
         value = adapter.values(weighted, result)
     elif valued and mean is None:
         value = place.value(plan, total, denominator, result, like)
@@ -126,58 +128,59 @@ def execute(
 
 def _numbers(
     plan: Plan, target: Any, weight: Any, upstream: Any
-) -> tuple[tuple[Numbers, Numbers, Numbers], Any, Any, Any, Any]:
+) -> tuple[tuple[Numbers, Numbers, Numbers], tuple[float, float, float], Any, Any, Any, Any]:
     """Labels, weights and scales as kernels take them, and what is needed of these elsewhere.
 
     Returns:
-        Them; the weights and the scales as numbers or arrays, where they are not read in place; the
-        denominator; what has to be kept alive.
+        Them, and their constants; the weights and the scales as numbers or arrays, where they are
+        not read in place; the denominator; what has to be kept alive.
     """
     adapter, denominator = plan.adapter, plan.denominator
-    labels, weights, scales = _NO_LABELS, _ONE, _ONE
-    factor: Any = 1.0
-    scale: Any = 1.0
+    labels = weights = scales = _CONSTANT
+    label, factor, scale = 0.0, 1.0, 1.0  # type: float, Any, Any
+    in_weights: float = 1.0
     if plan.labels:
         step, kind, in_place = plan.labels
         if in_place:
-            labels = adapter.address(target), step, kind, 1.0
+            labels, label = (adapter.address(target), step, kind), 1.0
         else:
-            labels, target = _packed(plan, *adapter.labels(target))
+            labels, label, target = _packed(plan, *adapter.labels(target))
     if plan.weights:
         step, kind, in_place = plan.weights
         if in_place:
-            weights = adapter.address(weight), step, kind, 1.0
+            weights = adapter.address(weight), step, kind
             if denominator is None:
                 factor = adapter.float64(plan.weight_name, weight)
         else:
             factor = per_sample.converted(adapter, plan.weight_name, weight)
-            weights, weight = _packed(plan, factor)
+            weights, in_weights, weight = _packed(plan, factor)
         if denominator is None:
             denominator = per_sample.denominator(adapter, plan.reduction, factor, plan.samples)
-    if plan.upstream and plan.upstream.in_place:
+    if upstream is None and not plan.weight_gradient and type(denominator) is float:
+        in_scales = 1 / denominator if denominator else 0.0
+    elif plan.upstream and plan.upstream.in_place:
         step, kind, _ = plan.upstream
-        scales = adapter.address(upstream), step, kind, 1 / denominator if denominator else 0.0
-    elif upstream is None and type(denominator) is float and not plan.weight_gradient:
-        scales = 0, 0, DOUBLES, 1 / denominator if denominator else 0.0
+        scales = adapter.address(upstream), step, kind
+        in_scales = 1 / denominator if denominator else 0.0
     else:
         if upstream is not None:
             scale = per_sample.converted(adapter, "grad_output", upstream)
         scale = in_kernel = per_sample.quotient(adapter, scale, denominator)
         if plan.weight_gradient:
             # The losses are wanted without their weights, which go into the slopes instead.
-            weights, in_kernel = _ONE, factor * scale
-        scales, upstream = _packed(plan, in_kernel)
-    converted = target, weight, upstream
-    return (labels, weights, scales), factor, scale, denominator, converted
+            weights, in_weights, in_kernel = _CONSTANT, 1.0, factor * scale
+        scales, in_scales, upstream = _packed(plan, in_kernel)
+    numbers, constants = (labels, weights, scales), (label, in_weights, in_scales)
+    return numbers, constants, factor, scale, denominator, (target, weight, upstream)
 
 
-def _packed(plan: Plan, given: Any, kind: int = DOUBLES) -> tuple[Numbers, Any]:
-    """Numbers of the samples as kernels take them, and the array that they are in."""
+def _packed(plan: Plan, given: Any, kind: int = DOUBLES) -> tuple[Numbers, float, Any]:
+    """Numbers of the samples as kernels take them, their constant, and the array they are in."""
     if isinstance(given, float):
-        return (0, 0, DOUBLES, given), None
+        return _CONSTANT, given, None
     array = plan.adapter.numbers(given, plan.shape)
     step = int(math.prod(array.shape) > 1)
-    return (plan.adapter.address(array), step, kind, 1.0), array
+    return (plan.adapter.address(array), step, kind), 1.0, array
 
 
 def _buffers(plan: Plan, operands: Sequence[Any], out: Sequence[Any]) -> list[Any]:

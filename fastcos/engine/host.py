@@ -5,9 +5,10 @@ The other place is :mod:`fastcos.engine.device`, with the same functions.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +18,18 @@ from fastcos.kernels.arguments import Numbers, Order, host_packer
 from fastcos.kernels.forks import importing
 
 
-class Run(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Run:
     """A compiled kernel, bound to a pass."""
 
     kernel: int  # the address of the kernel
     words: int  # how many numbers its arguments are
-    pack: Callable[..., None]  # what puts them into a block of memory
-    order: Order  # those that say in which order samples are visited
-    visit: Pass  # the pass
-    parallel: bool  # whether threads share its tasks
+    pack_into: Callable[..., None]  # what puts them into a block of memory
+    order: Order  # in which samples are visited
+    visit: Pass
+    modes: tuple[int, ...]  # those of the pass
+    tasks: int
+    parallel: bool  # whether threads share the tasks
 
 
 def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
@@ -40,36 +44,35 @@ def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
         functions = content.shared(spec.distance)
         compiled = make(spec.loss, functions, spec.counts, spec.dtype, spec.what)
         content.keep(spec.distance, functions)
-    words, pack = host_packer(spec.operands, sum(spec.counts))
+    words, pack_into = host_packer(spec.operands, sum(spec.counts))
     geometry = visit.geometry
     numbers = spec.operands * visit.outer * visit.inner * visit.features
     whole = spec.distance is not None and all(mode == WRITE for mode in visit.modes)
     past_caches = whole and cpu.past_caches(numbers, spec.dtype)
     address, columns = geometry.ctypes.data, geometry.shape[1]
     order = Order(visit.inner, visit.segments, visit.features, address, columns, past_caches)
-    return Run(compiled.address, words, pack, order, visit, visit.parallel)
+    ran = visit, visit.modes, visit.tasks, visit.parallel
+    return Run(compiled.address, words, pack_into, order, *ran)
 
 
 def run(
     plan: Any,
     bound: Run,
-    rows: Sequence[int],
-    grads: Sequence[int],
-    sums: Sequence[int],
+    addresses: tuple[Sequence[int], Sequence[int], Sequence[int]],
     numbers: tuple[Numbers, Numbers, Numbers],
+    constants: tuple[float, float, float],
     parameters: Sequence[float],
     losses: Any,
     like: Any,
 ) -> tuple[float, Any]:
-    """Runs a pass of a plan; operands, gradients and their sums come as addresses.
+    """Runs a pass of a plan.
 
     Args:
         plan: The plan.
         bound: The kernel of the pass.
-        rows: Where the operands are.
-        grads: Where the gradients go; 0 for nowhere.
-        sums: Where they are summed; 0 for nowhere.
+        addresses: Of the operands, of the gradients and of their sums; 0 for what is not wanted.
         numbers: Labels, weights and scales.
+        constants: Theirs.
         parameters: Of the distance, then of the loss.
         losses: The dtype in which the loss of each sample is wanted, or None.
         like: An array where memory is to be allocated.
@@ -77,12 +80,16 @@ def run(
     Returns:
         The sum of the losses, and in float64 each of them; None where ``losses`` is None.
     """
-    kernel, words, pack, order, visit, parallel = bound
+    (rows, grads, sums), (labels, weights, scales) = addresses, numbers
     # The arguments of the kernel, and behind them the losses: one piece of memory for both.
-    block = np.empty(words + plan.samples)
-    pack(block, order, *numbers, rows, grads, sums, visit.modes, parameters)
-    arguments = kernel, block, visit.tasks, plan.samples
-    if parallel:
+    words, samples = bound.words, plan.samples
+    block = np.empty(words + samples)
+    bound.pack_into(
+        *(block, 0, 0, *bound.order, *labels, *weights, *scales),
+        *(*rows, *grads, *sums, *bound.modes, *constants, *parameters),
+    )
+    arguments = bound.kernel, block, bound.tasks, samples
+    if bound.parallel:
         total = _launch()(arguments, plan.adapter.THREADS)
     else:
         total = _serial()(*arguments)

@@ -12,6 +12,7 @@ it and decides nothing else. ::
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any, Literal, NamedTuple
@@ -56,7 +57,8 @@ class Gradient(NamedTuple):
     staged: bool  # whether it is computed into memory of its own, and copied from there
 
 
-class Plan(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
     """How a call is executed."""
 
     adapter: Any  # of the arrays

@@ -95,9 +95,8 @@ def of_arrays(
     )
     arrays = *operands, target, weight, upstream
     return execute(
-        *(plan(call), parameters, arrays, out),
+        *(plan(call), parameters, problem.validate, arrays, out),
         result=result,
-        validate=problem.validate,
         valued=valued,
         skip_if_one=skip_if_one,
     )

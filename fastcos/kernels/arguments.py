@@ -12,15 +12,15 @@ after another:
 The geometry has a column for each axis of the pass. Its rows are the length of the axis, the stride
 of each operand, of each gradient, and that of a sample's position in C order.
 
-What packs the numbers is here; kernels unpack them into the same records. Named access costs
-nothing: the compiled code is the same.
+:mod:`fastcos.engine.host` and :mod:`fastcos.engine.device` pack the numbers in this order; kernels
+unpack them into these records, which costs nothing: the compiled code is the same.
 """
 
 from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
@@ -33,8 +33,8 @@ class PerSample(NamedTuple):
     constant: float  # what each is multiplied by; without an address the number itself
 
 
-#: The fields of a :class:`PerSample`; to make the record takes Python five times as long.
-Numbers = tuple[int, int, int, float]
+#: Address, step and kind of a :class:`PerSample`: its constant comes later, with those of others.
+Numbers = tuple[int, int, int]
 
 
 class Order(NamedTuple):
@@ -108,9 +108,9 @@ class Constants(NamedTuple):
 class Addresses(NamedTuple):
     """Addresses per operand: of its rows, its gradient, and the float64 sums of that."""
 
-    rows: Sequence[int]
-    grads: Sequence[int]
-    sums: Sequence[int]
+    rows: Any
+    grads: Any
+    sums: Any
 
 
 #: Fixed numbers, and how many there are for each operand.
@@ -123,73 +123,14 @@ def host_packer(operands: int, parameters: int) -> tuple[int, Callable[..., None
     """How many 8-byte words the arguments of a host kernel are, and what packs them into a block.
 
     Returns:
-        ``words`` and ``pack(block, order, labels, weights, scales, rows, grads, sums, modes,
-        parameters)``, where labels, weights and scales are the fields of a :class:`PerSample`.
+        ``words`` and ``pack_into(block, 0, *HostIntegers, *rows, *grads, *sums, *modes, *Constants,
+        *parameters)``.
     """
     layout = struct.Struct(f"={HOST_FIXED + PER_OPERAND * operands}q{CONSTANTS + parameters}d")
-    pack_into = layout.pack_into
-
-    def pack(
-        block: Any,
-        order: Order,
-        labels: Numbers,
-        weights: Numbers,
-        scales: Numbers,
-        rows: Sequence[int],
-        grads: Sequence[int],
-        sums: Sequence[int],
-        modes: Sequence[int],
-        parameters: Sequence[float],
-    ) -> None:
-        label_address, label_step, label_kind, label = labels
-        weight_address, weight_step, weight_kind, weight = weights
-        scale_address, scale_step, scale_kind, scale = scales
-        # As HostIntegers has them; keywords would take as long as the rest of the call.
-        pack_into(
-            block,
-            0,
-            0,
-            *order,
-            label_address,
-            label_step,
-            label_kind,
-            weight_address,
-            weight_step,
-            weight_kind,
-            scale_address,
-            scale_step,
-            scale_kind,
-            *rows,
-            *grads,
-            *sums,
-            *modes,
-            label,
-            weight,
-            scale,
-            *parameters,
-        )
-
-    return layout.size // 8, pack
+    return layout.size // 8, layout.pack_into
 
 
 def device_count(operands: int, columns: int, parameters: int) -> tuple[int, int]:
     """How many int64 and how many float64 numbers a device kernel takes."""
     geometry = (2 + 2 * operands) * columns
     return DEVICE_FIXED + PER_OPERAND * operands + geometry, CONSTANTS + parameters
-
-
-def device_arguments(
-    fixed: tuple[int, ...],
-    constants: tuple[float, float, float],
-    addresses: Addresses,
-    modes: Sequence[int],
-    geometry: Sequence[int],
-    parameters: Sequence[float],
-) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The int64 and the float64 numbers of a device kernel.
-
-    ``fixed`` and ``constants`` are as :class:`DeviceIntegers` and :class:`Constants` have them; to
-    make those two records would take as long as the rest.
-    """
-    rows, grads, sums = addresses
-    return (*fixed, *rows, *grads, *sums, *modes, *geometry), (*constants, *parameters)
