@@ -20,7 +20,7 @@ use. An adapter for an array library provides
 - ``values(losses, dtype)`` and ``scalar(number, dtype, like)``: what is returned;
 - ``number(array)``: a number that was computed, as a float or, on a GPU, as the array it is;
 - ``device_guard(operands)``: a context manager that makes their device the current one, or None
-  where it is;
+  where it is; None in its place for a library of one device;
 - for arrays on a GPU ``stream()``, the address of the current stream; ``new(shape, dtype, like)``,
   memory for what is returned; ``quotient(numerator, denominator)``, 0 over 0 being 0;
 - ``check_out(...)``: raises unless a buffer of the caller's may be written to;

@@ -102,7 +102,7 @@ def _solved(
 ) -> Any:
     """Value and gradients; with the layouts at hand, without another look at the tensors."""
     operands, target, weight = problem.operands, problem.target, problem.weight
-    if adapter.device_guard(operands) is not None:
+    if adapter.device_guard and adapter.device_guard(operands) is not None:
         return solve(problem, wanted, adapter=adapter, result=result)
     if layouts is None:
         layouts = *map(adapter.layout, operands), None, None
@@ -150,7 +150,8 @@ class _Fused(torch.autograd.Function):
             problem, upstream = _restored(bare, ctx.saved_tensors), upstream.resolve_neg()
             out = () if grads is None or adapter.SCALARS_ARE_FREE else grads
             options = {"valued": False, "skip_if_one": bool(out)}
-            with adapter.device_guard(problem.operands) or contextlib.nullcontext():
+            guard = adapter.device_guard and adapter.device_guard(problem.operands)
+            with guard or contextlib.nullcontext():
                 _, grads = of_arrays(adapter, problem, wanted, upstream, out, **options)
         found = dict(zip(wanted, grads, strict=True))
         return None, *[found.get(name) for name in names]

@@ -117,7 +117,9 @@ def planned(
     named = tuple(options.values())
     given = args + named
     adapter = adapter_of(type(given[0])) if given else None  # type: ignore[arg-type]
-    if adapter is None or adapter.records or adapter.device_guard(given) is not None:
+    if adapter is None or adapter.records:
+        return None
+    if adapter.device_guard is not None and adapter.device_guard(given) is not None:
         return None
     layout_of, upstream, signs = adapter.array_layout, None, _NO_SIGNS
     if grad_output is not None:
@@ -137,9 +139,9 @@ def planned(
                 return None
             arrays = tuple([value for value, look in zip(given, looks, strict=True) if look])
             looks = [x if look is None else look for x, look in zip(given, looks, strict=True)]
-        records = [value for value in plain if type(value) is Distance]
-        if records:
+        if Distance in map(type, plain):
             # 0.0 is -0.0 for a key, but not for every distance.
+            records = [value for value in plain if type(value) is Distance]
             signs = tuple([math.copysign(1, p) for record in records for p in record.parameters])
         if out:
             others = arrays if upstream is None else (*arrays, grad_output)

@@ -84,9 +84,18 @@ def run(
     # The arguments of the kernel, and behind them the losses: one piece of memory for both.
     words, samples = bound.words, plan.samples
     block = np.empty(words + samples)
+    head = (block, 0, 0, *bound.order)
     bound.pack_into(
-        *(block, 0, 0, *bound.order, *labels, *weights, *scales),
-        *(*rows, *grads, *sums, *bound.modes, *constants, *parameters),
+        *head,
+        *labels,
+        *weights,
+        *scales,
+        *rows,
+        *grads,
+        *sums,
+        *bound.modes,
+        *constants,
+        *parameters,
     )
     arguments = bound.kernel, block, bound.tasks, samples
     if bound.parallel:

@@ -38,7 +38,7 @@ def solve(
     is found before a byte of the caller's is written.
     """
     adapter = adapter or adapter_for(problem, grad_output)
-    guard = adapter.device_guard(problem.operands)
+    guard = adapter.device_guard and adapter.device_guard(problem.operands)
     if guard is not None:
         with guard:
             return solve(problem, wanted, grad_output, out, adapter=adapter, result=result)
