@@ -39,7 +39,7 @@ ALLOWED = {
     "kernels.forks": set(),
     "kernels.report": set(),
     "kernels.cache": {"kernels", "kernels.forks", "kernels.report"},
-    "kernels.linear": set(),
+    "kernels.linear": {"kernels.functions"},
     "kernels.extension": {"kernels.functions", "distances"},
     "kernels.arguments": set(),
     "kernels.cpu.emit": set(),
@@ -47,7 +47,7 @@ ALLOWED = {
     "kernels.cpu.storage": {"kernels.cpu.emit", "kernels.cpu.memory"},
     "kernels.cpu.states": {"kernels.cpu.emit"},
     "kernels.cpu.streaming": {"kernels.cpu.emit", "kernels.cpu.memory", "kernels.functions"},
-    "kernels.cpu.unpack": {"kernels.arguments", "kernels.cpu.memory"},
+    "kernels.cpu.unpack": {"kernels.arguments", "kernels.cpu.memory", "kernels.functions"},
     "kernels.cpu.samples": {
         *("kernels", "kernels.arguments", "kernels.cpu.memory", "kernels.functions"),
     },
@@ -74,7 +74,7 @@ ALLOWED = {
     "kernels.cpu": {
         *("kernels.cpu.compile", "kernels.cpu.loops", "kernels.cpu.pair_kernel"),
         *("kernels.cpu.pointwise_kernel", "kernels.cpu.storage", "kernels.cpu.streaming"),
-        *("kernels.cpu.triplet_kernel", "distances", "losses"),
+        *("kernels.cpu.triplet_kernel", "kernels.cpu.unpack", "distances", "losses"),
     },
     "kernels._gpu": set(),
     "kernels.cuda": {"kernels", "kernels.functions", "kernels.linear", "distances", "losses"},

@@ -38,13 +38,9 @@ class Three(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A term of the gradient of one operand.
+    """A term of the gradient of an operand, which is row x (``side`` 0) or y (1) of a distance.
 
-    Args:
-        scaled: A :class:`~fastcos.kernels.linear.Scaled` distance.
-        x: The first row of the distance.
-        y: The second.
-        side: Which of them is the operand: 0 for x, 1 for y.
+    ``scaled`` is that distance, a :class:`~fastcos.kernels.linear.Scaled`.
     """
 
     scaled: Any
@@ -61,14 +57,10 @@ class Slot(NamedTuple):
 
 
 class _Pending(NamedTuple):
-    """A sample whose gradients are still to be written.
+    """A sample whose gradients are still to be written, with addresses of rows and gradients.
 
-    Args:
-        terms: What the gradients are computed from in float64.
-        coefficients: The same in float32; ``fits`` says whether they may be used.
-        rows: Addresses of the operands.
-        grads: Addresses of the gradients.
-        buffers: The address of the write buffers, or 0.
+    They are computed in float32 from ``coefficients``, where these fit, else from ``terms``.
+    ``buffers`` is the address of the write buffers, or 0.
     """
 
     terms: Any

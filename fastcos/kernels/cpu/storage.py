@@ -138,18 +138,12 @@ def _unchanged(value: Any) -> Any:
 
 
 class Storage(NamedTuple):
-    """How the numbers of a dtype are read and written.
+    """How the numbers of a dtype are read and written, as words.
 
-    The functions are all of this module, for the disk cache, which knows them by name.
+    Where two at a time are faster, ``load_two`` is ``(address, k) -> (number 2 k, number 2 k + 1)``
+    and ``store_two`` is ``(address, k, number 2 k, number 2 k + 1)``.
 
-    Args:
-        name: Of the dtype.
-        size: Bytes of a number.
-        row: ``(address, length) -> array`` of words.
-        decode: ``(word) -> number``.
-        encode: ``(number) -> word``.
-        load_two: ``(address, k) -> (number 2 k, number 2 k + 1)``; None where it is no faster.
-        store_two: ``(address, k, number 2 k, number 2 k + 1)``; None where it is no faster.
+    All functions are of a module: the disk cache's key then names them.
     """
 
     name: str
