@@ -120,7 +120,7 @@ def _text(module: str) -> str:
 
 
 def _described(code: types.CodeType) -> str:
-    """What code does, as the same text in every process, which that of marshal is not."""
+    """A text of what code does; it is the same in every process, which that of marshal is not."""
     constants = [c if not isinstance(c, types.CodeType) else _described(c) for c in code.co_consts]
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     return repr((code.co_code, names, constants))
@@ -188,7 +188,7 @@ _SEAL = hashlib.sha256().digest_size
 
 
 def _read(path: pathlib.Path) -> bytes | None:
-    """What was written there; None where there is no file, or not all of it, or another one."""
+    """What :func:`_write` wrote to a file; None if there is no file, or it is damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -198,7 +198,7 @@ def _read(path: pathlib.Path) -> bytes | None:
 
 
 def _write(path: pathlib.Path, content: bytes) -> None:
-    """Puts a file there, whole, in place of one that may be there; warns where that fails.
+    """Writes a file at once, in place of any that is there; warns where that fails.
 
     The seal at its end says that it is whole: a machine that loses its power may leave a file of
     the right name and size, with zeros in it, and a cut binary of a GPU does not show by itself.
@@ -220,7 +220,7 @@ def _write(path: pathlib.Path, content: bytes) -> None:
 
 
 class _Cache(caching.FunctionCache):  # type: ignore[misc]
-    """What Numba asks for a compiled function, and gives it to be kept."""
+    """The cache of one function, from which Numba loads compiled code, and to which it saves it."""
 
     def __init__(self, function: Callable[..., Any], what: str, keep: bool) -> None:
         self._py_func, self._what, self._keep = function, what, keep
@@ -232,7 +232,7 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
         return str(self._folder) if self._folder else None
 
     def flush(self) -> None:
-        """Nothing: a file holds what its name says, also for one that is compiled again."""
+        """Does nothing: a file holds what its name says, also after another compilation."""
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         self._start = time.perf_counter()
@@ -241,7 +241,7 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
         content = _read(path) if path else None
         try:
             found = content and CompileResult._rebuild(target_context, *pickle.loads(content))
-        except Exception:  # whatever the parts of a file of another make come upon
+        except Exception:  # a file of another make may raise anything
             found = None
         if found:
             report.loaded(self._what, self._start)
@@ -256,7 +256,7 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
             _write(path, dumps(data._reduce()))
 
     def _path(self, signature: Any, codegen: Any) -> pathlib.Path | None:
-        """The file, by all that a compiled function depends on: that makes it the right one."""
+        """The file, named by all that a compiled function depends on."""
         if self._folder is None:
             return None
         # Not by Numba's key, which has a pickle of the closure: of a module that is read from its

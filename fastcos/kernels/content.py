@@ -1,4 +1,4 @@
-"""Functions of a user's, told apart by their content and not by which object they are.
+"""A user's functions, compared by content and not by identity.
 
 A record that comes with every task of a process pool has new functions each time, and a kernel of
 its own for each would take seconds to compile and two megabytes that are never given back. Equal
@@ -23,8 +23,8 @@ import numpy as np
 from fastcos.distances import Functions
 from fastcos.kernels.functions import globals_of, is_ours
 
-# What is the same only where it is the same object, and then does not change. Modules, for nobody
-# rebinds what is in these.
+# Types whose objects are compared by identity, as they do not change; and modules of which nobody
+# rebinds a name.
 _CONSTANT = (type, types.BuiltinFunctionType, np.ufunc, numba.types.Type)
 _MODULES = ("math", "cmath", "numpy")
 _NUMBERS = (bool, int, str, bytes, type(None))
@@ -45,9 +45,9 @@ def shared(functions: Functions) -> Functions:
 
 
 def keep(functions: Functions, found: Functions) -> None:
-    """Settles what :func:`shared` has found: as with Numba, what was compiled stays as it was.
+    """Remembers what :func:`shared` has found: as with Numba, what was compiled stays as it was.
 
-    Not before it was: a name that was missing may be there the next time.
+    This comes after the compilation: until then, a name that is missing may still be defined.
     """
     for function, stand_in in zip(functions, found, strict=True):
         if _is_a_users(function):
@@ -70,7 +70,7 @@ def _shared(function: Any) -> Any:
 
 
 def _stand_in(function: Any, copies: dict[Any, Any]) -> Any:
-    """The copies are those that are being made, for functions that call each other."""
+    """``copies`` are those that are being made, for functions that call each other."""
     if function in copies:
         return copies[function]
     content = _content(function)

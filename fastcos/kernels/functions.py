@@ -42,7 +42,7 @@ def alone(function: Any) -> Any:
 
 
 def globals_of(function: types.FunctionType) -> dict[str, Any]:
-    """What a function names of its module, in the functions within it, too."""
+    """The globals that a function uses, itself or in functions within it."""
     known = function.__globals__
     # With the names of attributes, of which one may be that of a global, too.
     names = dict.fromkeys(_names(function.__code__))
@@ -62,7 +62,7 @@ def is_ours(function: Any) -> bool:
 
 
 def name_of(part: Any) -> str:
-    """Names a part of what a kernel is made of: functions of ours, or plain values."""
+    """A name for a part of a kernel's content: functions of this library, or plain values."""
     if isinstance(part, tuple):
         return ",".join(map(name_of, part))
     if callable(part):
@@ -77,5 +77,5 @@ def as_it_is(state: Any, d: Any) -> Any:
 
 @jitable()
 def times(c: float, slope: float) -> float:
-    """``c * slope``; a slope of 0 lets nothing through, not even an infinity."""
+    """``c * slope``, but 0 for a slope of 0: 0 times infinity is 0 here, and not NaN."""
     return 0.0 if slope == 0 else c * slope

@@ -1,4 +1,4 @@
-"""What is said of compiling: a record of each kernel, and once, to a person who waits, why."""
+"""Messages about compilation: a log record of each kernel, and one note to a person who waits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _expected: ContextVar[bool] = ContextVar("fastcos.compiling is expected", defaul
 
 @contextlib.contextmanager
 def expected() -> Iterator[None]:
-    """A block within which nobody has to be told why it takes so long."""
+    """A block within which compilation is expected, and needs no note."""
     token = _expected.set(True)
     try:
         yield

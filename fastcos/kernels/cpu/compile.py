@@ -42,18 +42,9 @@ def kernel_of(
     counts: Counts,
     dtype: str,
 ) -> Any:
-    """A compiled kernel.
+    """The compiled kernel of the function of a loss and the functions of a distance, if it has one.
 
-    Args:
-        what: What a person calls it.
-        body: ``(function, functions, storage, unpack, jitable) -> kernel``.
-        function: That of the loss.
-        functions: Those of the distance; None for a kernel without one.
-        counts: Of operands and parameters.
-        dtype: Of the operands and gradients.
-
-    Returns:
-        Numba's callback.
+    ``body`` is ``(function, functions, storage, unpack, jitable) -> kernel``.
     """
     key = body, function, functions, counts, dtype
     if key in _kernels:
@@ -66,8 +57,8 @@ def kernel_of(
             ours = all(f is None or is_ours(f) for f in (function, *(functions or ())))
             content = digest_of_sources(), *key
             tag = digest(*map(name_of, content)) if ours else uuid.uuid4().hex
-            callable_ones = functions and Functions._make(map(registered, functions))
-            parts = registered(function), callable_ones, STORAGE[dtype], unpacker(counts)
+            functions = functions and Functions._make(map(registered, functions))
+            parts = registered(function), functions, STORAGE[dtype], unpacker(counts)
             kernel = body(*parts, _tagged(tag))
             kernel.__qualname__ += f"_{tag}"
             _kernels[key] = exported(kernel, int64(int64, int64), what, keep=ours)

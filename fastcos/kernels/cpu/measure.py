@@ -48,18 +48,25 @@ class Rows(NamedTuple):
     next_y: int
 
 
+class _Lanes(NamedTuple):
+    """The address of the lanes' memory, and whether the row is long enough for them."""
+
+    address: int
+    used: bool
+
+
 @jitable()
 def _write_nothing(pending: Any, start: int, stop: int, features: int) -> None:
     pass
 
 
 @jitable()
-def _begin_nothing(lanes: int, use_lanes: bool, state: Any) -> None:
+def _begin_nothing(lanes: _Lanes, fresh: Any) -> None:
     pass
 
 
 @jitable()
-def _end_nothing(lanes: int, use_lanes: bool, fresh: Any, state: Any) -> Any:
+def _end_nothing(lanes: _Lanes, fresh: Any, state: Any) -> Any:
     return state
 
 
@@ -124,15 +131,16 @@ def _accumulator(accumulate: Any, arithmetic: _Arithmetic, storage: Storage, jit
 class _Pass(NamedTuple):
     """Functions that accumulate a row, stretch by stretch.
 
-    ``fresh`` is the state of no element, with which a row begins, and a stretch in float32;
-    ``lanes`` is the address of the lanes' memory; x and y are addresses.
+    ``begin(lanes, fresh)``; ``block(lanes, fresh, state, x, y, length) -> state`` for every whole
+    block, at addresses x and y, and ``rest`` like it for what is left; ``end(lanes, fresh, state)
+    -> state``. ``fresh`` is the state of no element: a row begins with it, and so does a stretch in
+    float32.
     """
 
-    begin: Any  # ``(lanes, use_lanes, fresh)``
-    # ``(lanes, use_lanes, fresh, state, x, y, length) -> state``, for stretches of whole blocks
+    begin: Any
     block: Any
-    rest: Any  # as ``block``, for the stretch after these
-    end: Any  # ``(lanes, use_lanes, fresh, state) -> state``
+    rest: Any
+    end: Any
 
 
 def _pass(
@@ -143,19 +151,15 @@ def _pass(
         return _pass_in_lanes(accumulate, merge, take_in, arithmetic, storage, jitable)
 
     @jitable()
-    def stretch(
-        lanes: int, use_lanes: bool, fresh: Any, state: Any, x: int, y: int, length: int
-    ) -> Any:
+    def stretch(lanes: _Lanes, fresh: Any, state: Any, x: int, y: int, length: int) -> Any:
         return take_in(state, x, y, length)
 
     @jitable()
-    def stretch_in_float32(
-        lanes: int, use_lanes: bool, fresh: Any, state: Any, x: int, y: int, length: int
-    ) -> Any:
+    def float32_stretch(lanes: _Lanes, fresh: Any, state: Any, x: int, y: int, length: int) -> Any:
         start = as_float32(fresh)
         return add_gain(state, take_in(start, x, y, length), start)
 
-    found = stretch_in_float32 if arithmetic is _FLOAT32 else stretch
+    found = float32_stretch if arithmetic is _FLOAT32 else stretch
     return _Pass(_begin_nothing, found, found, _end_nothing)
 
 
@@ -171,45 +175,43 @@ def _pass_in_lanes(
     number, cast, store_lane, load_lane, to_float64 = arithmetic
 
     @jitable()
-    def begin(lanes: int, use_lanes: bool, fresh: Any) -> None:
-        if use_lanes:
+    def begin(lanes: _Lanes, fresh: Any) -> None:
+        if lanes.used:
             for lane in range(LANES):
-                store_lane(lanes, lane, fresh)
+                store_lane(lanes.address, lane, fresh)
 
     @jitable(fastmath=_REORDER)
-    def block(
-        lanes: int, use_lanes: bool, fresh: Any, state: Any, x: int, y: int, length: int
-    ) -> Any:
+    def block(lanes: _Lanes, fresh: Any, state: Any, x: int, y: int, length: int) -> Any:
         for k in range(0, length, LANES):
             # Rows of their own, in which no index can be negative: gathers are half as fast.
             xs, ys = row(x + k * size, LANES), row(y + k * size, LANES)
             for lane in range(LANES):
-                part = load_lane(lanes, lane, state)
+                part = load_lane(lanes.address, lane, state)
                 a, b = load_element(xs, lane), load_element(ys, lane)
                 part = accumulate(part, number(decode(a)), number(decode(b)))
-                store_lane(lanes, lane, part)
+                store_lane(lanes.address, lane, part)
         return state
 
     @jitable()
-    def rest(
-        lanes: int, use_lanes: bool, fresh: Any, state: Any, x: int, y: int, length: int
-    ) -> Any:
-        whole = length - length % LANES if use_lanes else 0
-        block(lanes, use_lanes, fresh, state, x, y, whole)
+    def rest(lanes: _Lanes, fresh: Any, state: Any, x: int, y: int, length: int) -> Any:
+        whole = length - length % LANES if lanes.used else 0
+        block(lanes, fresh, state, x, y, whole)
         at = whole * size
         return to_float64(fresh, take_in(cast(fresh), x + at, y + at, length - whole))
 
     @jitable()
-    def end(lanes: int, use_lanes: bool, fresh: Any, state: Any) -> Any:
-        if not use_lanes:
+    def end(lanes: _Lanes, fresh: Any, state: Any) -> Any:
+        if not lanes.used:
             return state
-        half = LANES // 2
+        at, half = lanes.address, LANES // 2
         while half > 0:
             for lane in range(half):
-                part = load_lane(lanes, lane, state)
-                store_lane(lanes, lane, merge(part, load_lane(lanes, half + lane, state)))
+                part = load_lane(lanes.address, lane, state)
+                store_lane(
+                    lanes.address, lane, merge(part, load_lane(lanes.address, half + lane, state))
+                )
             half //= 2
-        return merge(state, to_float64(fresh, load_lane(lanes, 0, state)))
+        return merge(state, to_float64(fresh, load_lane(at, 0, state)))
 
     return _Pass(begin, block, rest, end)
 
@@ -249,10 +251,10 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
 
     @jitable(forceinline=False)
     def measure_in_float64(fresh: Any, x: int, y: int, features: int) -> Any:
-        lanes, use_lanes = lane_memory(fresh), features >= 2 * LANES
-        begin_in_float64(lanes, use_lanes, fresh)
-        state = rest_in_float64(lanes, use_lanes, fresh, fresh, x, y, features)
-        state = end_in_float64(lanes, use_lanes, fresh, state)
+        lanes = _Lanes(lane_memory(fresh), features >= 2 * LANES)
+        begin_in_float64(lanes, fresh)
+        state = rest_in_float64(lanes, fresh, fresh, x, y, features)
+        state = end_in_float64(lanes, fresh, state)
         again, revised = revisit(state)
         if again:
             return further_passes(revised, x, y, features)
@@ -284,8 +286,8 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
         ) -> Any:
             x, y = rows.x, rows.y
             fresh = as_float64(init(0.0, *parameters))
-            state, lanes, use_lanes = fresh, lane_memory(fresh), features >= 2 * LANES
-            begin(lanes, use_lanes, fresh)
+            state, lanes = fresh, _Lanes(lane_memory(fresh), features >= 2 * LANES)
+            begin(lanes, fresh)
             whole = features - features % block
             for start in range(0, whole, block):
                 for part in range(start, start + block, step):
@@ -299,17 +301,17 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
                         write_pending(pending, part, part + step, features)
                 if live:
                     at = start * size
-                    state = accumulate_block(lanes, use_lanes, fresh, state, x + at, y + at, block)
+                    state = accumulate_block(lanes, fresh, state, x + at, y + at, block)
             if whole < features:
                 at, left = whole * size, features - whole
                 if live:
-                    state = accumulate_rest(lanes, use_lanes, fresh, state, x + at, y + at, left)
+                    state = accumulate_rest(lanes, fresh, state, x + at, y + at, left)
                 if is_pending:
                     for part in range(whole, features, step):
                         write_pending(pending, part, min(part + step, features), features)
             if not live:
                 return state, 0.0
-            state = end(lanes, use_lanes, fresh, state)
+            state = end(lanes, fresh, state)
             again, initial = needs_reread(state, fresh)
             if again:
                 return reread(initial, x, y, features)

@@ -137,7 +137,7 @@ def _unchanged(value: Any) -> Any:
 
 
 class Storage(NamedTuple):
-    """How the numbers of a dtype are read and written.
+    """How the numbers of a dtype are read and written, as words.
 
     The functions are all of this module, for the disk cache, which knows them by name.
     """
