@@ -172,7 +172,8 @@ def _pass_in_lanes(
     jitable: Any,
 ) -> _Pass:
     row, decode, size = storage.row, storage.decode, storage.size
-    number, cast, store_lane, load_lane, to_float64 = arithmetic
+    number, cast, to_float64 = arithmetic.number, arithmetic.cast, arithmetic.to_float64
+    store_lane, load_lane = arithmetic.store_lane, arithmetic.load_lane
 
     @jitable()
     def begin(lanes: _Lanes, fresh: Any) -> None:
@@ -276,7 +277,8 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
         def needs_reread(state: Any, fresh: Any) -> Any:
             return revisit(state)
 
-    begin, accumulate_block, accumulate_rest, end = first_pass
+    begin, end = first_pass.begin, first_pass.end
+    accumulate_block, accumulate_rest = first_pass.block, first_pass.rest
     block, step = min(_BLOCK, _BLOCK_SIZE // size), _STEP // size
 
     def measuring(write_pending: Any = _write_nothing) -> Any:

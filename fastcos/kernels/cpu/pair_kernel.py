@@ -51,7 +51,7 @@ def pair_kernel(
         rows, grads = Two(*arguments.rows), Two(*arguments.grads)
         modes, features = Two(*arguments.modes), fixed.features
         inner, segments = fixed.inner, fixed.segments
-        o, segment = t // segments, t % segments
+        outer, segment = t // segments, t % segments
         clear_sums(arguments.sums, arguments.modes, t, features)
         sums = Two(*arguments.sums)
         sum_x = doubles(sums.x + t * features * 8, features)
@@ -69,7 +69,7 @@ def pair_kernel(
             live = inside < end
             if not (live or is_pending):
                 break
-            position = o * inner + min(inside, end - 1)
+            position = outer * inner + min(inside, end - 1)
             x, next_x = row_and_next(rows.x, position, geometry, _X)
             y, next_y = row_and_next(rows.y, position, geometry, _Y)
             both = Rows(x, y, next_x, next_y)

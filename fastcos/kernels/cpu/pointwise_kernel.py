@@ -82,9 +82,9 @@ def pointwise_kernel(
         scales = doubles(lane_memory((0.0,)), LANES)
         inner, segments = arguments.fixed.inner, arguments.fixed.segments
         # Not in a function of its own, where a division by 0 would be looked for.
-        o, segment = t // segments, t % segments
-        position = o * inner + segment * inner // segments
-        end = o * inner + (segment + 1) * inner // segments
+        outer, segment = t // segments, t % segments
+        position = outer * inner + segment * inner // segments
+        end = outer * inner + (segment + 1) * inner // segments
         while position < end:
             # None beyond the end of the innermost axis: up to there the strides are the same.
             length = geometry[0, last]

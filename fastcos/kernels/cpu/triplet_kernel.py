@@ -84,7 +84,7 @@ def _kernel(
         rows, grads = Three(*arguments.rows), Three(*arguments.grads)
         modes, features = Three(*arguments.modes), fixed.features
         inner, segments = fixed.inner, fixed.segments
-        o, segment = t // segments, t % segments
+        outer, segment = t // segments, t % segments
         clear_sums(arguments.sums, arguments.modes, t, features)
         sums = Three(*arguments.sums)
         sum_a = doubles(sums.a + t * features * 8, features)
@@ -101,7 +101,7 @@ def _kernel(
             live = inside < end
             if not (live or is_pending):
                 break
-            position = o * inner + min(inside, end - 1)
+            position = outer * inner + min(inside, end - 1)
             at_a, next_a = row_and_next(rows.a, position, geometry, _A)
             at_p, next_p = row_and_next(rows.p, position, geometry, _P)
             at_n, next_n = row_and_next(rows.n, position, geometry, _N)
