@@ -214,7 +214,7 @@ def made_on(place, monkeypatch):
 
 def lent(monkeypatch, threads=64):
     """Tensors of the CPU are taken for those of a GPU: the adapter for these, the simulated one."""
-    from fastcos.adapters.torch import arrays
+    from fastcos.adapters.torch import arrays, plain
     from fastcos.adapters.torch import cuda as adapter
 
     gpu, _ = simulated(monkeypatch, threads)
@@ -229,7 +229,10 @@ def lent(monkeypatch, threads=64):
         "stream_of": lambda device: STREAM,
     }.items():
         monkeypatch.setattr(adapter, name, value)
-    arrays.at.cache_clear()
+    # An adapter is found once by the type of a device, and this one only in the test.
+    at = functools.cache(arrays.at.__wrapped__)
+    for module in (arrays, plain):
+        monkeypatch.setattr(module, "at", at)
     return tensors
 
 
