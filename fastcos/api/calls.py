@@ -202,7 +202,8 @@ def _planned(
         found = plan(call)
     except (TypeError, ValueError):
         return None  # to be raised where the arrays are at hand, and not their layouts
-    # By identity, for two arrays may look the same. What there is none of is not looked at.
+    # By identity, for two arrays may look the same. In place of what there is none of (-1) stands
+    # the last argument, which nobody looks at.
     where = {id(look): place for place, look in enumerate(looks)}
     taken = *problem.operands, target, weight, upstream
     pick = operator.itemgetter(*[where.get(id(each), -1) for each in taken])

@@ -14,7 +14,7 @@ from fastcos.kernels.arguments import Numbers
 
 # In place of numbers in memory, where one constant is that of all samples.
 _CONSTANT = (0, 0, DOUBLES)
-# In place of the addresses of gradients, or sums of them, that are not wanted.
+# In place of the addresses of gradients, or of sums, that are not wanted: by how many operands.
 _NOWHERE = ((), (0,), (0, 0), (0, 0, 0))
 
 

@@ -199,7 +199,7 @@ def plan(call: Call) -> Plan:
         checks_labels=labels is not None and labels.kind != BOOLS,
         weights=weights,
         # Else their quotient with the denominator is taken outside of the kernel.
-        upstream=upstream if simple else upstream and CONVERTED,
+        upstream=upstream if simple or upstream is None else CONVERTED,
         upstream_kind=call.upstream and per_sample.float_kind(adapter, call.upstream, dtype),
         runs=_runs(call, record, adapter.float_name(dtype), place, visits, gpu),
         staged=staged,
