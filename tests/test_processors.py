@@ -10,8 +10,8 @@ import pytest
 # x86-64-v2 is what most virtual machines offer: neither F16C nor FMA.
 HALVES = """
 import numpy as np, oracle, fastcos
-from fastcos.kernels.cpu import emit
-assert not emit.has("f16c") and not emit.has_fma()
+from fastcos.kernels.cpu import memory
+assert not memory.has("f16c") and not memory.has_fma()
 
 every = np.arange(2**16, dtype=np.uint16).view(np.float16)
 f = fastcos.value_and_grad(fastcos.hinge_embedding_loss)
