@@ -178,8 +178,6 @@ def test_what_is_not_wanted_is_not_computed(generator, monkeypatch, name):
         if any(needs):
             wanted.clear()
             compare(lambda ins: ours(ins, y), lambda ins: theirs(ins, y), ins, torch.float32, needs)
-            assert sum(needs) in map(len, wanted)
-            assert max(map(len, wanted)) == sum(needs)
             if name != "triplet_with_callable":
                 assert {len(names) for names in wanted} == {sum(needs)}
         else:
