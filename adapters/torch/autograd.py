@@ -147,7 +147,9 @@ class _Fused(torch.autograd.Function):
         # Handed out once: the tensor that the gradient goes to can then take it without a copy.
         grads, ctx.grads = ctx.grads, None
         if grads is None or not adapter.SCALARS_ARE_FREE or upstream.item() != 1:
-            problem, upstream = _restored(bare, ctx.saved_tensors), upstream.resolve_neg()
+            # Kernels read what is in memory.
+            tensors = [t if t is None else t.resolve_neg() for t in ctx.saved_tensors]
+            problem, upstream = _restored(bare, tuple(tensors)), upstream.resolve_neg()
             out = () if grads is None or adapter.SCALARS_ARE_FREE else grads
             options = {"valued": False, "skip_if_one": bool(out)}
             guard = adapter.device_guard and adapter.device_guard(problem.operands)
