@@ -166,10 +166,11 @@ def _run(
         shape = (samples, *signature.features)
         # Away from all singular points, with norms below 1.
         arrays = [np.full(shape, (1 + k) / 64, dtype) for k in range(signature.arrays)]
-        # A list: labels of an array are looked at by a kernel of their own only where one is wrong.
         labels = [[1] * samples] if signature.labelled else []
         function(*arrays, *labels, **options)
-        api.value_and_grad(function)(*arrays, *labels, **options)
+        # Labels are looked at, by a kernel of their own, before the buffers are written to.
+        out = tuple(map(np.empty_like, arrays))
+        api.value_and_grad(function)(*arrays, *labels, **options, out=out)
 
 
 def _shown(calls: Sequence[_Call]) -> Iterator[_Call]:
