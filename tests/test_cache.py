@@ -109,7 +109,8 @@ KEPT = """
 from fastcos import losses
 from fastcos.distances.record import BUILT_IN
 from fastcos.kernels import cpu
-cpu.exported = lambda function, signature, what, keep: (function.__qualname__, keep)
+from fastcos.kernels.cpu import compile
+compile.exported = lambda function, signature, what, keep: (function.__qualname__, keep)
 for record in BUILT_IN.values():
     counts = len(record.parameters), 0
     name, keep = cpu.pair(losses.identity, record.functions, counts, "float64")
