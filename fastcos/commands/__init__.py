@@ -1,0 +1,1 @@
+"""What ``python -m fastcos`` does: ``demo``, ``info`` and ``warmup``, two of them public functions."""
