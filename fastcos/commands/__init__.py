@@ -1,1 +1,1 @@
-"""What ``python -m fastcos`` does: ``demo``, ``info`` and ``warmup``, two of them public functions."""
+"""What ``python -m fastcos`` does: ``demo``, ``info`` and ``warmup``."""
