@@ -137,8 +137,9 @@ def _numbers(
     """
     adapter, denominator = plan.adapter, plan.denominator
     labels = weights = scales = _CONSTANT
-    label, factor, scale = 0.0, 1.0, 1.0  # type: float, Any, Any
-    in_weights: float = 1.0
+    label, in_weights = 0.0, 1.0
+    factor: Any = 1.0
+    scale: Any = 1.0
     if plan.labels:
         step, kind, in_place = plan.labels
         if in_place:

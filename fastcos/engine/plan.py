@@ -128,7 +128,7 @@ def call_of(
         reduction,
         wanted,
         operands,
-        target if loss.labelled else None,
+        target,
         weight,
         upstream,
         out,
@@ -228,13 +228,8 @@ def _gradients(
             gradients.append(None)
             written.append(None)
             continue
-        own, position = _own(call.adapter, operand, dtype), call.wanted.index(name)
-        if call.out:
-            into = call.out[position]
-            checks.check_out_fits(name, into, operand.shape, own, gpu)
-        else:
-            into = layout.new(operand, axis, own)
-        rows, in_place = layout.rows(into, axis, dtype)
+        position, own, into = _wanted(call, name, operand, dtype, gpu)
+        rows, in_place = layout.rows(into or layout.new(operand, axis, own), axis, dtype)
         gradients.append(Gradient(position, own, not in_place))
         written.append(rows)
     return tuple(gradients), written
@@ -245,16 +240,25 @@ def _weight_gradient(call: Call, dtype: Any, gpu: int) -> Gradient | None:
     if call.weight_name not in call.wanted:
         return None
     assert isinstance(call.weight, ArrayLayout)
-    own, position = _own(call.adapter, call.weight, dtype), call.wanted.index(call.weight_name)
-    if call.out:
-        into = call.out[position]
-        checks.check_out_fits(call.weight_name, into, call.weight.shape, own, gpu)
+    position, own, _ = _wanted(call, call.weight_name, call.weight, dtype, gpu)
     return Gradient(position, own, staged=True)
 
 
-def _own(adapter: Any, operand: ArrayLayout, dtype: Any) -> Any:
-    """The dtype of the gradient of an array: its own, that of the loss where it is of integers."""
-    return operand.dtype if adapter.float_name(operand.dtype) else dtype
+def _wanted(
+    call: Call, name: str, of: ArrayLayout, dtype: Any, gpu: int
+) -> tuple[int, Any, ArrayLayout | None]:
+    """The position and the dtype of a gradient that is wanted, and the caller's buffer for it.
+
+    The dtype is that of the argument, or of the loss where the argument is of integers.
+    """
+    position, own = (
+        call.wanted.index(name),
+        of.dtype if call.adapter.float_name(of.dtype) else dtype,
+    )
+    into = call.out[position] if call.out else None
+    if into:
+        checks.check_out_fits(name, into, of.shape, own, gpu)
+    return position, own, into
 
 
 def _sources(
