@@ -158,8 +158,10 @@ def test_gradients_in_float32_have_no_float64():
     load, store = storage.STORAGE["float32"].get, storage.STORAGE["float32"].put
 
     def kernel(at):
-        given = load(at), load(at + 4), load(at + 8), load(at + 12), load(at + 16), load(at + 20)
-        to_x, to_y = slopes((True, *given, float32(0)), load(at + 24), load(at + 28))
+        rx, ux, vx = load(at), load(at + 4), load(at + 8)
+        ry, uy, vy = load(at + 12), load(at + 16), load(at + 20)
+        coefficients = linear.Coefficients(True, rx, ux, vx, ry, uy, vy, float32(0))
+        to_x, to_y = slopes(coefficients, load(at + 24), load(at + 28))
         store(at, to_x)
         store(at + 4, to_y)
 
