@@ -24,7 +24,6 @@ from fastcos.distances.norms import chebyshev, euclidean, lp, manhattan, sqeucli
 from fastcos.distances.ratios import braycurtis, canberra
 from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, register
 from fastcos.distances.record import Functions as Functions
-from fastcos.distances.record import Measure as Measure
 
 __all__ = [
     "DISTANCES",

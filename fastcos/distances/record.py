@@ -16,9 +16,6 @@ from typing import Any, NamedTuple
 State = tuple[Any, ...]
 Function = Callable[..., Any]
 
-#: A :class:`Distance` without its parameters.
-Measure = tuple[Any, ...]
-
 
 class Functions(NamedTuple):
     """The functions of a :class:`Distance`, flat: what a kernel is compiled for."""
@@ -167,7 +164,7 @@ class Distance(NamedTuple):
     parameters: tuple[float, ...] = ()
 
     @property
-    def measure(self) -> Measure:
+    def measure(self) -> tuple[Any, ...]:
         """The record without its parameters: equal for calls that run in the same kernel."""
         return self[:-1]
 

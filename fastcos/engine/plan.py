@@ -17,7 +17,8 @@ import functools
 import math
 from typing import Any, Literal, NamedTuple
 
-from fastcos.distances import Distance, Measure, faults
+from fastcos.distances import Distance, faults
+from fastcos.distances.record import with_parameters
 from fastcos.engine import checks, device, host, layout, per_sample
 from fastcos.engine.layout import ArrayLayout, RowLayout, Shape
 from fastcos.engine.passes import Pass, passes
@@ -31,22 +32,11 @@ class Call(NamedTuple):
     """All of a call that its plan depends on: no array, and no value of a parameter."""
 
     adapter: Any  # of the arrays
-    loss: Loss  # the loss
-    # The distance without its parameters; None where the operands are distances
-    distance: Measure | None
-    counts: tuple[int, int]  # how many parameters the distance has, and how many the loss
-    names: tuple[str, ...]  # of the operands
-    weight_name: str  # of the weight
-    axis: int  # the feature axis
-    reduction: str  # what becomes of the losses
+    # With layouts in place of arrays, False of a weight that is one number, and 1 of each parameter
+    problem: Problem
     wanted: tuple[str, ...]  # the names of what gradients are wanted of, in the order of the result
-    operands: tuple[ArrayLayout, ...]  # their layouts
-    target: ArrayLayout | None  # that of the labels; None for a loss without
-    # That of the weights; False for one number, None for none
-    weight: ArrayLayout | Literal[False] | None
-    upstream: ArrayLayout | None  # that of the upstream gradients; None for one number, or none
-    # Those of the caller's buffers for the gradients; empty for new arrays
-    out: tuple[ArrayLayout, ...]
+    upstream: ArrayLayout | None  # of the upstream gradients; None for one number, or none
+    out: tuple[ArrayLayout, ...]  # of the caller's buffers for the gradients, if there are any
 
 
 class Gradient(NamedTuple):
@@ -111,29 +101,17 @@ def call_of(
     """
     loss, distance, names, _, of_loss, axis, _, _, weight_name, reduction, _ = problem
     axis, reduction = checks.check_axis(axis), checks.check_reduction(reduction)
-    measure: Measure | None = None
     of_distance: tuple[float, ...] = ()
     if isinstance(distance, Distance):
-        measure, of_distance = distance.measure, distance.parameters
+        of_distance = distance.parameters
         if type(of_distance) is not tuple or not _FLOATS.issuperset(map(type, of_distance)):
             of_distance = faults.floats(distance)
-    call = (
-        adapter,
-        loss,
-        measure,
-        (len(of_distance), len(of_loss)),
-        names,
-        weight_name,
-        axis,
-        reduction,
-        wanted,
-        operands,
-        target,
-        weight,
-        upstream,
-        out,
-    )
-    return tuple.__new__(Call, call), of_distance + of_loss  # what Call() does, in half the time
+        distance = with_parameters(distance, (1.0,) * len(of_distance))
+    ones = (1.0,) * len(of_loss)
+    layouts = loss, distance, names, operands, ones, axis, target, weight, weight_name, reduction
+    # What Problem() and Call() do, in half the time.
+    asked = tuple.__new__(Problem, (*layouts, None))
+    return tuple.__new__(Call, (adapter, asked, wanted, upstream, out)), of_distance + of_loss
 
 
 _FLOATS = {float}
@@ -148,16 +126,14 @@ def plan(call: Call) -> Plan:
         TypeError: a buffer for a gradient of another dtype.
         Exception: of many kinds, for a user's distance that does not compile.
     """
-    adapter, names, operands = call.adapter, call.names, call.operands
-    # What the parameters are does not matter here.
-    measure, ones = call.distance, (1.0,) * call.counts[0]
-    record = None if measure is None else Distance._make((*measure, ones))
-    if record:
-        faults.check(record)
+    adapter, problem, wanted = call.adapter, call.problem, call.wanted
+    names, operands, weight = problem.names, problem.operands, problem.weight
+    if isinstance(problem.distance, Distance):
+        faults.check(problem.distance)
     dtype = adapter.common_dtype(operands)
     gpu = checks.one_device(names, operands)
     shapes = tuple([operand.shape for operand in operands])
-    axis, shape, features = _axes(call, shapes)
+    axis, shape, features = _axes(problem, shapes)
     read = [layout.rows(operand, axis, dtype) for operand in operands]
     gradients, written = _gradients(call, axis, dtype, gpu)
     weight_gradient = _weight_gradient(call, dtype, gpu)
@@ -173,11 +149,13 @@ def plan(call: Call) -> Plan:
     # Whether all that is done outside of the kernel is to divide the sum of the losses.
     simple = (
         len(visits) == 1
-        and not (any(copied) or staged or sums or weight_gradient or call.weight is False)
+        and not (any(copied) or staged or sums or weight_gradient or weight is False)
         and all([numbers is None or numbers.in_place for numbers in (labels, weights)])
-        and call.wanted == tuple([name for name in names if name in call.wanted])
+        and wanted == tuple([name for name in names if name in wanted])
     )
-    by_weight = call.weight is not None and call.reduction in ("mean", "sum_by_nonzero_weights")
+    denominator: float | None = None
+    if weight is None or problem.reduction not in ("mean", "sum_by_nonzero_weights"):
+        denominator = per_sample.denominator(adapter, problem.reduction, 1.0, samples)
     return Plan(
         adapter=adapter,
         place=place,
@@ -186,35 +164,33 @@ def plan(call: Call) -> Plan:
         shape=shape,
         samples=samples,
         dtype=dtype,
-        reduction=call.reduction,
-        denominator=None
-        if by_weight
-        else per_sample.denominator(adapter, call.reduction, 1.0, samples),
+        reduction=problem.reduction,
+        denominator=denominator,
         copied=copied if any(copied) else (),
         gradients=gradients if any(gradients) or weight_gradient else (),
         weight_gradient=weight_gradient,
-        weight_name=call.weight_name,
-        order=tuple([(*names, call.weight_name).index(name) for name in call.wanted]),
+        weight_name=problem.weight_name,
+        order=tuple([(*names, problem.weight_name).index(name) for name in wanted]),
         labels=labels,
         checks_labels=labels is not None and labels.kind != BOOLS,
         weights=weights,
         # Else their quotient with the denominator is taken outside of the kernel.
         upstream=upstream if simple or upstream is None else CONVERTED,
         upstream_kind=call.upstream and per_sample.float_kind(adapter, call.upstream, dtype),
-        runs=_runs(call, record, adapter.float_name(dtype), place, visits, gpu),
+        runs=_runs(problem, adapter.float_name(dtype), place, visits, gpu),
         staged=staged,
         sums=sums,
     )
 
 
-def _axes(call: Call, shapes: tuple[Shape, ...]) -> tuple[int, Shape, int]:
+def _axes(problem: Problem, shapes: tuple[Shape, ...]) -> tuple[int, Shape, int]:
     """The feature axis, the shape of the per-sample loss and the length of a row."""
-    if call.distance is None:
+    if problem.distance is None:
         if len(set(shapes)) > 1:
             raise ValueError(f"the distances have unequal shapes: {shapes}")
         return 0, shapes[0], 1
-    axis = checks.feature_axis(call.names, shapes, call.axis)
-    return axis, checks.sample_shape(call.names, shapes, axis), shapes[0][axis]
+    axis = checks.feature_axis(problem.names, shapes, problem.axis)
+    return axis, checks.sample_shape(problem.names, shapes, axis), shapes[0][axis]
 
 
 def _gradients(
@@ -223,7 +199,7 @@ def _gradients(
     """Where gradients of the operands go, and where kernels find their rows."""
     gradients: list[Gradient | None] = []
     written: list[RowLayout | None] = []
-    for name, operand in zip(call.names, call.operands, strict=True):
+    for name, operand in zip(call.problem.names, call.problem.operands, strict=True):
         if name not in call.wanted:
             gradients.append(None)
             written.append(None)
@@ -237,10 +213,10 @@ def _gradients(
 
 def _weight_gradient(call: Call, dtype: Any, gpu: int) -> Gradient | None:
     """Where the gradient of the weight goes."""
-    if call.weight_name not in call.wanted:
+    name, weight = call.problem.weight_name, call.problem.weight
+    if name not in call.wanted:
         return None
-    assert isinstance(call.weight, ArrayLayout)
-    position, own, _ = _wanted(call, call.weight_name, call.weight, dtype, gpu)
+    position, own, _ = _wanted(call, name, weight, dtype, gpu)
     return Gradient(position, own, staged=True)
 
 
@@ -251,10 +227,8 @@ def _wanted(
 
     The dtype is that of the argument, or of the loss where the argument is of integers.
     """
-    position, own = (
-        call.wanted.index(name),
-        of.dtype if call.adapter.float_name(of.dtype) else dtype,
-    )
+    position = call.wanted.index(name)
+    own = of.dtype if call.adapter.float_name(of.dtype) else dtype
     into = call.out[position] if call.out else None
     if into:
         checks.check_out_fits(name, into, of.shape, own, gpu)
@@ -265,7 +239,8 @@ def _sources(
     call: Call, shape: Shape, dtype: Any, gpu: int
 ) -> tuple[Source | None, Source | None, Source | None]:
     """How labels, weights and upstream gradients are read."""
-    adapter, target, weight, upstream = call.adapter, call.target, call.weight, call.upstream
+    adapter, problem, upstream = call.adapter, call.problem, call.upstream
+    target, weight, name = problem.target, problem.weight, problem.weight_name
     labels = weights = upstreams = None
     if target:
         checks.check_device("target", target, gpu)
@@ -274,14 +249,13 @@ def _sources(
     if weight is False:
         weights = CONVERTED
     elif weight is not None:
-        checks.check_device(call.weight_name, weight, gpu)
-        checks.check_per_sample(call.weight_name, weight.shape, shape)
+        checks.check_device(name, weight, gpu)
+        checks.check_per_sample(name, weight.shape, shape)
         # On a GPU their sum is not waited for, and in the quotient by it they are float64.
         kind = per_sample.float_kind(adapter, weight, dtype) if gpu < 0 else None
-        in_place = call.weight_name not in call.wanted
-        weights = per_sample.source(weight, kind, shape) if in_place else CONVERTED
+        weights = CONVERTED if name in call.wanted else per_sample.source(weight, kind, shape)
     if upstream:
-        each = shape if call.reduction == "none" else ()
+        each = shape if problem.reduction == "none" else ()
         checks.check_device("grad_output", upstream, gpu)
         checks.check_per_sample("grad_output", upstream.shape, each)
         kind = per_sample.float_kind(adapter, upstream, dtype)
@@ -290,12 +264,14 @@ def _sources(
 
 
 def _runs(
-    call: Call, record: Distance | None, dtype: str, place: Any, visits: tuple[Pass, ...], gpu: int
+    problem: Problem, dtype: str, place: Any, visits: tuple[Pass, ...], gpu: int
 ) -> tuple[Any, ...]:
     """What runs, for each pass."""
-    what = kernel_name(call.loss, record and record.name, dtype)
+    record: Any = problem.distance
+    counts = len(record.parameters) if record else 0, len(problem.parameters)
+    what = kernel_name(problem.loss, record and record.name, dtype)
     functions = record and record.functions
-    spec = Spec(call.loss, functions, call.counts, len(call.operands), dtype, what)
+    spec = Spec(problem.loss, functions, counts, len(problem.operands), dtype, what)
     try:
         return tuple([place.bind(spec, visit, gpu) for visit in visits])
     except (ImportError, OSError, RuntimeError):
