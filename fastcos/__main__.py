@@ -4,8 +4,6 @@
 needs beyond NumPy is imported inside it.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

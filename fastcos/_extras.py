@@ -4,8 +4,6 @@
 installed one, from a checkout or a wheel, lists what its extras are made of.
 """
 
-from __future__ import annotations
-
 import re
 
 

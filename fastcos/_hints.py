@@ -1,7 +1,5 @@
 """What is said of names that do not exist: the nearest that does, or what it is called here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 _LP = "a p-norm is fastcos.distances.lp(p)"

@@ -7,8 +7,6 @@ gives the loss and its slope with respect to each distance, and the chain rule
 Kinks take torch's side: at ``z == 0`` the gradient of ``max(0, z)`` passes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -24,11 +24,13 @@ ADAPTERS = pathlib.Path(adapters.__file__).parent
 
 MEASURE = """
 import numpy as np, fastcos
-from fastcos.kernels import cpu
+from fastcos.kernels import Spec
+from fastcos.kernels.cpu import compile
 from fastcos import losses, distances
 x, y = np.array([[1.0, 2.0]]), np.array([[3.0, 5.0]])
 d = fastcos.paired_distance(x, y, "sqeuclidean")
-kernel = cpu.pair(losses.identity, distances.sqeuclidean().functions, (0, 0), "float64")
+kernel = compile.kernel_of(
+    Spec(losses.identity, distances.sqeuclidean().functions, (0, 0), 2, "float64", ""))
 print(fastcos.__file__, float(d[0]), kernel.cache_hits)
 """
 
@@ -88,13 +90,15 @@ def test_hits_across_processes_and_never_stale(copy):
 
 WHOLE_P = """
 import numpy as np, fastcos
-from fastcos.kernels import cpu
+from fastcos.kernels import Spec
+from fastcos.kernels.cpu import compile
 from fastcos import losses, distances
 x, y, hits = np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]]), 0
 for p, right in {powers}:
     record = distances.lp(p, eps=0)
     d = fastcos.paired_distance(x, y, record)
-    hits += cpu.pair(losses.identity, record.functions, (2, 0), "float64").cache_hits
+    spec = Spec(losses.identity, record.functions, (2, 0), 2, "float64", "")
+    hits += compile.kernel_of(spec).cache_hits
     assert round(float(d[0]) ** p) == right
 print(fastcos.__file__, right, hits)
 """
@@ -108,12 +112,13 @@ def test_every_whole_power_has_a_kernel_of_its_own(copy):
 KEPT = """
 from fastcos import losses
 from fastcos.distances.record import BUILT_IN
-from fastcos.kernels import cpu
+from fastcos.kernels import Spec
 from fastcos.kernels.cpu import compile
 compile.exported = lambda function, signature, what, keep: (function.__qualname__, keep)
 for record in BUILT_IN.values():
     counts = len(record.parameters), 0
-    name, keep = cpu.pair(losses.identity, record.functions, counts, "float64")
+    spec = Spec(losses.identity, record.functions, counts, 2, "float64", "")
+    name, keep = compile.kernel_of(spec)
     assert keep, record
     print(name)
 """
@@ -278,12 +283,13 @@ def test_files_are_for_others_too(tmp_path, monkeypatch):
 
 EVERYTHING = """
 import numpy as np, fastcos
-from fastcos.kernels import cpu
+from fastcos.kernels import Spec
+from fastcos.kernels.cpu import compile
 out = np.empty(2, "f4"),  # labels are looked at, by a kernel, before this is written to
 d, _ = fastcos.value_and_grad(fastcos.hinge_embedding_loss)(
     np.array([0.5, 0.25], "f4"), [1, -1], out=out)
-kernels = cpu.pointwise(fastcos.losses.hinge_embedding, (0, 2), "float32"),
-loops = cpu.all_signs(), cpu.serial()
+kernels = compile.kernel_of(Spec(fastcos.losses.hinge_embedding, None, (0, 2), 1, "float32", "")),
+loops = compile.all_signs(), compile.task_loop(parallel=False)
 print(fastcos.__file__, float(d), sum(k.cache_hits for k in kernels)
       + sum(sum(loop.stats.cache_hits.values()) for loop in loops))
 """
@@ -305,12 +311,14 @@ def test_processes_after_the_damage(copy):
 
 GRADIENT = """
 import numpy as np, fastcos
-from fastcos.kernels import cpu
+from fastcos.kernels import Spec
+from fastcos.kernels.cpu import compile
 from fastcos import losses, distances
 x, y = np.array([[1.0, 2.0]]), np.array([[3.0, 5.0]])
 value, (grad, _) = fastcos.value_and_grad(fastcos.paired_distance)(x, y, "sqeuclidean")
 assert grad.tolist() == [[-4, -6]]
-kernel = cpu.pair(losses.identity, distances.sqeuclidean().functions, (0, 0), "float64")
+kernel = compile.kernel_of(
+    Spec(losses.identity, distances.sqeuclidean().functions, (0, 0), 2, "float64", ""))
 print(fastcos.__file__, float(value[0]), kernel.cache_hits)
 """
 
@@ -318,11 +326,12 @@ print(fastcos.__file__, float(value[0]), kernel.cache_hits)
 # A quarter of the time to compile.
 POINTWISE = """
 import numpy as np, fastcos
-from fastcos.kernels import cpu
+from fastcos.kernels import Spec
+from fastcos.kernels.cpu import compile
 losses = np.array([0.5, 0.25])
 value, (grad,) = fastcos.value_and_grad(fastcos.hinge_embedding_loss)(losses, [1, -1])
 assert grad.tolist() == [0.5, -0.5]
-kernel = cpu.pointwise(fastcos.losses.hinge_embedding, (0, 2), "float64")
+kernel = compile.kernel_of(Spec(fastcos.losses.hinge_embedding, None, (0, 2), 1, "float64", ""))
 print(fastcos.__file__, float(value), kernel.cache_hits)
 """
 
@@ -405,10 +414,11 @@ import sys, warnings, numpy as np
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fastcos
-    from fastcos.kernels import cpu
+    from fastcos.kernels import Spec
+    from fastcos.kernels.cpu import compile
     losses, f = np.array([0.5, 0.25]), fastcos.value_and_grad(fastcos.hinge_embedding_loss)
     values = [float(f(losses.astype(dtype), [1, -1])[0]) for dtype in ("f4", "f8")]
-    kernels = [cpu.pointwise(fastcos.losses.hinge_embedding, (0, 2), name)
+    kernels = [compile.kernel_of(Spec(fastcos.losses.hinge_embedding, None, (0, 2), 1, name, ""))
                for name in ("float32", "float64")]
     where = fastcos.show_config()["cache"]
 assert values == [0.625, 0.625]

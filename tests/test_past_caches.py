@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import fastcos
-from fastcos.kernels import cpu
 from fastcos.kernels.cpu import streaming
 
 # As many numbers as make up cache lines, a few more and a few less; blocks, steps, and their rests.
@@ -21,7 +20,7 @@ def past_caches_from(monkeypatch):
     def set_to(size):
         assert not asked
         asked.append(None)
-        monkeypatch.setattr(cpu, "streaming_threshold", lambda: asked.clear() or size)
+        monkeypatch.setattr(streaming, "streaming_threshold", lambda: asked.clear() or size)
         devices.forget()
 
     asked = []

@@ -6,8 +6,13 @@ kind and dtype that went in, a scalar where one number is left.
 """
 
 from fastcos.api.gradients import grad, value_and_grad
-from fastcos.api.pairs import cosine_distance_loss, cosine_embedding_loss, hinge_embedding_loss
-from fastcos.api.similarity import cosine_similarity, paired_distance
+from fastcos.api.pairs import (
+    cosine_distance_loss,
+    cosine_embedding_loss,
+    cosine_similarity,
+    hinge_embedding_loss,
+    paired_distance,
+)
 from fastcos.api.triplets import triplet_margin_loss, triplet_margin_with_distance_loss
 
 __all__ = [

@@ -8,8 +8,6 @@ the rest.
 Margins and penalties were chosen by cross-validation inside the training half of seed 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

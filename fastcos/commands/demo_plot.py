@@ -1,7 +1,5 @@
 """The picture of the demo: scores of held-out pairs and ROC curves, before and after."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What this installation has: versions, processor, threads, GPUs, caches."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import platform
@@ -38,7 +36,7 @@ def show_config() -> dict[str, Any]:
         import llvmlite.binding as llvm
         import numba
 
-        from fastcos.kernels import cpu
+        from fastcos.kernels.cpu import compile
 
     features = llvm.get_host_cpu_features()
     notable = ("sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bf16", "neon", "sve")
@@ -54,7 +52,7 @@ def show_config() -> dict[str, Any]:
         },
         "threads": {"count": numba.get_num_threads(), "layer": numba.config.THREADING_LAYER},
         "gpu": {"devices": _devices(), "missing": missing_for_gpus() or "nothing"},
-        "cache": cpu.cache_directory(),
+        "cache": compile.cache_directory(),
     }
 
 

@@ -11,8 +11,6 @@ Here are the public names; the definitions are in ``angles``, ``norms``, ``ratio
 ``hyperbolic``, the record is in ``record``.
 """
 
-from __future__ import annotations
-
 import types
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias, get_args

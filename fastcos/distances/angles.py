@@ -3,14 +3,12 @@
 Each block has its derivation, its record and its public factory.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
 from fastcos.distances import record
 from fastcos.distances.ranges import HIGH, LEFT, LOW, SMALL, moderate, scale_for
-from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, State
+from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, State, built
 
 # --------------------------------------------------------------------------------------------------
 # Cosine family. With s = x·y, P = x·x + eps, Q = y·y + eps, r = 1/√(PQ):
@@ -138,7 +136,8 @@ def _of_angle(
     return Distance(name, init, accumulate, finalize, gradient, refinements, (eps,))
 
 
-def _cosine() -> Distance:
+@built
+def _COSINE() -> Distance:
     def revisit(state: State) -> tuple[bool, State]:
         if state[6] != 0:
             return False, state
@@ -157,9 +156,6 @@ def _cosine() -> Distance:
         return _cosine_prepare(state, 1.0)
 
     return _of_angle("cosine", finalize=finalize, prepare=prepare, revisit=revisit)
-
-
-_COSINE = _cosine()
 
 
 def cosine(eps: float = 0.0) -> Distance:
@@ -189,7 +185,8 @@ def cosine(eps: float = 0.0) -> Distance:
     return record.with_parameters(_COSINE, (record.checked_eps(eps),))
 
 
-def _similarity() -> Distance:
+@built
+def _SIMILARITY() -> Distance:
     def finalize(state: State) -> Any:
         c = _cosine_of(state)
         if c > 1:
@@ -202,15 +199,13 @@ def _similarity() -> Distance:
     return _of_angle("cosine_similarity", finalize=finalize, prepare=prepare)
 
 
-_SIMILARITY = _similarity()
-
-
 def cosine_similarity(eps: float = 0.0) -> Distance:
     """The similarity c itself, for :func:`fastcos.cosine_similarity`; ``eps`` as for the cosine."""
     return record.with_parameters(_SIMILARITY, (record.checked_eps(eps),))
 
 
-def _clamped_similarity() -> Distance:
+@built
+def _CLAMPED_SIMILARITY() -> Distance:
     # torch's cosine_similarity: norms of at least e, differentiated as if they were not clamped.
     # With u = max(√(x·x), e), v = max(√(y·y), e):
     #     c = s / (u v),    dc/dx = (y - s/(u √(x·x)) x) / (u v),   the second term 0 for x = 0
@@ -243,15 +238,13 @@ def _clamped_similarity() -> Distance:
     )
 
 
-_CLAMPED_SIMILARITY = _clamped_similarity()
-
-
 def clamped_cosine_similarity(eps: float) -> Distance:
     """The similarity as torch defines it, with norms of at least ``eps``."""
     return record.with_parameters(_CLAMPED_SIMILARITY, (float(eps),))
 
 
-def _angular() -> Distance:
+@built
+def _ANGULAR() -> Distance:
     # θ = arccos(c)/π. arccos is flat-footed at ±1, so with g = 1 - |c| there (from the chord):
     #     θ π = 2 asin(√(g/2))  for c > 0,   π - 2 asin(√(g/2))  for c < 0
     #     π dθ/dx = -1/√(1 - c²) dc/dx,      1 - c² = g (2 - g)
@@ -286,9 +279,6 @@ def _angular() -> Distance:
     return _of_angle("angular", finalize=finalize, prepare=prepare, revisit=revisit)
 
 
-_ANGULAR = _angular()
-
-
 def angular() -> Distance:
     r"""The angle between two rows, as a fraction of a half turn.
 
@@ -314,7 +304,8 @@ def angular() -> Distance:
     return _ANGULAR
 
 
-def _dot() -> Distance:
+@built
+def _DOT() -> Distance:
     # 1 - s: the cosine distance of rows that are taken as unit length already.
     def init(zero: Any) -> State:
         return (zero,)
@@ -335,9 +326,6 @@ def _dot() -> Distance:
     # No ``float32_sums``: x·y alone does not say what it has cancelled from.
     refinements = Refinements(float32_gradient=Linear(coefficients))
     return Distance("dot", init, accumulate, finalize, gradient, refinements)
-
-
-_DOT = _dot()
 
 
 def dot() -> Distance:

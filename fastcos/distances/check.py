@@ -3,8 +3,6 @@
 This runs kernels; what can be said without them is in ``faults``.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -4,8 +4,6 @@ The compiler would say it too, in a hundred lines about the inside of a kernel. 
 fits its distance is not looked at here, but in ``check``.
 """
 
-from __future__ import annotations
-
 import inspect
 import numbers
 import re

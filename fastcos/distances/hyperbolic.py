@@ -3,16 +3,15 @@
 The block has its derivation, its record and its public factory.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
 from fastcos.distances.ranges import LEFT, moderate, scale_for
-from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, State
+from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, State, built
 
 
-def _poincare() -> Distance:
+@built
+def _POINCARE() -> Distance:
     # The hyperbolic distance in the unit ball: with n = ‖x-y‖, α = 1 - x·x, β = 1 - y·y and
     # w = n/√(αβ),
     #     d = arcosh(1 + 2w²) = 2 arsinh(w)          (the second form keeps its digits near 0)
@@ -76,9 +75,6 @@ def _poincare() -> Distance:
         float32_gradient=Linear(coefficients),
     )
     return Distance("poincare", init, accumulate, finalize, gradient, refinements)
-
-
-_POINCARE = _poincare()
 
 
 def poincare() -> Distance:

@@ -3,14 +3,12 @@
 Each block has its derivation, its record and its public factory.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
 from fastcos.distances import record
 from fastcos.distances.ranges import HIGH, LOW, moderate, scale_for
-from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, State
+from fastcos.distances.record import Distance, FurtherPasses, Linear, Refinements, State, built
 
 # --------------------------------------------------------------------------------------------------
 # Norms of t = x - y + eps, with eps signed and inside as in torch, which has 1e-6 where 0 is the
@@ -25,7 +23,8 @@ def signed(size: Any, t: Any) -> Any:
     return math.copysign(size, t)
 
 
-def _euclidean() -> Distance:
+@built
+def _EUCLIDEAN() -> Distance:
     # d = √S / a,  S = Σ (a t)²,  dd/dx = t/d = (a t)/√S       state = (S, a, eps)
     def init(zero: Any, eps: Any) -> State:
         return zero, zero + 1, zero + eps
@@ -76,9 +75,6 @@ def _euclidean() -> Distance:
     return Distance("euclidean", init, accumulate, finalize, gradient, refinements, (0.0,))
 
 
-_EUCLIDEAN = _euclidean()
-
-
 def euclidean(eps: float = 0.0) -> Distance:
     r"""The Euclidean distance.
 
@@ -105,7 +101,8 @@ def euclidean(eps: float = 0.0) -> Distance:
     return record.with_parameters(_EUCLIDEAN, (record.checked_eps(eps),))
 
 
-def _sqeuclidean() -> Distance:
+@built
+def _SQEUCLIDEAN() -> Distance:
     # d = Σ (x - y)²,  dd/dx = 2 (x - y)
     def init(zero: Any) -> State:
         return (zero,)
@@ -132,9 +129,6 @@ def _sqeuclidean() -> Distance:
     return Distance("sqeuclidean", init, accumulate, finalize, gradient, refinements)
 
 
-_SQEUCLIDEAN = _sqeuclidean()
-
-
 def sqeuclidean() -> Distance:
     r"""The squared Euclidean distance.
 
@@ -152,7 +146,8 @@ def sqeuclidean() -> Distance:
     return _SQEUCLIDEAN
 
 
-def _manhattan() -> Distance:
+@built
+def _MANHATTAN() -> Distance:
     # d = Σ |t|,  dd/dx = sign(t)                                            state = (d, eps, 1)
     def init(zero: Any, eps: Any) -> State:
         return zero, zero + eps, zero + 1
@@ -180,9 +175,6 @@ def _manhattan() -> Distance:
     return Distance("manhattan", init, accumulate, finalize, gradient, refinements, (0.0,))
 
 
-_MANHATTAN = _manhattan()
-
-
 def manhattan(eps: float = 0.0) -> Distance:
     r"""The Manhattan (city-block, L1) distance.
 
@@ -208,7 +200,8 @@ def manhattan(eps: float = 0.0) -> Distance:
     return record.with_parameters(_MANHATTAN, (record.checked_eps(eps),))
 
 
-def _chebyshev() -> Distance:
+@built
+def _CHEBYSHEV() -> Distance:
     # d = max |t|,  dd/dx = sign(t)/m on the m components that share the maximum, else 0
     # The maximum is told from the rest by the middle between it and the next |t|, which holds for
     # any rounding of t while the two are apart. Where they are the same, a second pass counts how
@@ -288,9 +281,6 @@ def _chebyshev() -> Distance:
     return Distance("chebyshev", init, accumulate, finalize, gradient, refinements, (0.0,))
 
 
-_CHEBYSHEV = _chebyshev()
-
-
 def chebyshev(eps: float = 0.0) -> Distance:
     r"""The Chebyshev (maximum, L∞) distance.
 
@@ -317,7 +307,8 @@ def chebyshev(eps: float = 0.0) -> Distance:
     return record.with_parameters(_CHEBYSHEV, (record.checked_eps(eps),))
 
 
-def _lp() -> Distance:
+@built
+def _LP() -> Distance:
     # d = (Σ |t|^p)^(1/p),  dd/dx = sign(t) (|t|/d)^(p-1)
     # A power leaves the range at once (0.1^400 is 0), and a sum does not say how far it went: the
     # largest |t| does, and as the unit of a second pass it puts the sum into [1, D]. |t| ≤ d, so
@@ -356,9 +347,6 @@ def _lp() -> Distance:
 
     refinements = Refinements(merge=merge, further_passes=FurtherPasses(revisit, reaccumulate))
     return Distance("lp", init, accumulate, finalize, gradient, refinements, (3.5, 0.0))
-
-
-_LP = _lp()
 
 
 def _whole_lp(p: int) -> Distance:

@@ -3,8 +3,6 @@
 What several families of distances share; no distance.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

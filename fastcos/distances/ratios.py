@@ -3,17 +3,16 @@
 Each block has its derivation, its record and its public factory.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
 from fastcos.distances.norms import signed
 from fastcos.distances.ranges import LEFT, MOST, moderate
-from fastcos.distances.record import Distance, Refinements, State
+from fastcos.distances.record import Distance, Refinements, State, built
 
 
-def _canberra() -> Distance:
+@built
+def _CANBERRA() -> Distance:
     # d = Σ |x - y| / m,  m = |x| + |y|,  0/0 = 0.  Per component, n = x - y:
     #     dd/dx = sign(n)/m - |n| sign(x)/m²,   dd/dy = -sign(n)/m - |n| sign(y)/m²
     # which is sign(n) 2|y|/m² and -sign(n) 2|x|/m² where x and y have one sign (no cancellation),
@@ -53,9 +52,6 @@ def _canberra() -> Distance:
     return Distance("canberra", init, accumulate, finalize, gradient, refinements)
 
 
-_CANBERRA = _canberra()
-
-
 def canberra() -> Distance:
     r"""The Canberra distance.
 
@@ -78,7 +74,8 @@ def canberra() -> Distance:
     return _CANBERRA
 
 
-def _braycurtis() -> Distance:
+@built
+def _BRAYCURTIS() -> Distance:
     # d = A/B,  A = Σ |x - y|,  B = Σ |x + y|,  0/0 = 0
     #     dd/dx = (sign(x - y) - d sign(x + y)) / B,   dd/dy = (-sign(x - y) - d sign(x + y)) / B
     def init(zero: Any) -> State:
@@ -112,9 +109,6 @@ def _braycurtis() -> Distance:
         prepare=prepare, float32_sums=float32_sums, float32_gradient=float32_gradient
     )
     return Distance("braycurtis", init, accumulate, finalize, gradient, refinements)
-
-
-_BRAYCURTIS = _braycurtis()
 
 
 def braycurtis() -> Distance:

@@ -5,8 +5,6 @@ kernels. Their formulas are in the modules beside this one; what may be wrong wi
 is said in ``faults``.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import types
@@ -203,6 +201,11 @@ class Distance(NamedTuple):
         if constant is None:
             return object.__reduce_ex__(self, protocol)
         return _built_in, (constant, self.name, self.parameters)
+
+
+def built(make: Callable[[], Distance]) -> Distance:
+    """The record in place of the function that makes it, which holds its derivation."""
+    return make()
 
 
 def with_parameters(distance: Distance, parameters: tuple[float, ...]) -> Distance:

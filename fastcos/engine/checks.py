@@ -1,7 +1,5 @@
 """Checks of arguments that need no array: options, shapes, and what a sample's number may be."""
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Sequence

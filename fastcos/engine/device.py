@@ -4,8 +4,6 @@ Nothing here waits for the device. What is launched goes to the stream that the 
 what it leaves is read by what is launched after it.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """A plan executed: arrays in, value and gradients out. The only code that touches memory."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 The other place is :mod:`fastcos.engine.device`, with the same functions.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -35,20 +33,20 @@ class Run:
 def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
     """The kernel for a pass, compiled or loaded."""
     with importing():
-        from fastcos.kernels import content, cpu
+        from fastcos.kernels import content
+        from fastcos.kernels.cpu import compile, storage, streaming
 
-    if spec.distance is None:
-        compiled = cpu.pointwise(spec.loss, spec.counts, spec.dtype, spec.what)
-    else:
-        make = cpu.pair if spec.operands == 2 else cpu.triplet
-        functions = content.shared(spec.distance)
-        compiled = make(spec.loss, functions, spec.counts, spec.dtype, spec.what)
+    functions = spec.distance and content.shared(spec.distance)
+    compiled = compile.kernel_of(spec._replace(distance=functions))
+    if spec.distance and functions:
         content.keep(spec.distance, functions)
     words, pack_into = host_packer(spec.operands, sum(spec.counts))
     geometry = visit.geometry
-    numbers = spec.operands * visit.outer * visit.inner * visit.features
     whole = spec.distance is not None and all(mode == WRITE for mode in visit.modes)
-    past_caches = whole and cpu.past_caches(numbers, spec.dtype)
+    numbers = spec.operands * visit.outer * visit.inner * visit.features
+    # As much is written as is read.
+    moved = 2 * numbers * storage.STORAGE[spec.dtype].size
+    past_caches = whole and moved >= streaming.streaming_threshold()
     address, columns = geometry.ctypes.data, geometry.shape[1]
     order = Order(visit.inner, visit.segments, visit.features, address, columns, past_caches)
     ran = visit, visit.modes, visit.tasks, visit.parallel
@@ -98,10 +96,8 @@ def run(
         *parameters,
     )
     arguments = bound.kernel, block, bound.tasks, samples
-    if bound.parallel:
-        total = _launch()(arguments, plan.adapter.THREADS)
-    else:
-        total = _serial()(*arguments)
+    serial, launch = _loops()
+    total = launch(arguments, plan.adapter.THREADS) if bound.parallel else serial(*arguments)
     return total, None if losses is None else block[words:].reshape(plan.shape)
 
 
@@ -111,17 +107,10 @@ def value(plan: Any, total: float, denominator: float, dtype: Any, like: Any) ->
 
 
 @functools.cache
-def _serial() -> Callable[..., float]:
+def _loops() -> tuple[Callable[..., float], Callable[..., float]]:
+    """The loop over tasks on this thread, and what has threads share them where they may."""
     with importing():
-        from fastcos.kernels import cpu
+        from fastcos.kernels.cpu import compile, threads
 
-    return cpu.serial()
-
-
-@functools.cache
-def _launch() -> Callable[..., float]:
-    with importing():
-        from fastcos.kernels import cpu
-        from fastcos.kernels.cpu import threads
-
-    return functools.partial(threads.launch, cpu.threaded(), cpu.serial())
+    serial = compile.task_loop(parallel=False)
+    return serial, functools.partial(threads.launch, compile.task_loop(parallel=True), serial)

@@ -1,7 +1,5 @@
 """How arrays lie in memory: shapes, strides, and where the rows are. No arrays, no kernels."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -3,8 +3,6 @@
 Frameworks are known by the name of their module only.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 from collections.abc import Iterable

@@ -7,8 +7,6 @@ row, so those are made neighbours: the axes that the operand does not have becom
 Operands that are broadcast over different axes take a pass each; all others ride on the first.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -4,8 +4,6 @@ Where the layout and dtype allow it they are read where they lie. Else labels ar
 kernels read, and the others to float64, which is no rounding.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable
@@ -112,9 +110,9 @@ def check_labels(adapter: Any, given: Any, device: int) -> None:
 @functools.cache
 def _all_signs() -> Callable[..., bool]:
     with importing():
-        from fastcos.kernels import cpu
+        from fastcos.kernels.cpu import compile
 
-    return cpu.all_signs()
+    return compile.all_signs()
 
 
 def _wrong_label(given: Any) -> ValueError:

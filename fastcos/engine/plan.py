@@ -10,8 +10,6 @@ it and decides nothing else. ::
     gradient           in place, or staged in the computing dtype, or summed over shared rows
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

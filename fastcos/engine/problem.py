@@ -1,7 +1,5 @@
 """What a public function was asked, in terms of the records; nothing of layouts or kernels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Problems solved: arguments of any kind made arrays, then planned and executed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

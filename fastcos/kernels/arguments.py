@@ -16,8 +16,6 @@ of each operand, of each gradient, and that of a sample's position in C order.
 unpack them into these records, which costs nothing: the compiled code is the same.
 """
 
-from __future__ import annotations
-
 import functools
 import struct
 from collections.abc import Callable

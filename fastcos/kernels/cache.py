@@ -7,8 +7,6 @@ which is what a container image with kernels compiled ahead has, is read; and wi
 kernels are compiled all the same, with one warning.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import importlib.util

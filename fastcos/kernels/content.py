@@ -11,8 +11,6 @@ own. What can change without being replaced (an array, a module, any object) has
 function that names one stands for itself alone.
 """
 
-from __future__ import annotations
-
 import types
 import weakref
 from typing import Any

@@ -8,8 +8,6 @@ What is called within the compiler's lock must not fork: that goes for handlers 
 ``fastcos``, too.
 """
 
-from __future__ import annotations
-
 import contextlib
 
 # Before what is registered below. What is registered last is called first: a fork then takes the

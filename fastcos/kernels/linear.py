@@ -1,7 +1,5 @@
 """Gradients in float32 that lose nothing against those in float64."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Messages about compilation: a log record of each kernel, and one note to a person who waits."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import logging

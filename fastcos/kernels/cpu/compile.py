@@ -1,10 +1,8 @@
 """From functions to compiled code, in memory and on disk: kernels, and the loops that run them.
 
-What a kernel does is in :mod:`~fastcos.kernels.cpu.pair_kernel` and its siblings; files are the
-subject of :mod:`fastcos.kernels.cache`.
+What a kernel does is in :mod:`fastcos.kernels.cpu.kernels`; files are the subject of
+:mod:`fastcos.kernels.cache`.
 """
-
-from __future__ import annotations
 
 import functools
 import uuid
@@ -15,10 +13,11 @@ from numba import int64, prange
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.distances import Functions
-from fastcos.kernels import DOUBLES, FLOATS, LONGS
+from fastcos.kernels import DOUBLES, FLOATS, LONGS, Spec
 from fastcos.kernels.cache import compiled, digest, exported, folder_of, source_digest
+from fastcos.kernels.cpu import kernels
 from fastcos.kernels.cpu.memory import call, doubles, floats, int8s, longs
-from fastcos.kernels.cpu.samples import Counts, unpacker
+from fastcos.kernels.cpu.samples import unpacker
 from fastcos.kernels.cpu.storage import STORAGE
 from fastcos.kernels.functions import SCALAR_MODULES, is_ours, jitable, name_of, registered
 
@@ -26,43 +25,48 @@ from fastcos.kernels.functions import SCALAR_MODULES, is_ours, jitable, name_of,
 SOURCES = (
     *(*SCALAR_MODULES, "kernels", "kernels.arguments", "kernels.functions", "kernels.linear"),
     *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.gradients", "kernels.cpu.measure"),
-    *("kernels.cpu.memory", "kernels.cpu.pair_kernel", "kernels.cpu.pointwise_kernel"),
-    *("kernels.cpu.samples", "kernels.cpu.states", "kernels.cpu.storage", "kernels.cpu.streaming"),
-    "kernels.cpu.triplet_kernel",
+    *("kernels.cpu.kernels", "kernels.cpu.memory", "kernels.cpu.samples", "kernels.cpu.states"),
+    *("kernels.cpu.storage", "kernels.cpu.streaming"),
 )
 
-_kernels: dict[tuple[Any, ...], Any] = {}
+_kernels: dict[Spec, Any] = {}
 
 
-def kernel_of(
-    what: str,
-    body: Callable[..., Callable[[int, int], int]],
-    function: Callable[..., Any],
-    functions: Functions | None,
-    counts: Counts,
-    dtype: str,
-) -> Any:
-    """The compiled kernel of the function of a loss and the functions of a distance, if it has one.
+def kernel_of(spec: Spec) -> Any:
+    """The compiled kernel of a loss, of a distance if it has one, and of a dtype.
 
-    ``body`` is ``(function, functions, storage, unpack, jitable) -> kernel``.
+    Returns:
+        Numba's callback; its ``address`` is what :func:`task_loop` takes.
     """
-    key = body, function, functions, counts, dtype
+    # Not by what a person calls it.
+    key = spec._replace(what="")
     if key in _kernels:
         return _kernels[key]
     # Under Numba's lock, or threads that need a kernel at once would each compile it.
     with global_compiler_lock:
         if key not in _kernels:
-            # A user's function may be redefined under its old name and place (a notebook cell),
-            # which the key of the disk cache does not see: only our own kernels go there.
-            ours = all(f is None or is_ours(f) for f in (function, *(functions or ())))
-            content = digest_of_sources(), *key
-            tag = digest(*map(name_of, content)) if ours else uuid.uuid4().hex
-            functions = functions and Functions._make(map(registered, functions))
-            parts = registered(function), functions, STORAGE[dtype], unpacker(counts)
-            kernel = body(*parts, _tagged(tag))
-            kernel.__qualname__ += f"_{tag}"
-            _kernels[key] = exported(kernel, int64(int64, int64), what, keep=ours)
+            _kernels[key] = _compiled(spec)
         return _kernels[key]
+
+
+def _compiled(spec: Spec) -> Any:
+    function, functions = spec.loss.function, spec.distance
+    if functions is None:
+        body: Callable[..., Any] = kernels.pointwise_kernel
+    elif spec.operands == 2:
+        body = kernels.pair_kernel
+    else:
+        body = kernels.triplet_swap_kernel if spec.loss.arity == 3 else kernels.triplet_kernel
+    # A user's function may be redefined under its old name and place (a notebook cell), which the
+    # key of the disk cache does not see: only our own kernels go there.
+    ours = all(f is None or is_ours(f) for f in (function, *(functions or ())))
+    content = digest_of_sources(), body, function, functions, spec.operands, spec.counts, spec.dtype
+    tag = digest(*map(name_of, content)) if ours else uuid.uuid4().hex
+    functions = functions and Functions._make(map(registered, functions))
+    unpack = unpacker(spec.operands, *spec.counts)
+    kernel = body(registered(function), functions, STORAGE[spec.dtype], unpack, _tagged(tag))
+    kernel.__qualname__ += f"_{tag}"
+    return exported(kernel, int64(int64, int64), spec.what, keep=ours)
 
 
 def _tagged(tag: str) -> Any:
@@ -91,7 +95,13 @@ def digest_of_sources() -> str:
 
 @functools.cache
 def task_loop(parallel: bool) -> Any:
-    """The loop over the tasks of any kernel; threads share a parallel one."""
+    """The loop over the tasks of any kernel; threads share a parallel one.
+
+    Its arguments: the address of the kernel, the block of memory into which
+    :func:`fastcos.kernels.arguments.host_packer` packed the kernel's arguments, how many tasks and
+    how many samples. The end of the block is for the weighted losses of the samples, whose sum it
+    returns.
+    """
 
     def loop(kernel: int, block: Any, tasks: int, samples: int) -> float:
         address, done = block.ctypes.data, 0

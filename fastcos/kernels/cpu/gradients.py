@@ -5,8 +5,6 @@ in float32 where nothing is lost by it (:mod:`fastcos.kernels.linear`, or the ``
 distance), else in float64.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from numba import float32, float64

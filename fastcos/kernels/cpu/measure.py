@@ -6,8 +6,6 @@ nor a maximum with a second one beside it. A distance with ``merge`` therefore t
 row side by side, in lanes, from end to end of the row, unless that is too short.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from numba import float32, float64

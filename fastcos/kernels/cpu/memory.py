@@ -5,8 +5,6 @@ not, and a row is contiguous to the compiler whatever the stride between rows, s
 What the numbers of a dtype are is in :mod:`fastcos.kernels.cpu.storage`.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

@@ -3,8 +3,6 @@
 The block of arguments is unpacked into the records of :mod:`fastcos.kernels.arguments`.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any, NamedTuple
 
@@ -20,14 +18,6 @@ from fastcos.kernels.arguments import (
 from fastcos.kernels.cpu import memory
 from fastcos.kernels.cpu.memory import doubles, floats, int8s, longs
 from fastcos.kernels.functions import jitable
-
-
-class Counts(NamedTuple):
-    """How many operands a kernel has, and how many parameters its distance and its loss."""
-
-    operands: int
-    of_distance: int
-    of_loss: int
 
 
 class Arguments(NamedTuple):
@@ -51,9 +41,8 @@ class Arguments(NamedTuple):
 
 
 @functools.cache
-def unpacker(counts: Counts) -> Any:
-    """Makes ``unpack(address of the block) -> Arguments``."""
-    operands, of_distance, of_loss = counts
+def unpacker(operands: int, of_distance: int, of_loss: int) -> Any:
+    """Makes ``unpack(address of the block) -> Arguments``, with so many parameters of both."""
     modes = HOST_FIXED + 3 * operands
     constants = HOST_FIXED + PER_OPERAND * operands
     parameters = constants + CONSTANTS

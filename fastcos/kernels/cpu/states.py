@@ -3,8 +3,6 @@
 A state is the tuple of numbers in which a distance accumulates a row.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from llvmlite import ir

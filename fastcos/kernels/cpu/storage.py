@@ -3,8 +3,6 @@
 NumPy has no bfloat16 and Numba no float16 on the CPU; as words both need neither.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from llvmlite import ir

@@ -4,8 +4,6 @@ A cache line that is written as a whole, and left in no cache, need not be read 
 copy's traffic.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import pathlib

@@ -5,8 +5,6 @@ or is killed; the ``workqueue`` layer aborts when two Python threads run paralle
 Every call can be done by a serial loop that gives the same bits; this module says which one runs.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import sys

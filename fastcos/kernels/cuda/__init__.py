@@ -20,8 +20,6 @@ What is made here are plain Python functions. They use the machine through ``gpu
 ``storage``, when ``binaries`` compiles and ``launch`` launches them, or a simulator of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

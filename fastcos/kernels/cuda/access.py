@@ -3,8 +3,6 @@
 The numbers of a row are loaded in :mod:`fastcos.kernels.cuda.measure`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastcos.kernels import BOOLS, DOUBLES, FLOATS, LONGS, OWN

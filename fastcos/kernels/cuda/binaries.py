@@ -4,8 +4,6 @@ No GPU is needed for any of it. Loading and launching them is in
 :mod:`fastcos.kernels.cuda.launch`.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 import types as python_types

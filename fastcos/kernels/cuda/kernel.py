@@ -4,8 +4,6 @@ The distances of a sample are measured in :mod:`fastcos.kernels.cuda.measure`, i
 in :mod:`fastcos.kernels.cuda.write`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@ Numba compiles; the launch goes past its dispatcher, which takes 40 to 70 µs to
 that are all numbers here. One through cuda.core takes a few.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 import threading

@@ -4,8 +4,6 @@ A thread accumulates its part of each row; the parts are merged in
 :mod:`fastcos.kernels.cuda.merge`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastcos.distances import Functions

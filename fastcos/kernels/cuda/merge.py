@@ -4,8 +4,6 @@ Whether parts may be added up, and which of their numbers change at all, is foun
 functions of the distance as plain Python.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math

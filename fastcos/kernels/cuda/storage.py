@@ -5,8 +5,6 @@ Where they are compiled it is this module; a simulator is another one, where add
 the host's memory.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from llvmlite import ir

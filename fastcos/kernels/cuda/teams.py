@@ -3,8 +3,6 @@
 What the threads of a team tell each other is in :mod:`fastcos.kernels.cuda.merge`.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from fastcos.kernels.functions import jitable

@@ -4,8 +4,6 @@ A loop within a kernel would index its tuple, which puts that into local memory;
 in registers. What is computed per index is given by the callers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ Each public function makes a ``write(team, terms, addresses, modes, visit)``, wh
 those of the sample's rows and gradients, and of the sums of all tasks.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastcos.distances import Functions
