@@ -14,12 +14,11 @@ import sys
 
 import numpy as np
 import pytest
-import simulator
 
 import fastcos
 from fastcos.api import calls
 from fastcos.engine import device, libraries, plan
-from fastcos.kernels import linear
+from fastcos.kernels import cuda, linear
 from fastcos.kernels.cuda import launch, teams
 
 #: What a test may be run on; the markers are tiers of their own.
@@ -113,6 +112,8 @@ class Elsewhere:
         return taken[id(value)][0]
 
     def _there(self, value):
+        if value.dtype.kind not in "biufcV" or value.dtype.char in "gG":
+            return value  # of a dtype that no GPU has; to be refused by its name
         if isinstance(value, np.generic) or not value.size or value.dtype.kind not in "biufV":
             return self._library.asarray(value)
         if value.flags.c_contiguous and value.flags.aligned:
@@ -172,9 +173,12 @@ def simulated(monkeypatch, threads=64):
     A quarter of what a real one has, as every thread of a block takes its time in Python: the least
     that is more than one warp.
     """
+    import simulator
+
     gpu, library = _simulated()
     monkeypatch.setattr(launch, "launcher", functools.partial(simulator.launcher, gpu))
     monkeypatch.setattr(teams, "THREADS", threads)
+    monkeypatch.setattr(cuda, "FINISHING_THREADS", threads)
     # Numba's types called outside of what it compiles do the same, in fifty times as long.
     monkeypatch.setattr(linear, "float32", np.float32)
     monkeypatch.setitem(libraries._ADAPTERS, "simulated", _ADAPTER)
@@ -214,6 +218,8 @@ def made_on(place, monkeypatch):
 
 def lent(monkeypatch, threads=64):
     """Tensors of the CPU are taken for those of a GPU: the adapter for these, the simulated one."""
+    import simulator
+
     from fastcos.adapters.torch import arrays, plain
     from fastcos.adapters.torch import cuda as adapter
 
@@ -244,7 +250,12 @@ _ADAPTER = "fastcos.adapters.simulated"
 
 @functools.cache
 def _simulated():
-    """The simulated GPU, its CuPy, and the adapter of the real one on top of that."""
+    """The simulated GPU, its CuPy, and the adapter of the real one on top of that.
+
+    Imported where it is used, for its threads are greenlets, which a GPU's machine may not have.
+    """
+    import simulator
+
     gpu = simulator.Gpu()
     library = simulator.Library(gpu)
     path = importlib.util.find_spec("fastcos.adapters.cupy").origin

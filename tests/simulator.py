@@ -104,6 +104,7 @@ class _Thread(greenlet):
 class _Cuda:
     """What kernels use of ``numba.cuda``."""
 
+    jit = staticmethod(lambda kernel: kernel)
     threadIdx = property(lambda self: getcurrent().thread)
     blockIdx = property(lambda self: getcurrent().block)
     blockDim = property(lambda self: getcurrent().dimension)
@@ -242,9 +243,9 @@ def _ready(alive):
     return ready
 
 
-def launcher(gpu, make, counts, layout, device, what):
+def launcher(gpu, make, counts, threads, device, what):
     """Stands in for ``launch.launcher``, the arrays of a launch being of the host."""
-    return _made(gpu, make.func, make.args, counts, layout.threads)
+    return _made(gpu, make.func, make.args, counts, threads)
 
 
 @functools.lru_cache(maxsize=64)
@@ -428,9 +429,9 @@ class Lent:
         self._asked[id(tensor)] = weakref.ref(tensor)
         return tensor.data_ptr()
 
-    def launcher(self, make, counts, layout, device, what):
+    def launcher(self, make, counts, threads, device, what):
         """Stands in for ``launch.launcher``."""
-        run = launcher(self._gpu, make, counts, layout, device, what)
+        run = launcher(self._gpu, make, counts, threads, device, what)
 
         def launch(stream, blocks, integers, floats):
             self._asked = {key: ask for key, ask in self._asked.items() if ask() is not None}

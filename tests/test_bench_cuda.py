@@ -11,7 +11,6 @@ import types
 import devices
 import numpy as np
 import pytest
-import simulator
 
 from bench import __main__ as command
 from bench import cases, cuda_cases, gpu, report, runner
@@ -106,6 +105,8 @@ class CuPy:
 
 
 def _simulate(monkeypatch):
+    import simulator
+
     devices.on("simulated", monkeypatch)
     found = CuPy(devices._simulated()[1])
     monkeypatch.setattr(cuda_cases, "cp", found)

@@ -1,6 +1,7 @@
 """From a kernel to a binary: once, kept on disk by what it is made of (tier 2)."""
 
 import concurrent.futures
+import functools
 import importlib.util
 import pathlib
 import pkgutil
@@ -15,7 +16,7 @@ from fastcos.kernels.cuda import binaries, launch
 
 pytestmark = pytest.mark.compiled
 
-LAYOUT = cuda.layout(16, "float32")
+THREADS = cuda.layout(16, "float32").threads
 VARIANT = cuda.Variant("float32", 1, 0)
 WHAT = "a kernel"
 COUNTS = device_count(2, 1, 1)
@@ -40,8 +41,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path, made
 
 
-def binary(distance, capability=(9, 0), layout=LAYOUT):
-    return binaries.binary(cuda.pair, arguments(distance), COUNTS, layout, capability, WHAT)
+def binary(distance, capability=(9, 0), threads=THREADS):
+    return binaries.binary(cuda.pair, arguments(distance), COUNTS, threads, capability, WHAT)
 
 
 def files(folder):
@@ -61,12 +62,23 @@ def test_whatever_changes_a_kernel_changes_its_name(folder, monkeypatch):
     binary(distances.manhattan())
     binary(distances.sqeuclidean())
     binary(distances.manhattan(), capability=(8, 0))
-    binary(distances.manhattan(), layout=cuda.layout(10**5, "float32"))
+    binary(distances.manhattan(), threads=cuda.layout(10**5, "float32").threads)
     monkeypatch.setattr(binaries, "_sources", lambda: "edited")
     binary(distances.manhattan())
     monkeypatch.setattr(binaries, "_versions", lambda: "a new compiler")
     binary(distances.manhattan())
     assert len(made) == len(files(folder)) == 6
+
+
+def test_rows_of_most_lengths_share_a_kernel(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(launch, "_launchers", {})
+    monkeypatch.setattr(launch, "_loaded", lambda *given: loaded.append(given))
+    for features in (1, 3, 16, 64, 100, 384, 768, 1536):
+        threads = cuda.layout(features, "float32").threads
+        make = functools.partial(cuda.pair, *arguments(distances.manhattan()))
+        launch.launcher(make, COUNTS, threads, 0, WHAT)
+    assert len(loaded) == 1
 
 
 def test_the_sources_are_all_that_end_up_in_a_kernel():
@@ -125,7 +137,7 @@ def test_a_fork_waits_for_what_is_compiled(folder, monkeypatch):
 
 
 def test_a_kernel_is_compiled_and_linked():
-    text, name = binaries.ptx(cuda.pair, arguments(distances.manhattan()), COUNTS, LAYOUT)
+    text, name = binaries.ptx(cuda.pair, arguments(distances.manhattan()), COUNTS, THREADS)
     assert name in text
     assert binaries.link(text, (9, 0))[0] != binaries.link(text, (8, 0))[0]
 
@@ -138,4 +150,4 @@ def test_a_gpu_that_is_too_old_is_named(monkeypatch):
 
     monkeypatch.setattr(launch, "toolchain", lambda: Core)
     with pytest.raises(RuntimeError, match=r"device 1 has compute capability 7\.5"):
-        launch._loaded(cuda.pair, arguments(distances.dot()), COUNTS, LAYOUT, 1, WHAT)
+        launch._loaded(cuda.pair, arguments(distances.dot()), COUNTS, THREADS, 1, WHAT)

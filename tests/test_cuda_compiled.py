@@ -77,7 +77,8 @@ def compiled(make, arguments, operands, variant, features):
     """The PTX, and by capability what the linker says of registers and spills."""
     parameters = variant.distance_parameters + variant.loss_parameters
     counts = device_count(operands, variant.columns, parameters)
-    text, _ = binaries.ptx(make, arguments, counts, cuda.layout(features, variant.dtype))
+    threads = cuda.layout(features, variant.dtype).threads
+    text, _ = binaries.ptx(make, arguments, counts, threads)
     return text, {capability: resources(text, capability) for capability in CAPABILITIES}
 
 
@@ -142,7 +143,7 @@ def test_distances_computed_elsewhere(loss, dtype):
 
 @pytest.mark.parametrize("dtype", storage.STORAGE)
 def test_the_sum_over_the_blocks(dtype):
-    text, _ = binaries.ptx(cuda.finishing, (dtype,), (4, 1), cuda.FINISHING)
+    text, _ = binaries.ptx(cuda.finishing, (dtype,), (4, 1), cuda.FINISHING_THREADS)
     assert resources(text, (9, 0))["stack frame"] == 0
 
 

@@ -5,6 +5,7 @@ And that the simulated one, on which all this is found out, is as strict as it s
 
 import functools
 import itertools
+import math
 import types
 
 import devices
@@ -12,13 +13,14 @@ import ml_dtypes
 import numpy as np
 import oracle
 import pytest
-import simulator
 
 import fastcos
 from fastcos import distances, value_and_grad
 from fastcos.engine import libraries, passes
+from fastcos.kernels import cuda
 from fastcos.kernels.cuda import teams
 
+simulator = pytest.importorskip("simulator", reason="no greenlet here", exc_type=ImportError)
 pytestmark = pytest.mark.simulated
 
 DTYPES = [np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)]
@@ -615,3 +617,21 @@ def test_a_callable_that_leaves_the_device_is_refused(library):
         TypeError, match=r"\(anchor, positive\) is a numpy array, its arguments are"
     ):
         f(*operands, distance_function=lambda x, y: library.asnumpy(x - y).sum(-1))
+
+
+# --------------------------------------------------------------------------------------------------
+# The sum of the sums of the blocks
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 255, 256, 257, 400, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_sums_of_the_blocks_are_added_up(gpu, count, dtype):
+    numbers = np.random.default_rng(count).standard_normal(max(count, 1))
+    found = np.zeros(1, dtype)
+    for array in (numbers, found):
+        gpu.memory.add(array)
+    make = functools.partial(cuda.finishing, dtype)
+    run = simulator.launcher(gpu, make, (4, 1), 64, 0, "the sum of losses")
+    run(0, 1, (numbers.ctypes.data, count, 0, found.ctypes.data), (8.0,))
+    assert abs(found[0] - math.fsum(numbers[:count]) / 8) <= np.finfo(dtype).eps * max(count, 1)

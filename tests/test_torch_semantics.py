@@ -15,6 +15,7 @@ import re
 import warnings
 from typing import Any, NamedTuple
 
+import devices
 import numpy as np
 import pytest
 
@@ -979,6 +980,8 @@ UNREADABLE = {
 def test_tensors_that_cannot_be_read_are_refused_by_name(make):
     if make is UNREADABLE["mkldnn"] and not torch.backends.mkldnn.is_available():
         pytest.skip("torch was built without")
+    if make is UNREADABLE["mkldnn"] and devices.place() != "cpu":
+        pytest.skip("on the CPU only")
     odd, x, y = make(draw(5, 4)), draw(5, 4, seed=1), draw(5, 4, seed=2)
     calls = [
         (ft.cosine_embedding_loss, (odd, x, signs(5)), "input1"),

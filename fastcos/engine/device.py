@@ -45,7 +45,7 @@ def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
         body = cuda.pair if spec.operands == 2 else cuda.triplet
         make = functools.partial(body, spec.loss, functions, variant)
     count = device_count(spec.operands, columns, sum(spec.counts))
-    found = launch.launcher(make, count, layout, gpu, spec.what)
+    found = launch.launcher(make, count, layout.threads, gpu, spec.what)
     if spec.distance and functions:
         content.keep(spec.distance, functions)
     geometry = tuple(visit.geometry.ravel().tolist())
@@ -111,4 +111,4 @@ def _finish(dtype: str, gpu: int) -> Callable[..., None]:
         from fastcos.kernels.cuda import launch
 
     make, what = functools.partial(cuda.finishing, dtype), f"the sum of losses ({dtype})"
-    return launch.launcher(make, (4, 1), cuda.FINISHING, gpu, what)
+    return launch.launcher(make, (4, 1), cuda.FINISHING_THREADS, gpu, what)

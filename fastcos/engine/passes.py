@@ -23,8 +23,11 @@ from fastcos.kernels import ADD, SKIP, WRITE
 SHARED_FROM = 1 << 15
 _TASK = 1 << 13
 _TASKS = 256
-# Tasks on a GPU: where each sample has gradients of its own, and where some are added up.
+# Tasks on a GPU: where each sample has gradients of its own, and where some are added up. Rows of a
+# few numbers have one thread each: 65,536 tasks would be 500 threads for each processor of an H100,
+# and a quarter of what it takes to have memory busy.
 _TASKS_OF_DEVICE, _SUMMING_TASKS_OF_DEVICE = 1 << 16, 1 << 12
+_SHORT, _SHORT_TASKS_OF_DEVICE = 4, 1 << 19
 # Float64 sums held at a time, in components (32 MiB), unless one per row of the operand is more.
 _SUMS = 1 << 22
 
@@ -87,7 +90,8 @@ def passes(
         summing = ADD in modes
         tasks = min(_TASKS, components // _TASK) if parallel else 1
         if on_device:
-            tasks = _SUMMING_TASKS_OF_DEVICE if summing else _TASKS_OF_DEVICE
+            tasks = _SHORT_TASKS_OF_DEVICE if features <= _SHORT else _TASKS_OF_DEVICE
+            tasks = _SUMMING_TASKS_OF_DEVICE if summing else tasks
         segments = min(inner, max(1, tasks // outer))
         if summing:
             segments = max(1, min(segments, _SUMS // (outer * features)))

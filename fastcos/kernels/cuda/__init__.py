@@ -26,10 +26,19 @@ from typing import Any
 from fastcos.distances import Functions
 from fastcos.kernels.cuda.kernel import distances_sample, finishing, kernel, rows_sample
 from fastcos.kernels.cuda.merge import state_size
-from fastcos.kernels.cuda.teams import FINISHING, Layout, Variant, layout
+from fastcos.kernels.cuda.teams import FINISHING_THREADS, Layout, Variant, layout
 from fastcos.losses import Loss
 
-__all__ = ["FINISHING", "Layout", "Variant", "finishing", "layout", "pair", "pointwise", "triplet"]
+__all__ = [
+    "FINISHING_THREADS",
+    "Layout",
+    "Variant",
+    "finishing",
+    "layout",
+    "pair",
+    "pointwise",
+    "triplet",
+]
 
 
 def pair(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Callable[..., None]:

@@ -15,7 +15,6 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos import _extras
 from fastcos.kernels.cache import digest, source_digest, stored
-from fastcos.kernels.cuda.teams import Layout
 from fastcos.kernels.functions import SCALAR_MODULES, is_ours, name_of
 
 #: What a kernel is compiled for before it is linked for the GPU at hand: the oldest that has the
@@ -35,20 +34,20 @@ def binary(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
     counts: tuple[int, int],
-    layout: Layout,
+    threads: int,
     capability: tuple[int, ...],
     what: str,
 ) -> tuple[bytes, str]:
     """A compiled kernel and its name, from disk where it has been compiled before."""
 
     def compiled() -> bytes:
-        text, name = ptx(make, arguments, counts, layout)
+        text, name = ptx(make, arguments, counts, threads)
         return name.encode() + b"\0" + link(text, capability)[0]
 
     key = None
     if all(map(is_ours, _functions(arguments))):
         # A user's function may be redefined under its old name, which the key would not see.
-        parts = name_of(make), name_of(arguments), repr((counts, layout, capability))
+        parts = name_of(make), name_of(arguments), repr((counts, threads, capability))
         key = f"fastcos-{digest(_sources(), _versions(), *parts)}.cubin"
     what = "{}, for a GPU of compute capability {}.{}".format(what, *capability)
     # Under Numba's lock, which a fork waits for, and other threads that need the same kernel.
@@ -58,7 +57,7 @@ def binary(
 
 
 def ptx(
-    make: Callable[..., Any], arguments: tuple[Any, ...], counts: tuple[int, int], layout: Layout
+    make: Callable[..., Any], arguments: tuple[Any, ...], counts: tuple[int, int], threads: int
 ) -> tuple[str, str]:
     """The PTX that Numba compiles a kernel to, and its name there."""
     from numba import cuda, types, void
@@ -70,7 +69,7 @@ def ptx(
     with global_compiler_lock, for_oldest_gpu():
         options = {"device": False, "abi": "numba", "cc": OLDEST, "output": "ptx"}
         kernel = make(*arguments, storage)
-        text, _ = cuda.compile(kernel, kind, launch_bounds=layout.threads, **options)
+        text, _ = cuda.compile(kernel.py_func, kind, launch_bounds=threads, **options)
     entry = re.search(r"\.visible \.entry (\w+)\(", text)
     assert entry
     return text, entry[1]

@@ -5,7 +5,7 @@ in :mod:`fastcos.kernels.cuda.write`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastcos.distances import Functions
 from fastcos.kernels import WRITE, arguments
@@ -16,6 +16,7 @@ from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, Variant, Visit
 from fastcos.kernels.cuda.unroll import tuple_of
 from fastcos.kernels.cuda.write import write_and_sum, write_nothing, write_rows
 from fastcos.kernels.functions import as_it_is, jitable, registered, times
+from fastcos.kernels.linear import Scaled
 from fastcos.losses import Loss
 
 
@@ -40,6 +41,7 @@ def kernel(
     # Of a block that is a team: a state for each warp, and the one merged from them.
     shared_size = (WARP + 1) * state_size if variant.wide else WARP
 
+    @cuda.jit
     def visit(n: Any, d: Any) -> None:
         fixed, constants = DeviceIntegers(*n[:rows_from]), Constants(*d[:constants_to])
         skip = PerSample(fixed.skip_address, 0, fixed.skip_kind, 1.0)
@@ -121,14 +123,6 @@ def distances_sample(loss: Loss, variant: Variant, gpu: Any) -> Any:
     return sample
 
 
-class Term(NamedTuple):
-    """The part of one distance in the gradients of a sample: ``factor`` times its gradient."""
-
-    factor: Any  # the slope of the loss, times weight and scale
-    state: Any  # of the distance, prepared for ``gradient``
-    d: Any  # the distance
-
-
 def rows_sample(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Any:
     """A sample that is given by its rows."""
     loss_of, prepare = registered(loss.function), registered(distance.prepare or as_it_is)
@@ -140,7 +134,7 @@ def rows_sample(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> 
     write = writers[variant.gradients](loss.arity, distance, variant, gpu)
 
     def term(k: int) -> Any:
-        return lambda scale, slopes, states, d: Term(
+        return lambda scale, slopes, states, d: Scaled(
             times(scale, slopes[k]), prepare(states[k], d[k]), d[k]
         )
 
@@ -169,14 +163,22 @@ def finishing(dtype: str, gpu: Any) -> Callable[..., None]:
     cuda, get, put = gpu.cuda, gpu.get_double, gpu.STORAGE[dtype].put
     number, block_sum, float64 = gpu.STORAGE[dtype].number, _block_sum(gpu), gpu.float64
 
+    @cuda.jit
     def finish(n: Any, d: Any) -> None:
         numbers, count, denominator_at, out = n
         shared = cuda.shared.array(WARP, float64)
         total = 0.0
-        k = cuda.threadIdx.x
+        k, step = cuda.threadIdx.x, cuda.blockDim.x
+        # Four numbers under way at a time: one after the other took 39 us for 65,536 of them, by
+        # the latency of memory.
+        while k + 3 * step < count:
+            first, second = get(numbers + 8 * k), get(numbers + 8 * (k + step))
+            third, fourth = get(numbers + 8 * (k + 2 * step)), get(numbers + 8 * (k + 3 * step))
+            total += (first + second) + (third + fourth)
+            k += 4 * step
         while k < count:
             total += get(numbers + 8 * k)
-            k += cuda.blockDim.x
+            k += step
         total = block_sum(shared, total)
         if cuda.threadIdx.x == 0:
             denominator = d[0] if denominator_at == 0 else get(denominator_at)

@@ -14,7 +14,6 @@ import numpy as np
 
 from fastcos import _extras
 from fastcos.kernels.cuda.binaries import OLDEST, binary
-from fastcos.kernels.cuda.teams import Layout
 
 #: ``(stream, blocks, integers, floats) -> None``
 Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
@@ -23,16 +22,17 @@ _thread = threading.local()
 
 
 def launcher(
-    make: functools.partial[Any], counts: tuple[int, int], layout: Layout, device: int, what: str
+    make: functools.partial[Any], counts: tuple[int, int], threads: int, device: int, what: str
 ) -> Launcher:
     """The launcher of a kernel on a device; one that was asked for before is not loaded again.
 
     ``make`` is a function of :mod:`fastcos.kernels.cuda` with all of its arguments but ``gpu``; the
-    kernel takes so many (``counts``) int64 and float64 numbers. Launchers take the address of a
-    stream of the current device, which has to be theirs.
+    kernel takes so many (``counts``) int64 and float64 numbers, and blocks of ``threads``.
+    Launchers take the address of a stream of the current device, which has to be theirs.
     """
-    # By what it is made of, and not by what a person calls it.
-    key = make.func, make.args, counts, layout, device
+    # By what it is made of, and not by what a person calls it. How long rows are is no part of
+    # that: rows of most lengths share a kernel.
+    key = make.func, make.args, counts, threads, device
     if key not in _launchers:
         _launchers[key] = _loaded(*key, what)
     return _launchers[key]
@@ -45,7 +45,7 @@ def _loaded(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
     counts: tuple[int, int],
-    layout: Layout,
+    threads: int,
     device: int,
     what: str,
 ) -> Launcher:
@@ -57,13 +57,13 @@ def _loaded(
                 device, *capability, *OLDEST
             )
         )
-    code, name = binary(make, arguments, counts, layout, capability, what)
+    code, name = binary(make, arguments, counts, threads, capability, what)
     function = core.ObjectCode.from_cubin(code).get_kernel(name)
     launch = core.launch
 
     @functools.lru_cache(maxsize=256)
     def grid(blocks: int) -> Any:
-        return core.LaunchConfig(grid=blocks, block=layout.threads)
+        return core.LaunchConfig(grid=blocks, block=threads)
 
     @functools.lru_cache(maxsize=256)
     def stream_at(address: int) -> Any:

@@ -56,13 +56,19 @@ def _settling(distance: Functions, merge: Any, variant: Variant, gpu: Any) -> An
     revisit, reaccumulate = registered(distance.revisit), registered(distance.reaccumulate)
     if not revisit:
         return jitable()(lambda team, state, rows, features: state)
-    cuda, float64 = gpu.cuda, gpu.float64
+    cuda, float64, storage = gpu.cuda, gpu.float64, gpu.STORAGE[variant.dtype]
+    get, size = at_each(2, storage.get), storage.size
 
+    # One number at a time: of loads of 16 bytes the compiler unrolls the loop, and runs out of
+    # registers, which all rows pay for.
     @jitable()
-    def accumulate(states: Any, n: Any) -> Any:
-        return (reaccumulate(states[0], float64(n[0]), float64(n[1])),)
-
-    further_pass = _pass(2, 1, accumulate, variant, gpu)
+    def further_pass(state: Any, rows: Any, features: Any, team: Team) -> Any:
+        k = team.lane
+        while k < features:
+            x, y = get(rows, k * size)
+            state = reaccumulate(state, float64(x), float64(y))
+            k += team.width
+        return state
 
     @jitable()
     def agreed(team: Team, again: bool) -> bool:
@@ -74,8 +80,8 @@ def _settling(distance: Functions, merge: Any, variant: Variant, gpu: Any) -> An
     def settle(team: Team, state: Any, rows: Any, features: Any) -> Any:
         again, state = revisit(state)
         while agreed(team, again):
-            parts = further_pass((state,), rows, features, team)
-            again, state = revisit(merge(team, parts[0], state))
+            part = further_pass(state, rows, features, team)
+            again, state = revisit(merge(team, part, state))
         return state
 
     return settle

@@ -9,6 +9,8 @@ from fastcos.kernels.functions import jitable
 
 #: Threads of a block, where a team is not one.
 THREADS = 128
+#: Threads of the one block that sums up the sums of all blocks: as many as there can be.
+FINISHING_THREADS = 1024
 #: Threads of a warp: the largest team that is not a block.
 WARP = 32
 #: All threads of a warp, as bits.
@@ -43,10 +45,6 @@ def layout(features: int, dtype: str) -> Layout:
     team = max(min(-(-vectors // _VECTORS), _LARGEST_TEAM), min(vectors, _NEIGHBOURS))
     shift = (team - 1).bit_length()
     return Layout(shift, THREADS if 1 << shift <= WARP else 1 << shift)
-
-
-#: Of the kernel that sums up the sums of the blocks.
-FINISHING = Layout(0, 256)
 
 
 class Variant(NamedTuple):

@@ -1,7 +1,8 @@
 """The gradients of a sample: computed from the terms of its distances, and written.
 
-Each public function makes a ``write(team, terms, addresses, modes, visit)``, whose addresses are
-those of the sample's rows and gradients, and of the sums of all tasks.
+Each public function makes a ``write(team, terms, addresses, modes, visit)``. The terms are a
+:class:`~fastcos.kernels.linear.Scaled` for each distance; the addresses are those of the sample's
+rows and gradients, and of the sums of all tasks.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ from fastcos.kernels.cuda.access import PAIRS, are_aligned, operand_count
 from fastcos.kernels.cuda.teams import Team, Variant, Visit
 from fastcos.kernels.cuda.unroll import all_of, at_each, tuple_of
 from fastcos.kernels.functions import jitable, registered
-from fastcos.kernels.linear import linear_gradient
+from fastcos.kernels.linear import linear_gradient, linear_triplet_gradient
 
 
 def write_nothing(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
@@ -26,27 +27,18 @@ def write_rows(arity: int, distance: Functions, variant: Variant, gpu: Any) -> A
     count, storage = operand_count(arity), gpu.STORAGE[variant.dtype]
     size, vector, number = storage.size, storage.vector, storage.number
     load, get = at_each(count, storage.load), at_each(count, storage.get)
-    are_zero = all_of(arity, lambda k: lambda terms: terms[k].factor == 0)
+    are_zero = all_of(arity, lambda k: lambda terms: terms[k].c == 0)
     aligned, transposed = are_aligned(count), gpu.transposed
     float64_slopes = _float64_slopes(arity, distance, gpu)
     zeros = tuple_of(count, lambda m: lambda: number(0))
 
-    # The first coefficient says whether float32 is accurate enough for the sample.
-    if arity == 1 and distance.linear and size <= 4:
-        of_one, slopes_of_one = linear_gradient(registered(distance.linear), gpu.fma, jitable)
-        coefficients_of = jitable()(lambda terms: of_one(*terms[0]))
-        float32_slopes = jitable()(lambda coefficients, n: slopes_of_one(coefficients, n[0], n[1]))
-    else:
-        coefficients_of = jitable()(lambda terms: (False,))
-        float32_slopes = jitable()(lambda coefficients, n: zeros())
-
+    coefficients_of, float32_slopes = _float32_slopes(arity, distance, size, zeros, gpu)
     cast = tuple_of(count, lambda m: lambda slopes: number(slopes[m]))
 
     @jitable()
     def slopes_of(terms: Any, coefficients: Any, n: Any) -> Any:
-        return (
-            float32_slopes(coefficients, n) if coefficients[0] else cast(float64_slopes(terms, n))
-        )
+        fits, factors = coefficients
+        return float32_slopes(factors, n) if fits else cast(float64_slopes(terms, n))
 
     vector_slopes = tuple_of(
         vector, lambda k: lambda terms, coefficients, n: slopes_of(terms, coefficients, n[k])
@@ -122,6 +114,40 @@ def write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) -
             k += team.width
 
     return write
+
+
+def _float32_slopes(
+    arity: int, distance: Functions, size: int, zeros: Any, gpu: Any
+) -> tuple[Any, Any]:
+    """``(terms) -> (fits, factors)`` and ``(factors, numbers) -> slopes``, if float32 will do.
+
+    ``fits`` says whether it will for the sample. For triplets that is asked of half types only, as
+    on a CPU, for the gradients of the two distances may cancel.
+    """
+    linear = registered(distance.linear)
+    if linear and arity == 1 and size <= 4:
+        of_one, slopes_of_one = linear_gradient(linear, gpu.fma, jitable)
+
+        @jitable()
+        def coefficients_of_one(terms: Any) -> Any:
+            factors = of_one(*terms[0])
+            return factors.fits, factors
+
+        return coefficients_of_one, jitable()(lambda k, n: slopes_of_one(k, n[0], n[1]))
+    if linear and arity > 1 and size == 2:
+        swap = arity == 3
+        of_two, slopes_of_two = linear_triplet_gradient(linear, swap, gpu.fma, jitable)
+
+        @jitable()
+        def coefficients_of_two(terms: Any) -> Any:
+            # Of the distances to the negative one has a slope, or there is a tie.
+            of_p = swap and terms[1].c == 0
+            factors = of_two(terms[0], terms[-1] if of_p else terms[1], of_p)
+            tie = swap and terms[1].c != 0 and terms[-1].c != 0
+            return factors.fits and not tie, factors
+
+        return coefficients_of_two, jitable()(lambda k, n: slopes_of_two(k, n[0], n[1], n[2]))
+    return jitable()(lambda terms: (False, 0)), jitable()(lambda factors, n: zeros())
 
 
 def _float64_slopes(arity: int, distance: Functions, gpu: Any) -> Any:
