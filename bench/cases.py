@@ -57,9 +57,9 @@ MISSING = tuple(
 
 
 class Buffers(NamedTuple):
-    """One set of arrays that a case may use: three operands, their gradients, and the rest."""
+    """One set of arrays that a case may use: operands, gradients of three, and the rest."""
 
-    rows: tuple[Array, Array, Array]
+    rows: tuple[Array, Array, Array, Array]  # anchor, positive, negative, what is near the anchor
     grads: tuple[Array, Array, Array]
     labels: Array
     weights: Array
@@ -91,22 +91,23 @@ class Case(NamedTuple):
 
 
 def draw(n: int, d: int, dtype: npt.DTypeLike, seed: int = 0) -> Buffers:
-    """Data on which no provider can skip work: no loss is 0 and no pair nearly parallel.
+    """Data on which no provider can skip work: no loss is 0, and no pair nearly parallel by chance.
 
     Rows have norms around 1/2, so that every distance is defined, and cosines around 0.6. The
-    negative is drawn around the anchor and the positive in turn, so that ``swap`` takes either.
+    negative is drawn around the anchor and the positive in turn, so that ``swap`` takes either. The
+    fourth rows have cosines of 1 - 2^-13 with the anchors, as embeddings have late in training.
     """
     rng = np.random.default_rng(seed)
     wide = np.float64 if np.dtype(dtype) == np.float64 else np.float32
     base = rng.standard_normal((3, n, d), dtype=wide)
     a, p = base[0], 0.6 * base[0] + 0.8 * base[1]
     around = np.where(np.arange(n)[:, None] % 2, p, a)
-    rows = tuple(
-        (0.5 / math.sqrt(d) * r).astype(dtype) for r in (a, p, 0.6 * around + 0.8 * base[2])
-    )
+    near = a + 2.0**-6 * base[1]
+    drawn = (a, p, 0.6 * around + 0.8 * base[2], near)
+    rows = tuple((0.5 / math.sqrt(d) * r).astype(dtype) for r in drawn)
     return Buffers(
         rows,
-        tuple(np.zeros_like(r) for r in rows),
+        tuple(np.zeros_like(r) for r in rows[:3]),
         np.where(rng.random(n) < 0.5, 1, -1),
         rng.uniform(0.5, 1.5, n).astype(dtype),
         np.where(rng.random(n * d) < 0.5, 1, -1).astype(np.int8),
@@ -481,8 +482,12 @@ def _weighted_pair(buffers: Buffers) -> tuple[Array, ...]:
     return *buffers.rows[:2], buffers.weights
 
 
+def _near_pair(buffers: Buffers) -> tuple[Array, ...]:
+    return buffers.rows[0], buffers.rows[3], buffers.labels
+
+
 def _three(buffers: Buffers) -> tuple[Array, ...]:
-    return buffers.rows
+    return buffers.rows[:3]
 
 
 def _numbers(buffers: Buffers) -> tuple[Array, ...]:
@@ -572,6 +577,14 @@ CASES: tuple[Case, ...] = (
         fastcos.cosine_embedding_loss,
         _cosine_embedding,
         _labelled_pair,
+        2,
+        {"margin": MARGIN},
+    ),
+    Case(
+        "cosine_embedding_loss:near",
+        fastcos.cosine_embedding_loss,
+        _cosine_embedding,
+        _near_pair,
         2,
         {"margin": MARGIN},
     ),

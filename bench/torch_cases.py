@@ -106,7 +106,7 @@ def drawn(size: runner.Size, dtype: str) -> Tensors:
     narrow = getattr(torch, dtype)
     # Drawn wide: torch takes no bfloat16 from NumPy.
     buffers = draw(size.n, size.d, "float64" if dtype == "float64" else "float32")
-    rows = tuple(torch.from_numpy(a) for a in buffers.rows)
+    rows = tuple(torch.from_numpy(a) for a in buffers.rows[:3])
     a, p, n = (r.to(narrow) for r in rows)
     return Tensors(
         (a, p, n),
