@@ -15,7 +15,6 @@ from typing import Any
 import fastcos
 from fastcos import _extras, _hints
 from fastcos.commands import warmup
-from fastcos.typing import DistanceName, DtypeName, LossName
 
 LOSSES = (
     "cosine_embedding_loss",
@@ -26,7 +25,7 @@ LOSSES = (
 # Two of them come with scikit-learn.
 _EXTRAS = ("matplotlib", "scipy", "sklearn", "threadpoolctl", "tqdm")
 
-_FAILED, _MISSING, _INTERRUPTED = 1, 2, 130
+_FAILED, _MISSING, _WRONG, _INTERRUPTED = 1, 2, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "info":
             return _show_info(arguments.json)
         if arguments.command == "warmup":
-            return _warm_up(arguments.losses, arguments.dtypes, arguments.distances)
+            return _warm_up(arguments)
         return _run_demo(arguments.loss, arguments.out, arguments.seed)
     except KeyboardInterrupt:
         return _complain("interrupted", _INTERRUPTED)
@@ -118,6 +117,20 @@ def _parser() -> argparse.ArgumentParser:
             help=f"of {', '.join(known)}"
             f" (default: {'all' if default == known else ' '.join(default)})",
         )
+    warm.add_argument(
+        "--device",
+        metavar="M.N",
+        help="the compute capability of a GPU, as 9.0, that need not be here (default: this"
+        " machine's processor)",
+    )
+    warm.add_argument(
+        "--features",
+        nargs="+",
+        metavar="N",
+        type=int,
+        default=(64,),
+        help="lengths of rows; a GPU has other kernels for long ones (default: 64)",
+    )
     return parser
 
 
@@ -199,21 +212,29 @@ def _run_demo(loss: str, out: Path, seed: int) -> int:
     return 0
 
 
-def _warm_up(
-    losses: Sequence[LossName], dtypes: Sequence[DtypeName], distances: Sequence[DistanceName]
-) -> int:
+def _warm_up(arguments: argparse.Namespace) -> int:
     """The table to stdout, the progress to stderr."""
     try:
-        seconds = fastcos.warmup(losses, dtypes, distances=distances, progress=True)
-    except ModuleNotFoundError as error:
-        if error.name != "ml_dtypes":
+        seconds = fastcos.warmup(
+            arguments.losses,
+            arguments.dtypes,
+            distances=arguments.distances,
+            device=arguments.device,
+            features=arguments.features,
+            progress=True,
+        )
+    except ValueError as error:
+        return _complain(str(error), _WRONG)
+    except ImportError as error:
+        if getattr(error, "name", None) not in ("ml_dtypes", None):
             raise
         return _complain(str(error), _MISSING)
     width = max(map(len, seconds))
     for name, took in seconds.items():
         print(f"{name:{width}}  {took:6.2f} s")
     print(f"{'total':{width}}  {sum(seconds.values()):6.2f} s")
-    print(f"kept in {fastcos.show_config()['cache']}")
+    config = fastcos.show_config()
+    print(f"kept in {(config['gpu'] if arguments.device else config)['cache']}")
     return 0
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 
@@ -11,6 +12,11 @@ import fastcos
 from fastcos.__main__ import main
 from fastcos.api.calls import PUBLIC
 from fastcos.commands import warmup as warming
+from fastcos.engine import device
+from fastcos.engine.layout import RowLayout
+from fastcos.engine.passes import passes
+from fastcos.kernels import Spec
+from fastcos.kernels.cuda import binaries
 
 # What the user may do with the losses that are named, in a process that finds them on disk.
 USE = """
@@ -168,3 +174,44 @@ def test_wrong_names_on_the_command_line(option, capsys):
         main(["warmup", option, "wrong"])
     assert stopped.value.code == 2
     assert "invalid choice: 'wrong'" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------
+# For a GPU, which need not be there
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.compiled
+def test_kernels_for_a_gpu_are_compiled_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    made, ptx = [], binaries.ptx
+    monkeypatch.setattr(binaries, "ptx", lambda *given: made.append(given[0]) or ptx(*given))
+    options = {"dtypes": "float32", "device": "9.0"}
+    assert list(fastcos.warmup("hinge_embedding_loss", **options)) == [
+        "hinge_embedding_loss(float32)"
+    ]
+    # The value, value and gradient, and the sum of the sums of blocks.
+    assert len(made) == len(list(tmp_path.rglob("*.cubin"))) == 3
+    fastcos.warmup("hinge_embedding_loss", **options)
+    assert len(made) == 3
+    # What a device asks for is among them.
+    visit = passes((5,), 1, [RowLayout((5,), (4,))], [None], on_device=True)[0]
+    spec = Spec(fastcos.losses.hinge_embedding, None, (0, 2), 1, "float32", "")
+    device.compile_for((9, 0), spec, visit)
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"device": "hopper"}, "device must be a compute capability.*'hopper'"),
+        ({"device": "7.5"}, "device must be 8.0 or newer, got 7.5"),
+        ({"features": 0}, "features must be integers, at least 1; got 0"),
+        ({"features": [64, 1.5]}, "features must be integers, at least 1; got 1.5"),
+    ],
+)
+def test_what_is_no_gpu_or_no_row_is_named(options, said, capsys):
+    with pytest.raises(ValueError, match=said):
+        fastcos.warmup("hinge_embedding_loss", **options)
+    assert main(["warmup", "--device", "7.5"]) == 2
+    assert "device must be 8.0 or newer" in capsys.readouterr().err

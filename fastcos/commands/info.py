@@ -23,7 +23,8 @@ def show_config() -> dict[str, Any]:
         ``python`` versions; ``packages``, the version of each or None; ``cpu`` with its name and
         the vector extensions that the compiler will use; ``threads`` with the number and the layer;
         ``gpu`` with the ``devices``, each by name and compute capability, and what is ``missing``
-        for arrays on them; ``cache``, where compiled kernels are kept.
+        for arrays on them, and where kernels for them are kept; ``cache``, where those of the CPU
+        are.
 
     Example:
         >>> import fastcos
@@ -36,6 +37,7 @@ def show_config() -> dict[str, Any]:
         import llvmlite.binding as llvm
         import numba
 
+        from fastcos.kernels import cache, cuda
         from fastcos.kernels.cpu import compile
 
     features = llvm.get_host_cpu_features()
@@ -51,8 +53,12 @@ def show_config() -> dict[str, Any]:
             "features": [name for name in notable if features.get(name)],
         },
         "threads": {"count": numba.get_num_threads(), "layer": numba.config.THREADING_LAYER},
-        "gpu": {"devices": _devices(), "missing": missing_for_gpus() or "nothing"},
-        "cache": compile.cache_directory(),
+        "gpu": {
+            "devices": _devices(),
+            "missing": missing_for_gpus() or "nothing",
+            "cache": cache.directory(cuda.pair),
+        },
+        "cache": cache.directory(compile.task_loop),
     }
 
 

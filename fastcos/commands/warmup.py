@@ -7,16 +7,22 @@ import importlib
 import math
 import sys
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 
 from fastcos import _hints, api
+from fastcos.api.calls import stated
 from fastcos.distances import Distance
+from fastcos.engine import device as gpu
+from fastcos.engine.libraries import adapter_of
 from fastcos.engine.passes import SHARED_FROM
+from fastcos.engine.plan import call_of, plan_at
 from fastcos.engine.problem import resolve_distance
 from fastcos.kernels import report
+from fastcos.kernels.forks import importing
 from fastcos.typing import DistanceLike, DtypeName, LossName
 
 Name = TypeVar("Name", bound=str)
@@ -29,7 +35,7 @@ class _Signature(NamedTuple):
 
     arrays: int  # how many
     labelled: bool = False  # whether labels follow them
-    features: tuple[int, ...] = (64,)  # the shape of a sample's part of an array
+    axes: int = 1  # how many a sample's part of an array has: a row, or one number
     distance: str = ""  # the name of the argument that takes a distance
     ways: tuple[dict[str, Any], ...] = ({},)  # the options that make kernels of their own
 
@@ -42,7 +48,7 @@ _SIGNATURES: dict[LossName, _Signature] = {
     "cosine_distance_loss": _Signature(2, ways=({}, {"normalize": False})),
     "triplet_margin_loss": _Signature(3, ways=_SWAPS),
     "triplet_margin_with_distance_loss": _Signature(3, distance="distance_function", ways=_SWAPS),
-    "hinge_embedding_loss": _Signature(1, labelled=True, features=()),
+    "hinge_embedding_loss": _Signature(1, labelled=True, axes=0),
 }
 LOSSES = tuple(_SIGNATURES)
 
@@ -59,6 +65,8 @@ def warmup(
     dtypes: DtypeName | Iterable[DtypeName] = ("float32",),
     *,
     distances: DistanceLike | Iterable[DistanceLike] = ("euclidean",),
+    device: str | None = None,
+    features: int | Iterable[int] = 64,
     progress: bool = False,
 ) -> dict[str, float]:
     """Compiles what losses need ahead of the first call, and leaves it on disk.
@@ -68,7 +76,9 @@ def warmup(
     functions of ``fastcos.adapters.torch`` use the same kernels, but for its ``cosine_similarity``,
     which has one of its own.
 
-    Kernels fit processors like the one that compiled them. Those of one's own distances stay in
+    Kernels fit processors like the one that compiled them, or GPUs of the ``device`` that is named,
+    which need not be there: images for machines that have one are built on others. A GPU finds what
+    calls of arrays need that are not broadcast. Kernels of one's own distances stay in
     this process. What uses threads is compiled only where calls may use them: not within
     ``threads(1)``, nor after a fork.
 
@@ -80,14 +90,18 @@ def warmup(
             :func:`triplet_margin_loss` other than 2 are those of
             :func:`triplet_margin_with_distance_loss` with ``"manhattan"``, ``"chebyshev"`` or
             ``fastcos.distances.lp(p)``.
+        device: The compute capability of a GPU, as ``"9.0"``, at least 8.0; None for this machine's
+            processor.
+        features: The lengths of rows. On a GPU kernels differ for those of more than 6144 bytes.
         progress: Shows it on stderr, as a bar where tqdm is installed.
 
     Returns:
         Every call that was made, and its seconds: milliseconds for what the disk had already.
 
     Raises:
-        ValueError: a name that is none of those, naming the argument.
+        ValueError: a name that is none of those, or no capability, naming the argument.
         TypeError: a distance that is neither a name nor a :class:`Distance`.
+        ImportError: packages that compile for a GPU are missing.
         ModuleNotFoundError: bfloat16 without ``ml_dtypes``.
 
     Example:
@@ -97,7 +111,14 @@ def warmup(
     """
     names = _named("losses", LOSSES if losses is None else losses, LOSSES)
     kinds, records = _named("dtypes", dtypes, DTYPES), _records(distances)
-    calls = [call for kind in kinds for name in names for call in _calls(name, kind, records)]
+    lengths = _lengths(features)
+    capability = None if device is None else _capability(device)
+    calls = [
+        call
+        for kind in kinds
+        for name in names
+        for call in _calls(name, kind, records, lengths, capability)
+    ]
     seconds = {}
     with report.expected():
         for call in _shown(calls) if progress else calls:
@@ -133,16 +154,45 @@ def _records(given: DistanceLike | Iterable[DistanceLike]) -> tuple[Distance, ..
     return tuple(records)
 
 
-def _calls(loss: LossName, dtype: DtypeName, distances: tuple[Distance, ...]) -> Iterator[_Call]:
+def _lengths(given: int | Iterable[int]) -> tuple[int, ...]:
+    lengths = tuple(given) if isinstance(given, Iterable) else (given,)
+    for length in lengths:
+        if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+            raise ValueError(f"features must be integers, at least 1; got {length!r}")
+    return lengths
+
+
+def _capability(given: str) -> tuple[int, int]:
+    """The compute capability that is named, of a GPU that can be compiled for here."""
+    with importing():
+        from fastcos.kernels.cuda import binaries, launch
+
+    major, _, minor = str(given).partition(".")
+    if not (major.isdecimal() and minor.isdecimal()):
+        raise ValueError(f"device must be a compute capability, as '9.0'; got {given!r}")
+    if (int(major), int(minor)) < binaries.OLDEST:
+        raise ValueError("device must be {}.{} or newer, got {}".format(*binaries.OLDEST, given))
+    launch.toolchain()
+    return int(major), int(minor)
+
+
+def _calls(
+    loss: LossName,
+    dtype: DtypeName,
+    distances: tuple[Distance, ...],
+    lengths: tuple[int, ...],
+    capability: tuple[int, int] | None,
+) -> Iterator[_Call]:
     """The calls of one loss, each of which needs a kernel of its own."""
     signature, kind = _SIGNATURES[loss], _dtype(dtype)
-    ways = signature.ways
+    ways, run = signature.ways, _run if capability is None else functools.partial(_for, capability)
     if signature.distance:
         ways = tuple({signature.distance: record, **way} for record in distances for way in ways)
     for way in ways:
         options = [f"{k}={v.name if isinstance(v, Distance) else v}" for k, v in way.items()]
         name = f"{loss}({', '.join([dtype, *options])})"
-        yield _Call(name, functools.partial(_run, getattr(api, loss), signature, kind, way))
+        shapes = [(length,) * signature.axes for length in lengths]
+        yield _Call(name, functools.partial(run, getattr(api, loss), signature, kind, way, shapes))
 
 
 def _dtype(name: str) -> Any:
@@ -159,11 +209,16 @@ def _dtype(name: str) -> Any:
 
 
 def _run(
-    function: Callable[..., Any], signature: _Signature, dtype: Any, options: dict[str, Any]
+    function: Callable[..., Any],
+    signature: _Signature,
+    dtype: Any,
+    options: dict[str, Any],
+    shapes: list[tuple[int, ...]],
 ) -> None:
-    # As few as there can be, and just enough to be shared out to threads.
-    for samples in (1, SHARED_FROM // math.prod(signature.features)):
-        shape = (samples, *signature.features)
+    """Calls a function; one length of rows is as good as another."""
+    # As few samples as there can be, and just enough to be shared out to threads.
+    for samples in (1, max(2, SHARED_FROM // math.prod(shapes[0]))):
+        shape = (samples, *shapes[0])
         # Away from all singular points, with norms below 1.
         arrays = [np.full(shape, (1 + k) / 64, dtype) for k in range(signature.arrays)]
         labels = [[1] * samples] if signature.labelled else []
@@ -171,6 +226,29 @@ def _run(
         # Labels are looked at, by a kernel of their own, before the buffers are written to.
         out = tuple(map(np.empty_like, arrays))
         api.value_and_grad(function)(*arrays, *labels, **options, out=out)
+
+
+def _for(
+    capability: tuple[int, int],
+    function: Callable[..., Any],
+    signature: _Signature,
+    dtype: Any,
+    options: dict[str, Any],
+    shapes: list[tuple[int, ...]],
+) -> None:
+    """Compiles what a call of a function needs on a GPU, with and without gradients."""
+    place = types.SimpleNamespace(
+        bind=lambda spec, visit, _: gpu.compile_for(capability, spec, visit)
+    )
+    adapter = adapter_of(np.ndarray)
+    for shape in shapes:
+        rows = adapter.layout(np.empty((1, *shape), dtype))._replace(device=0)
+        labels = adapter.layout(np.empty(1, np.int8))._replace(device=0)
+        arrays = [rows] * signature.arrays + [labels] * signature.labelled
+        problem = stated(function, tuple(arrays), options)
+        for wanted in ((), problem.names):
+            call, _ = call_of(adapter, problem, wanted, problem.operands, problem.target, None)
+            plan_at(call, place)
 
 
 def _shown(calls: Sequence[_Call]) -> Iterator[_Call]:

@@ -31,26 +31,45 @@ class Run(NamedTuple):
 def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
     """The kernel for a pass on a device, compiled or loaded."""
     with importing():
-        from fastcos.kernels import content, cuda
+        from fastcos.kernels import content
         from fastcos.kernels.cuda import launch
 
     functions = spec.distance and content.shared(spec.distance)
-    columns = visit.geometry.shape[1]
-    written = "summed" if ADD in visit.modes else "written" if WRITE in visit.modes else "none"
-    layout = cuda.layout(visit.features, spec.dtype)
-    variant = cuda.Variant(spec.dtype, *spec.counts, columns, written, layout.wide)
-    if functions is None:
-        make = functools.partial(cuda.pointwise, spec.loss, variant)
-    else:
-        body = cuda.pair if spec.operands == 2 else cuda.triplet
-        make = functools.partial(body, spec.loss, functions, variant)
-    count = device_count(spec.operands, columns, sum(spec.counts))
+    make, count, layout = _kernel(spec._replace(distance=functions), visit)
     found = launch.launcher(make, count, layout.threads, gpu, spec.what)
     if spec.distance and functions:
         content.keep(spec.distance, functions)
     geometry = tuple(visit.geometry.ravel().tolist())
     blocks = -(-(visit.tasks << layout.shift) // layout.threads)
     return Run(found, blocks, layout.shift, visit, geometry)
+
+
+def compile_for(capability: tuple[int, int], spec: Spec, visit: Pass) -> None:
+    """Compiles the kernels of a pass and of its sum to disk, where they are found by a device."""
+    with importing():
+        from fastcos.kernels.cuda import binaries
+
+    make, count, layout = _kernel(spec, visit)
+    binaries.binary(make.func, make.args, count, layout.threads, capability, spec.what)
+    make, count, threads, what = _finishing(spec.dtype)
+    binaries.binary(make.func, make.args, count, threads, capability, what)
+
+
+def _kernel(spec: Spec, visit: Pass) -> tuple[functools.partial[Any], tuple[int, int], Any]:
+    """What makes the kernel of a pass, how many numbers it takes, and how threads share rows."""
+    with importing():
+        from fastcos.kernels import cuda
+
+    columns = visit.geometry.shape[1]
+    written = "summed" if ADD in visit.modes else "written" if WRITE in visit.modes else "none"
+    layout = cuda.layout(visit.features, spec.dtype)
+    variant = cuda.Variant(spec.dtype, *spec.counts, columns, written, layout.wide)
+    if spec.distance is None:
+        make = functools.partial(cuda.pointwise, spec.loss, variant)
+    else:
+        body = cuda.pair if spec.operands == 2 else cuda.triplet
+        make = functools.partial(body, spec.loss, spec.distance, variant)
+    return make, device_count(spec.operands, columns, sum(spec.counts)), layout
 
 
 def run(
@@ -107,8 +126,16 @@ def value(plan: Any, total: Any, denominator: Any, dtype: Any, like: Any) -> Any
 @functools.cache
 def _finish(dtype: str, gpu: int) -> Callable[..., None]:
     with importing():
-        from fastcos.kernels import cuda
         from fastcos.kernels.cuda import launch
 
+    make, count, threads, what = _finishing(dtype)
+    return launch.launcher(make, count, threads, gpu, what)
+
+
+def _finishing(dtype: str) -> tuple[functools.partial[Any], tuple[int, int], int, str]:
+    """What makes the kernel of the last sum, the numbers it takes, its threads, and its name."""
+    with importing():
+        from fastcos.kernels import cuda
+
     make, what = functools.partial(cuda.finishing, dtype), f"the sum of losses ({dtype})"
-    return launch.launcher(make, (4, 1), cuda.FINISHING_THREADS, gpu, what)
+    return make, (4, 1), cuda.FINISHING_THREADS, what

@@ -117,13 +117,19 @@ _FLOATS = {float}
 
 @functools.lru_cache(maxsize=1024)
 def plan(call: Call) -> Plan:
-    """The plan of a call.
+    """The plan of a call, where its arrays are.
 
     Raises:
         ValueError: shapes that do not fit, arrays on two devices.
         TypeError: a buffer for a gradient of another dtype.
         Exception: of many kinds, for a user's distance that does not compile.
     """
+    on_host = call.problem.operands[0].device < 0
+    return plan_at(call, host if on_host else device)
+
+
+def plan_at(call: Call, place: Any) -> Plan:
+    """The plan of a call in a place: what ``place.bind`` makes is what runs."""
     adapter, problem, wanted = call.adapter, call.problem, call.wanted
     names, operands, weight = problem.names, problem.operands, problem.weight
     if isinstance(problem.distance, Distance):
@@ -136,7 +142,7 @@ def plan(call: Call) -> Plan:
     gradients, written = _gradients(call, axis, dtype, gpu)
     weight_gradient = _weight_gradient(call, dtype, gpu)
     labels, weights, upstream = _sources(call, shape, dtype, gpu)
-    place, samples = host if gpu < 0 else device, math.prod(shape)
+    samples = math.prod(shape)
     visits: tuple[Pass, ...] = ()
     if samples:
         layouts = [row for row, _ in read]

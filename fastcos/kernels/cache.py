@@ -147,6 +147,11 @@ def folder_of(function: Callable[..., Any]) -> pathlib.Path | None:
     return None
 
 
+def directory(function: Callable[..., Any]) -> str:
+    """:func:`folder_of`, for people."""
+    return str(folder_of(function) or "none that can be written to")
+
+
 def _is_writable(folder: pathlib.Path) -> bool:
     try:
         folder.mkdir(parents=True, exist_ok=True)

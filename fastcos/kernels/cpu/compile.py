@@ -14,7 +14,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.distances import Functions
 from fastcos.kernels import DOUBLES, FLOATS, LONGS, Spec
-from fastcos.kernels.cache import compiled, digest, exported, folder_of, source_digest
+from fastcos.kernels.cache import compiled, digest, exported, source_digest
 from fastcos.kernels.cpu import kernels
 from fastcos.kernels.cpu.memory import call, doubles, floats, int8s, longs
 from fastcos.kernels.cpu.samples import unpacker
@@ -149,8 +149,3 @@ def all_signs() -> Callable[[int, int, int], bool]:
 
     kernel.__qualname__ += f"_{digest_of_sources()}"
     return compiled(kernel, "the check of labels")
-
-
-def cache_directory() -> str:
-    """Where Numba keeps compiled kernels."""
-    return str(folder_of(task_loop) or "none that can be written to")

@@ -59,9 +59,9 @@ def _settling(distance: Functions, merge: Any, variant: Variant, gpu: Any) -> An
     cuda, float64, storage = gpu.cuda, gpu.float64, gpu.STORAGE[variant.dtype]
     get, size, vector = at_each(2, storage.get), storage.size, storage.vector
 
-    # One number at a time and in one loop: what the compiler unrolls takes registers, and these are
-    # taken of all rows (249 of a triplet on capability 8.0, 184 so). In the order of the first pass:
-    # a row that has to be scaled has the bits of one that has not.
+    # One number at a time and in one loop: what the compiler unrolls takes registers, and of all
+    # rows (249 of a triplet on capability 8.0, 184 so). In the order of the first pass: a row that
+    # has to be scaled has the bits of one that has not.
     @jitable()
     def further_pass(state: Any, rows: Any, features: Any, team: Team) -> Any:
         whole, last = features & -vector, vector - 1
