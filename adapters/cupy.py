@@ -27,7 +27,6 @@ from .numpy import (
     sum_to,
 )
 from .numpy import asarray as of_host
-from .numpy import no_overlap as extents_do_not_overlap
 
 try:
     import cupy as cp
@@ -212,7 +211,26 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
 
 def no_overlap(buffers: Sequence[Array], others: Sequence[Array]) -> bool:
     """Whether buffers lie, from first byte to last, apart from all others."""
-    return extents_do_not_overlap([*map(_extent, buffers)], [*map(_extent, others)])
+    taken = [*map(_span, others)]
+    for start, end in map(_span, buffers):
+        if any([start < other_end and other < end for other, other_end in taken]):
+            return False
+        taken.append((start, end))
+    return True
+
+
+def _span(array: Array) -> tuple[int, int]:
+    """The addresses of the first byte and of that after the last; the same where there is none."""
+    start = address(array)
+    end = start + array.dtype.itemsize
+    for n, stride in zip(array.shape, array.strides, strict=True):
+        if n == 0:
+            return start, start
+        if stride < 0:
+            start += (n - 1) * stride
+        else:
+            end += (n - 1) * stride
+    return start, end
 
 
 def _extent(array: Array) -> Any:
