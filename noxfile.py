@@ -57,6 +57,18 @@ def tiers(session: nox.Session) -> None:
 
 
 @nox.session
+def oldest_torch(session: nox.Session) -> None:
+    """Tests of tensors with the oldest torch that pyproject.toml promises: 5 GB, for it has CUDA.
+
+    But for what is compiled: its Dynamo takes no distance that is given by its name.
+    """
+    torch, of_tests = "torch==2.4.0", ("pytest", "pytest-xdist", "hypothesis", "expecttest")
+    session.install("-e", ".", torch, "numpy<2.3", "scipy", "ml_dtypes", "mpmath", *of_tests)
+    files = [f"tests/test_{name}.py" for name in ("torch", "torch_semantics", "torch_training")]
+    session.run("python", "-m", "pytest", *files, "-k", "not compiled", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The examples of the README and of the docstrings."""
     install(session)

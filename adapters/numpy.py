@@ -234,7 +234,8 @@ def no_overlap(buffers: Sequence[Array], others: Sequence[Array]) -> bool:
 
 def extent(address: int, shape: Sequence[int], strides: Sequence[int], size: int) -> Array:
     """An array of elements of that size at addresses anywhere, not to be looked into."""
-    where = {"data": (address, False), "shape": tuple(shape), "strides": tuple(strides)}
+    # An empty tensor begins at 0, which NumPy before 2.3 takes for no address at all.
+    where = {"data": (address or 1, False), "shape": tuple(shape), "strides": tuple(strides)}
     kind = {"typestr": f"|V{size}", "version": 3}
     return np.asarray(types.SimpleNamespace(__array_interface__=where | kind))
 
