@@ -122,7 +122,8 @@ def _float32_slopes(
     """``(terms) -> (fits, factors)`` and ``(factors, numbers) -> slopes``, if float32 will do.
 
     ``fits`` says whether it will for the sample. For triplets that is asked of half types only, as
-    on a CPU, for the gradients of the two distances may cancel.
+    on a CPU, for the gradients of the two distances may cancel; and not with ``swap``, where it
+    took registers that a third block of threads needs.
     """
     linear = registered(distance.linear)
     if linear and arity == 1 and size <= 4:
@@ -134,17 +135,13 @@ def _float32_slopes(
             return factors.fits, factors
 
         return coefficients_of_one, jitable()(lambda k, n: slopes_of_one(k, n[0], n[1]))
-    if linear and arity > 1 and size == 2:
-        swap = arity == 3
-        of_two, slopes_of_two = linear_triplet_gradient(linear, swap, gpu.fma, jitable)
+    if linear and arity == 2 and size == 2:
+        of_two, slopes_of_two = linear_triplet_gradient(linear, False, gpu.fma, jitable)
 
         @jitable()
         def coefficients_of_two(terms: Any) -> Any:
-            # Of the distances to the negative one has a slope, or there is a tie.
-            of_p = swap and terms[1].c == 0
-            factors = of_two(terms[0], terms[-1] if of_p else terms[1], of_p)
-            tie = swap and terms[1].c != 0 and terms[-1].c != 0
-            return factors.fits and not tie, factors
+            factors = of_two(terms[0], terms[1], False)
+            return factors.fits, factors
 
         return coefficients_of_two, jitable()(lambda k, n: slopes_of_two(k, n[0], n[1], n[2]))
     return jitable()(lambda terms: (False, 0)), jitable()(lambda factors, n: zeros())
