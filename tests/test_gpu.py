@@ -133,3 +133,13 @@ def test_the_other_device(cp):
     assert_equal(cp, (value, grads), LOSS(*host))
     with pytest.raises(ValueError, match="device 1"):
         LOSS(there[0], cp.asarray(host[1]), cp.asarray(host[2]))
+
+
+def test_kernels_can_be_launched_as_numbas_are(cp):
+    from fastcos.kernels.cuda import finishing, storage
+
+    numbers, found = cp.arange(1000.0), cp.zeros(1)
+    kernel = finishing("float64", storage)
+    integers = numbers.data.ptr, 1000, 0, found.data.ptr
+    kernel[1, 256, cp.cuda.get_current_stream().ptr](integers, (2.0,))
+    assert float(found[0]) == 999 * 1000 / 2 / 2

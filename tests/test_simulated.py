@@ -635,3 +635,29 @@ def test_the_sums_of_the_blocks_are_added_up(gpu, count, dtype):
     run = simulator.launcher(gpu, make, (4, 1), 64, 0, "the sum of losses")
     run(0, 1, (numbers.ctypes.data, count, 0, found.ctypes.data), (8.0,))
     assert abs(found[0] - math.fsum(numbers[:count]) / 8) <= np.finfo(dtype).eps * max(count, 1)
+
+
+# --------------------------------------------------------------------------------------------------
+# Sums over shared rows
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("features", [1, 2, 7, 8, 33, 36, 64, 97, 1600])
+@pytest.mark.parametrize("gap", [0, 1, 4])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_sums_over_rows_wherever_they_lie(library, monkeypatch, dtype, features, gap):
+    # With a gap of 1 rows are at multiples of 16 bytes and between them, in turns.
+    monkeypatch.setattr(passes, "_SUMMING_TASKS_OF_DEVICE", 3)
+    rng = np.random.default_rng(features)
+    query = rng.standard_normal((1, features)).astype(dtype)
+    gallery = rng.standard_normal((7, features + gap)).astype(dtype)
+    f = value_and_grad(fastcos.paired_distance)
+    expected, right = f(query, gallery[:, :features], "sqeuclidean", grad_output=np.arange(7.0))
+    there = library.asarray(gallery)[:, :features]
+    upstream = library.asarray(np.arange(7.0))
+    found, grads = f(library.asarray(query), there, "sqeuclidean", grad_output=upstream)
+    # Sums are float64 in both places, in another order; what is written is rounded once.
+    bound = 4 * float(ml_dtypes.finfo(dtype).eps)
+    for given, other in zip((found, *grads), (expected, *right), strict=True):
+        given, other = back(library, given).astype(np.float64), other.astype(np.float64)
+        assert np.abs(given - other).max() <= bound * np.abs(other).max()

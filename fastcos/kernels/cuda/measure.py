@@ -9,7 +9,7 @@ from typing import Any
 from fastcos.distances import Functions
 from fastcos.kernels.cuda.access import PAIRS, are_aligned, operand_count
 from fastcos.kernels.cuda.merge import merging, state_size
-from fastcos.kernels.cuda.teams import Team, Variant, threads_of_warp
+from fastcos.kernels.cuda.teams import Team, Variant, components, threads_of_warp
 from fastcos.kernels.cuda.unroll import at_each, fold, tuple_of
 from fastcos.kernels.functions import jitable, registered
 
@@ -58,25 +58,17 @@ def _settling(distance: Functions, merge: Any, variant: Variant, gpu: Any) -> An
         return jitable()(lambda team, state, rows, features: state)
     cuda, float64, storage = gpu.cuda, gpu.float64, gpu.STORAGE[variant.dtype]
     get, size, vector = at_each(2, storage.get), storage.size, storage.vector
+    first, following = components(vector)
 
-    # One number at a time and in one loop: what the compiler unrolls takes registers, and of all
-    # rows (249 of a triplet on capability 8.0, 184 so). In the order of the first pass: a row that
-    # has to be scaled has the bits of one that has not.
+    # In the order of the first pass: a row that has to be scaled has the bits of one that has not.
     @jitable()
     def further_pass(state: Any, rows: Any, features: Any, team: Team) -> Any:
-        whole, last = features & -vector, vector - 1
-        k = team.lane * vector
-        k = k if k < whole else whole + team.lane
+        whole = features & -vector
+        k = first(team, whole)
         while k < features:
             x, y = get(rows, k * size)
             state = reaccumulate(state, float64(x), float64(y))
-            if k >= whole:
-                k += team.width
-            elif k & last != last:
-                k += 1
-            else:
-                k += team.width * vector - last
-                k = k if k < whole else whole + team.lane
+            k = following(team, whole, k)
         return state
 
     @jitable()

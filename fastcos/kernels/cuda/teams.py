@@ -86,3 +86,29 @@ def threads_of_warp(cuda: Any, team: Team) -> Any:
         return WHOLE_WARP, 0
     first = (cuda.threadIdx.x - team.lane) & (WARP - 1)
     return (WHOLE_WARP >> (WARP - team.width)) << first, first
+
+
+def components(vector: int) -> tuple[Any, Any]:
+    """``first(team, whole)`` and ``following(team, whole, k)``: the components of a thread.
+
+    Those of vectors up to ``whole``, and single ones from there on, in one loop for all of them:
+    where that is two, the compiler unrolls them, for registers that all rows pay for. A thread
+    that loads whole vectors has the same components in the same order.
+    """
+    last = vector - 1
+
+    @jitable()
+    def first(team: Team, whole: Any) -> Any:
+        k = team.lane * vector
+        return k if k < whole else whole + team.lane
+
+    @jitable()
+    def following(team: Team, whole: Any, k: Any) -> Any:
+        if k >= whole:
+            return k + team.width
+        if k & last != last:
+            return k + 1
+        k += team.width * vector - last
+        return k if k < whole else whole + team.lane
+
+    return first, following

@@ -11,7 +11,7 @@ from fastcos.distances import Functions
 from fastcos.kernels import ADD, WRITE
 from fastcos.kernels.arguments import Addresses
 from fastcos.kernels.cuda.access import PAIRS, are_aligned, operand_count
-from fastcos.kernels.cuda.teams import Team, Variant, Visit
+from fastcos.kernels.cuda.teams import Team, Variant, Visit, components
 from fastcos.kernels.cuda.unroll import all_of, at_each, tuple_of
 from fastcos.kernels.functions import jitable, registered
 from fastcos.kernels.linear import linear_gradient, linear_triplet_gradient
@@ -86,12 +86,30 @@ def write_rows(arity: int, distance: Functions, variant: Variant, gpu: Any) -> A
 
 
 def write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
-    """Writes one number at a time, or adds it up in float64 over the samples of the task."""
+    """Writes gradients, or adds them up in float64 over the samples of the task.
+
+    A thread has the same components of every sample, and so of the sums, wherever the rows lie.
+    """
     count, storage = operand_count(arity), gpu.STORAGE[variant.dtype]
-    size, number = storage.size, storage.number
-    get_double, put_double = gpu.get_double, gpu.put_double
-    get, put = at_each(count, storage.get), storage.put
+    size, number, vector = storage.size, storage.number, storage.vector
+    get_double, put_double, float64 = gpu.get_double, gpu.put_double, gpu.float64
+    load, get = at_each(count, storage.load), at_each(count, storage.get)
+    store, put, aligned, transposed = storage.store, storage.put, are_aligned(count), gpu.transposed
+    load_two, store_two = gpu.STORAGE["float64"].load, gpu.STORAGE["float64"].store
     slopes_of = _float64_slopes(arity, distance, gpu)
+    vector_slopes = tuple_of(vector, lambda i: lambda terms, n: slopes_of(terms, n[i]))
+    cast = tuple_of(vector, lambda i: lambda column: number(column[i]))
+    first, following = components(vector)
+
+    def adding(i: int) -> Any:
+        def add_two(at: Any, fresh: Any, column: Any) -> bool:
+            x, y = (0.0, 0.0) if fresh else load_two(at + 16 * i)
+            store_two(at + 16 * i, (float64(x + column[2 * i]), float64(y + column[2 * i + 1])))
+            return True
+
+        return add_two
+
+    add_vector = tuple_of(vector // 2, adding)
 
     def writing(m: int) -> Any:
         def write_one(slopes: Any, k: Any, addresses: Addresses, modes: Any, visit: Visit) -> bool:
@@ -104,14 +122,34 @@ def write_and_sum(arity: int, distance: Functions, variant: Variant, gpu: Any) -
 
         return write_one
 
-    write_each = tuple_of(count, writing)
+    def writing_vector(m: int) -> Any:
+        def write_one(columns: Any, k: Any, addresses: Addresses, modes: Any, visit: Visit) -> bool:
+            if modes[m] == WRITE:
+                store(addresses.grads[m] + k * size, cast(columns[m]))
+            elif modes[m] == ADD:
+                sum_at = addresses.sums[m] + 8 * (visit.task * visit.features + k)
+                add_vector(sum_at, visit.first, columns[m])
+            return True
+
+        return write_one
+
+    write_each, write_vectors = tuple_of(count, writing), tuple_of(count, writing_vector)
 
     @jitable()
     def write(team: Team, terms: Any, addresses: Addresses, modes: Any, visit: Visit) -> None:
-        k = team.lane
-        while k < visit.features:
-            write_each(slopes_of(terms, get(addresses.rows, k * size)), k, addresses, modes, visit)
-            k += team.width
+        rows, features = addresses.rows, visit.features
+        whole = features & -vector
+        k = first(team, whole)
+        # Rows of sums are aligned where there is an even number of components.
+        if aligned(rows) and aligned(addresses.grads) and features & 1 == 0:
+            while k < whole:
+                slopes = vector_slopes(terms, transposed(load(rows, k * size)))
+                write_vectors(transposed(slopes), k, addresses, modes, visit)
+                k += team.width * vector
+            k = whole + team.lane
+        while k < features:
+            write_each(slopes_of(terms, get(rows, k * size)), k, addresses, modes, visit)
+            k = following(team, whole, k)
 
     return write
 
