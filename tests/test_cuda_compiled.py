@@ -4,8 +4,10 @@ From Numba through NVVM to PTX, and from there to what an A100 (8.0) and an H100
 the same way that a kernel goes when it is wanted, up to loading it.
 """
 
+import pathlib
 import re
 
+import numba
 import pytest
 from numba import cuda as numba_cuda
 from numba import float32, int64, void
@@ -15,6 +17,7 @@ from fastcos import distances, losses
 from fastcos.distances import angles
 from fastcos.kernels import cuda, linear
 from fastcos.kernels.arguments import device_count
+from fastcos.kernels.cpu import compile
 from fastcos.kernels.cuda import binaries, storage
 from fastcos.kernels.functions import jitable
 
@@ -197,3 +200,15 @@ def test_kernels_are_declared_as_numbas_are():
         cuda.pair(losses.cosine_embedding, record.functions, variant, storage),
     ):
         assert isinstance(kernel, CUDADispatcher)
+
+
+def test_the_code_that_contributing_shows_is_generated(monkeypatch, tmp_path):
+    text = (pathlib.Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compile, "_kernels", {})
+    _, _, generated = text.partition("### Generated code")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", generated, re.DOTALL):
+        exec(block, names)
+    assert "kernel" in names["assembly"]
+    assert "registers" in names["log"]
