@@ -150,6 +150,8 @@ def _agree(case, dtype):
     numpy = {VALUE: [value()], GRADIENT: [both()[0], *both()[1]]}
     assert {provider for _, provider in results} == {OURS, CUPY}
     for (mode, provider), parts in results.items():
+        if provider == CUPY and case.name.endswith(":near") and dtype != "float32":
+            continue  # of near rows a formula in a half type has lost the gradient
         expected = numpy[VALUE if mode == VALUE else GRADIENT]
         for got, want in zip(parts, expected, strict=True):
             want = np.asarray(want, np.float64)

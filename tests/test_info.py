@@ -15,6 +15,8 @@ import fastcos
 from fastcos import _extras
 from fastcos.__main__ import main
 from fastcos.commands import info
+from fastcos.kernels import cuda
+from fastcos.kernels.cache import directory
 from fastcos.kernels.cuda import launch
 
 
@@ -70,7 +72,8 @@ def test_gpus_are_told_by_name_and_compute_capability(monkeypatch, capsys):
     monkeypatch.setattr(launch, "missing", lambda: "")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "cupy" or None)
     devices = ["NVIDIA H200 (9.0)", "NVIDIA A100-SXM4-80GB (8.0)"]
-    assert info.show_config()["gpu"] == {"devices": devices, "missing": "nothing"}
+    found = info.show_config()["gpu"]
+    assert found == {"devices": devices, "missing": "nothing", "cache": directory(cuda.pair)}
     main(["info"])
     assert ", ".join(devices) in capsys.readouterr().out
 
@@ -84,6 +87,7 @@ def test_what_is_missing_for_a_gpu_is_told(monkeypatch):
         "devices": [],
         "missing": "numba-cuda (...): pip install 'numba-cuda';"
         f" no CuPy: {_extras.command('cupy')}; no GPU or no driver",
+        "cache": directory(cuda.pair),
     }
 
 

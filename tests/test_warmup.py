@@ -79,7 +79,7 @@ def called(monkeypatch):
     """The calls that warmup makes, which then compile nothing."""
     seen = []
 
-    def record(function, signature, dtype, options):
+    def record(function, signature, dtype, options, shapes):
         seen.append((function.__name__, str(dtype), options))
 
     monkeypatch.setattr(warming, "_run", record)
