@@ -186,7 +186,8 @@ def sum_to(array: Array, shape: tuple[int, ...]) -> Array:
 
 def values(losses: Array, dtype: np.dtype[Any]) -> Any:
     """What is returned for one loss per sample."""
-    return losses.astype(dtype)[()]
+    found = losses.astype(dtype)
+    return found if found.ndim else found[()]
 
 
 def scalar(number: float, dtype: np.dtype[Any], like: Array) -> Any:

@@ -130,7 +130,7 @@ def planned(
     looks, arrays, plain = [*map(layout_of, args)], args, named
     try:
         # Mostly arrays come by position and nothing else does.
-        if None not in looks and _OPTIONS.issuperset(map(type, named)):
+        if all(looks) and (not named or _OPTIONS.issuperset(map(type, named))):
             looks += named
         else:
             looks = [*map(layout_of, given)]
@@ -139,7 +139,7 @@ def planned(
                 return None
             arrays = tuple([value for value, look in zip(given, looks, strict=True) if look])
             looks = [x if look is None else look for x, look in zip(given, looks, strict=True)]
-        if Distance in map(type, plain):
+        if plain and Distance in map(type, plain):
             # 0.0 is -0.0 for a key, but not for every distance.
             records = [value for value in plain if type(value) is Distance]
             signs = tuple([math.copysign(1, p) for record in records for p in record.parameters])

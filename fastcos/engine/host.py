@@ -82,23 +82,21 @@ def run(
     # The arguments of the kernel, and behind them the losses: one piece of memory for both.
     words, samples = bound.words, plan.samples
     block = np.empty(words + samples)
-    head = (block, 0, 0, *bound.order)
+    order, modes = bound.order, bound.modes
     bound.pack_into(
-        *head,
-        *labels,
-        *weights,
-        *scales,
-        *rows,
-        *grads,
-        *sums,
-        *bound.modes,
+        *(block, 0, 0, *order, *labels, *weights, *scales, *rows, *grads, *sums, *modes),
         *constants,
         *parameters,
     )
-    arguments = bound.kernel, block, bound.tasks, samples
     serial, launch = _loops()
-    total = launch(arguments, plan.adapter.THREADS) if bound.parallel else serial(*arguments)
-    return total, None if losses is None else block[words:].reshape(plan.shape)
+    if bound.parallel:
+        total = launch((bound.kernel, block, bound.tasks, samples), plan.adapter.THREADS)
+    else:
+        total = serial(bound.kernel, block, bound.tasks, samples)
+    if losses is None:
+        return total, None
+    each = block[words:]
+    return total, each if len(plan.shape) == 1 else each.reshape(plan.shape)
 
 
 def value(plan: Any, total: float, denominator: float, dtype: Any, like: Any) -> Any:
