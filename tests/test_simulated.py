@@ -17,6 +17,7 @@ import pytest
 import fastcos
 from fastcos import distances, value_and_grad
 from fastcos.engine import libraries, passes
+from fastcos.engine.layout import RowLayout
 from fastcos.kernels import cuda
 from fastcos.kernels.cuda import teams
 
@@ -661,3 +662,16 @@ def test_sums_over_rows_wherever_they_lie(library, monkeypatch, dtype, features,
     for given, other in zip((found, *grads), (expected, *right), strict=True):
         given, other = back(library, given).astype(np.float64), other.astype(np.float64)
         assert np.abs(given - other).max() <= bound * np.abs(other).max()
+
+
+# --------------------------------------------------------------------------------------------------
+# How many threads there are
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("features", "threads"), [(1, 1 << 19), (4, 1 << 19), (512, 1 << 20)])
+def test_rows_of_any_length_keep_a_gpu_busy(features, threads):
+    # An H100 has room for 2^18 threads; rows of a few numbers have one each.
+    rows = [RowLayout((1 << 22,), (4 * features,))] * 2
+    visit = passes.passes((1 << 22,), features, rows, [None, None], on_device=True)[0]
+    assert visit.tasks << teams.layout(features, "float32").shift >= threads
