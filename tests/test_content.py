@@ -13,7 +13,9 @@ import fastcos
 from fastcos import Distance, losses
 from fastcos.distances import ranges
 from fastcos.engine import device as on_device
-from fastcos.kernels import Spec, content
+from fastcos.engine import plan
+from fastcos.engine.problem import Problem
+from fastcos.kernels import content
 from fastcos.kernels.cpu import compile
 from fastcos.kernels.cuda import launch
 
@@ -253,8 +255,8 @@ def test_kernels_of_a_gpu_are_shared(monkeypatch):
     )
     run = types.SimpleNamespace(modes=(0, 0), geometry=np.ones((6, 1)), features=4, tasks=1)
     for factor in (1.0, 1.0, 2.0):
-        functions = cell(factor).record.functions
-        on_device.bind(Spec(losses.identity, functions, (0, 0), 2, "float64", "mine"), run, 0)
+        problem = Problem(losses.identity, cell(factor).record, ("x1", "x2"), (None, None))
+        plan._runs(problem, "float64", on_device, (run,), 0)
     assert made[0] == made[1] != made[2]
 
 

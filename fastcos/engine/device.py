@@ -31,14 +31,10 @@ class Run(NamedTuple):
 def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
     """The kernel for a pass on a device, compiled or loaded."""
     with importing():
-        from fastcos.kernels import content
         from fastcos.kernels.cuda import launch
 
-    functions = spec.distance and content.shared(spec.distance)
-    make, count, layout = _kernel(spec._replace(distance=functions), visit)
+    make, count, layout = _kernel(spec, visit)
     found = launch.launcher(make, count, layout.threads, gpu, spec.what)
-    if spec.distance and functions:
-        content.keep(spec.distance, functions)
     geometry = tuple(visit.geometry.ravel().tolist())
     blocks = -(-(visit.tasks << layout.shift) // layout.threads)
     return Run(found, blocks, layout.shift, visit, geometry)

@@ -90,8 +90,8 @@ def passes(
         summing = ADD in modes
         tasks = min(_TASKS, components // _TASK) if parallel else 1
         if on_device:
-            tasks = _SHORT_TASKS_OF_DEVICE if features <= _SHORT else _TASKS_OF_DEVICE
-            tasks = _SUMMING_TASKS_OF_DEVICE if summing else tasks
+            alone = _SHORT_TASKS_OF_DEVICE if features <= _SHORT else _TASKS_OF_DEVICE
+            tasks = _SUMMING_TASKS_OF_DEVICE if summing else alone
         segments = min(inner, max(1, tasks // outer))
         if summing:
             segments = max(1, min(segments, _SUMS // (outer * features)))

@@ -23,6 +23,7 @@ from fastcos.engine.passes import Pass, passes
 from fastcos.engine.per_sample import CONVERTED, Source
 from fastcos.engine.problem import Problem
 from fastcos.kernels import ADD, BOOLS, Spec
+from fastcos.kernels.forks import importing
 from fastcos.losses import Loss, identity
 
 
@@ -276,8 +277,17 @@ def _runs(
     what = kernel_name(problem.loss, record and record.name, dtype)
     functions = record and record.functions
     spec = Spec(problem.loss, functions, counts, len(problem.operands), dtype, what)
+    if not visits:
+        return ()
     try:
-        return tuple([place.bind(spec, visit, gpu) for visit in visits])
+        with importing():
+            from fastcos.kernels import content
+        shared = functions and content.shared(functions)
+        spec = spec._replace(distance=shared)
+        runs = tuple([place.bind(spec, visit, gpu) for visit in visits])
+        if functions:
+            content.keep(functions, shared)
+        return runs
     except (ImportError, OSError, RuntimeError):
         raise  # about the machine
     except Exception as error:
