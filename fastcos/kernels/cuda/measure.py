@@ -97,7 +97,7 @@ def _pass(count: int, in_flight: int, accumulate: Any, variant: Variant, gpu: An
     storage, transposed = gpu.STORAGE[variant.dtype], gpu.transposed
     size, vector = storage.size, storage.vector
     load, get = at_each(count, storage.load), at_each(count, storage.get)
-    aligned = are_aligned(count)
+    aligned, (first, following) = are_aligned(count), components(vector)
     accumulate_components = fold(vector, accumulate)
     accumulate_vector = jitable()(
         lambda states, loaded: accumulate_components(states, transposed(loaded))
@@ -110,7 +110,7 @@ def _pass(count: int, in_flight: int, accumulate: Any, variant: Variant, gpu: An
     @jitable()
     def one_pass(states: Any, rows: Any, features: Any, team: Team) -> Any:
         whole = features & -vector
-        k, step = team.lane * vector, team.width * vector
+        k, step = first(team, whole), team.width * vector
         if aligned(rows):
             while k + (in_flight - 1) * step < whole:
                 states = accumulate_vectors(states, load_vectors(rows, k * size, step * size))
@@ -118,17 +118,11 @@ def _pass(count: int, in_flight: int, accumulate: Any, variant: Variant, gpu: An
             while k < whole:
                 states = accumulate_vector(states, load(rows, k * size))
                 k += step
-        while k < whole:
-            # The same numbers in the same order: a row has the same bits wherever it lies.
-            j, end = k, min(k + vector, whole)
-            while j < end:
-                states = accumulate(states, get(rows, j * size))
-                j += 1
-            k += step
-        k = whole + team.lane
+            k = whole + team.lane
+        # The same numbers in the same order: a row has the same bits wherever it lies.
         while k < features:
             states = accumulate(states, get(rows, k * size))
-            k += team.width
+            k = following(team, whole, k)
         return states
 
     return one_pass
