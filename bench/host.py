@@ -3,8 +3,7 @@
     python -m bench.host
 
 CuPy is stood in for by a module whose arrays are as quick to ask as its own: attributes, and no
-memory. What CuPy takes to allocate an array and cuda.core to launch a kernel comes on top; of the
-latter the part that packs the arguments is what is in the launch here.
+memory. What CuPy takes to allocate an array and cuda.core to launch a kernel comes on top.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from fastcos.kernels.cuda import launch
 SAMPLES, FEATURES, CALLS, TURNS = 32, 128, 2000, 15
 
 
-class _Memory(NamedTuple):
+class _Pointer(NamedTuple):
     ptr: int
 
 
@@ -43,16 +42,12 @@ class Array:
         self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), len(shape)
         item = self.dtype.itemsize
         self.strides = (item * shape[1], item) if len(shape) == 2 else (item,) * len(shape)
-        self.data, self.device = _Memory(1 << 20), _Device(0)
-
-
-class _Stream(NamedTuple):
-    ptr: int
+        self.data, self.device = _Pointer(1 << 20), _Device(0)
 
 
 def stand_in() -> None:
     """Puts the arrays above in place of CuPy's, and nothing in place of a launch."""
-    stream = _Stream(1)
+    stream = _Pointer(1)
     runtime = types.SimpleNamespace(getDevice=lambda: 0)
     cupy: Any = types.ModuleType("cupy")
     cupy.ndarray, cupy.empty = Array, Array
@@ -72,7 +67,7 @@ def parts() -> dict[str, Callable[[], object]]:
     target = Array((SAMPLES,), "int8")
     out = Array((SAMPLES, FEATURES), "float32"), Array((SAMPLES, FEATURES), "float32")
     for number, array in enumerate((x, y, target, *out)):
-        array.data = _Memory((1 + number) << 20)
+        array.data = _Pointer((1 + number) << 20)
     loss = fastcos.cosine_embedding_loss
     gradients = fastcos.value_and_grad(loss)
     adapter = importlib.import_module(libraries._ADAPTERS["cupy"])

@@ -208,6 +208,7 @@ def test_kernels_for_a_gpu_are_compiled_ahead(tmp_path, monkeypatch):
         ({"device": "7.5"}, "device must be 8.0 or newer, got 7.5"),
         ({"features": 0}, "features must be integers, at least 1; got 0"),
         ({"features": [64, 1.5]}, "features must be integers, at least 1; got 1.5"),
+        ({"features": []}, "features must be integers, at least 1; got None"),
     ],
 )
 def test_what_is_no_gpu_or_no_row_is_named(options, said, capsys):

@@ -156,7 +156,7 @@ def _records(given: DistanceLike | Iterable[DistanceLike]) -> tuple[Distance, ..
 
 def _lengths(given: int | Iterable[int]) -> tuple[int, ...]:
     lengths = tuple(given) if isinstance(given, Iterable) else (given,)
-    for length in lengths:
+    for length in lengths or (None,):
         if not isinstance(length, int) or isinstance(length, bool) or length < 1:
             raise ValueError(f"features must be integers, at least 1; got {length!r}")
     return lengths
