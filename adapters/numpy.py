@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import types
 from collections.abc import Sequence
 from typing import Any, cast
@@ -11,8 +12,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastcos.engine.layout import ArrayLayout, may_overlap_itself
+from fastcos.engine.layout import ArrayLayout, may_overlap_itself, without
+from fastcos.engine.rows import RowGradient, check_integers, out_of_range
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, FLOATS, LONGS
+from fastcos.kernels.lookup import OPERAND_BITS
 
 from . import _foreign
 
@@ -131,11 +134,80 @@ def wrap(numbers: Array) -> Array:
     return numbers
 
 
-def empty_like(array: Array, axis: int, dtype: Any) -> Array:
-    """A new array of the same shape whose rows along ``axis`` are contiguous."""
+def empty_like(array: Array, axis: int, dtype: Any, count: int | None = None) -> Array:
+    """A new array of the same shape whose rows along ``axis`` are contiguous.
+
+    With a ``count`` it has so many along its first axis.
+    """
+    shape = array.shape if count is None else (count, *array.shape[1:])
     if axis in (-1, 0):
-        return np.empty(array.shape, dtype)
-    return np.moveaxis(np.empty(np.moveaxis(array, axis, -1).shape, dtype), -1, axis)
+        return np.empty(shape, dtype)
+    outer = without(shape, axis)
+    return np.moveaxis(np.empty((*outer, shape[axis]), dtype), -1, axis)
+
+
+def arange(count: int, like: Array) -> Array:
+    """The first int64 numbers."""
+    return np.arange(count, dtype=np.int64)
+
+
+def row_numbers(index: Array, rows: int) -> Array:
+    """Numbers of the rows of a table, none negative, in memory that nobody else writes to.
+
+    Raises:
+        TypeError: they are no integers.
+        IndexError: the table has no such row; the first of them is named.
+    """
+    check_integers(index.dtype, index.dtype.kind in "iu")
+    low, high = (index.min(), index.max()) if index.size else (0, -1)
+    if low < -rows or high >= rows:
+        wrong = (index < -rows) | (index >= rows)
+        first = np.unravel_index(np.flatnonzero(wrong)[0], index.shape)
+        raise out_of_range(index[first], first, rows)
+    found = index.astype(np.int64, order="C")
+    if low < 0:
+        found[found < 0] += rows
+    found.flags.writeable = False
+    return found
+
+
+def sorted_words(
+    numbers: Sequence[tuple[int, Array]], samples: tuple[int, ...], shift: int
+) -> Array:
+    """The words of operands and the numbers of their rows (:mod:`fastcos.kernels.lookup`)."""
+    words = np.empty((len(numbers), *samples), np.int64)
+    counted = np.arange(math.prod(samples)).reshape(samples) << OPERAND_BITS
+    for place, (operand, rows) in enumerate(numbers):
+        part = words[place, ...]
+        np.left_shift(rows, shift, out=part)
+        part |= counted
+        part |= operand
+    words = words.reshape(-1)
+    words.sort()
+    return words
+
+
+def distinct(words: Array, shift: int, inner: int) -> tuple[Array, Array]:
+    """The rows that sorted words name, and the words with their places among these.
+
+    A row of the table is ``inner`` rows of the words.
+    """
+    keys = words >> shift
+    rows = keys // inner
+    first = np.empty(len(rows), np.bool_)
+    first[:1] = True
+    np.not_equal(rows[1:], rows[:-1], out=first[1:])
+    places = np.cumsum(first) - 1
+    places *= inner
+    places += keys % inner
+    places <<= shift
+    places |= words & ((1 << shift) - 1)
+    return rows[first], places
+
+
+def row_gradient(rows: Array, values: Array, table: Array) -> RowGradient:
+    """The gradient of these rows of a table."""
+    return RowGradient(rows, values)
 
 
 def host(array: Array) -> Array:

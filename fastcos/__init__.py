@@ -14,6 +14,10 @@ Similarity and distance of rows:
     cosine_similarity                   the cosine of the angle
     paired_distance                     any distance, by name or as a Distance
 
+Rows of a table:
+    rows                                the operand of pair and triplet lists: nothing is gathered
+    RowGradient                         the gradient of the rows that are named alone
+
 Gradients:
     value_and_grad                      a loss as a function that returns its value and gradients
     grad                                the same without the value
@@ -36,12 +40,14 @@ from fastcos import distances
 from fastcos._limit import threads
 from fastcos._version import __version__
 from fastcos.api import (
+    RowGradient,
     cosine_distance_loss,
     cosine_embedding_loss,
     cosine_similarity,
     grad,
     hinge_embedding_loss,
     paired_distance,
+    rows,
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
     value_and_grad,
@@ -53,6 +59,7 @@ from fastcos.distances.check import check_distance
 
 __all__ = [
     "Distance",
+    "RowGradient",
     "__version__",
     "check_distance",
     "cosine_distance_loss",
@@ -62,6 +69,7 @@ __all__ = [
     "grad",
     "hinge_embedding_loss",
     "paired_distance",
+    "rows",
     "show_config",
     "threads",
     "triplet_margin_loss",

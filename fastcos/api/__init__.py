@@ -13,15 +13,18 @@ from fastcos.api.pairs import (
     hinge_embedding_loss,
     paired_distance,
 )
+from fastcos.api.rows import RowGradient, rows
 from fastcos.api.triplets import triplet_margin_loss, triplet_margin_with_distance_loss
 
 __all__ = [
+    "RowGradient",
     "cosine_distance_loss",
     "cosine_embedding_loss",
     "cosine_similarity",
     "grad",
     "hinge_embedding_loss",
     "paired_distance",
+    "rows",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "value_and_grad",

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from fastcos import _hints
 from fastcos.api.calls import PUBLIC, arguments_of, check_weight, not_compiled, planned, stated
+from fastcos.engine.checks import check_flag
 from fastcos.engine.execute import execute
+from fastcos.engine.lookup import arrays
 from fastcos.engine.problem import Problem
 from fastcos.engine.solve import solve
 from fastcos.typing import Argnums, Array, IsTensor, Tensor
@@ -41,12 +43,16 @@ def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transfo
             in a sequence, gives one gradient, not in a tuple.
 
     Returns:
-        ``f(*args, grad_output=None, out=None, **kwargs) -> (value, grads)``, which takes the
-        arguments of ``loss`` and two more; ``help(f)`` lists them. ``grad_output`` is the upstream
-        gradient: a scalar, or with ``reduction="none"`` one value per sample. ``out`` is the
-        buffers to write the gradients to, in the order of ``argnums``; they are what is returned
-        then. A gradient has the shape of its argument, summed over broadcast axes, and its dtype
-        (that of the loss where the argument is of integers). ``f`` can be pickled.
+        ``f(*args, grad_output=None, out=None, accumulate=False, **kwargs) -> (value, grads)``,
+        which takes the arguments of ``loss`` and three more; ``help(f)`` lists them.
+        ``grad_output`` is the upstream gradient: a scalar, or with ``reduction="none"`` one value
+        per sample. ``out`` is the buffers to write the gradients to, or to add them to if they are
+        to ``accumulate``, in the order of ``argnums``; they are what is returned then.
+
+        There is one gradient for each array: arguments that are :func:`rows` of one table have one
+        between them, of the shape of the table, in the place of the first of them. A gradient has
+        the shape of its argument, summed over broadcast axes, and its dtype (that of the loss where
+        the argument is of integers). ``f`` can be pickled.
 
     Raises:
         TypeError: ``loss`` is not a function of this module; ``argnums`` names something that has
@@ -60,6 +66,16 @@ def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transfo
         >>> loss, g1 = f(np.array([[1.0, 0.0]]), np.array([[0.6, 0.8]]), [1])
         >>> g1
         array([[ 0. , -0.8]])
+
+        Two arguments that are rows of one table, and the one gradient of that table:
+
+        >>> E = np.array([[1.0, 0.0], [0.6, 0.8], [5.0, 5.0]])
+        >>> f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+        >>> loss, (g,) = f(fastcos.rows(E, [0]), fastcos.rows(E, [1]), [1])
+        >>> g.round(2)
+        array([[ 0.  , -0.8 ],
+               [-0.64,  0.48],
+               [ 0.  ,  0.  ]])
     """
     return Transformed(loss, argnums, valued=True)
 
@@ -83,7 +99,7 @@ def grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, 
         argnums: As in :func:`value_and_grad`.
 
     Returns:
-        ``f(*args, grad_output=None, out=None, **kwargs) -> grads``.
+        ``f(*args, grad_output=None, out=None, accumulate=False, **kwargs) -> grads``.
 
     Raises:
         TypeError: as :func:`value_and_grad`.
@@ -137,28 +153,30 @@ class Transformed(Generic[OfTensors, OfArrays]):
     def __call__(self, /, *, grad_output: Any = ..., out: Any = ..., **kwargs: Any) -> Any: ...
     @not_compiled
     def __call__(
-        self, /, *args: Any, grad_output: Any = None, out: Any = None, **kwargs: Any
+        self,
+        /,
+        *args: Any,
+        grad_output: Any = None,
+        out: Any = None,
+        accumulate: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """The gradients of a call of the loss, and its value."""
         wanted, alone = self.wanted, self.alone
         buffers: Any = ()
-        fits = True
+        known = None
         if out is not None:
             buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
-            fits = isinstance(buffers, (tuple, list)) and len(buffers) == len(wanted)
-        known = planned(self.state, wanted, args, kwargs, grad_output, buffers) if fits else None
+        if accumulate is False and (out is None or _fit(buffers, wanted)):
+            known = planned(self.state, wanted, args, kwargs, grad_output, buffers)
         if known is not None:
             value, grads = execute(*known, buffers)
         else:
-            problem = stated(self.loss, args, kwargs, "grad_output", "out")
+            problem = stated(self.loss, args, kwargs, "grad_output", "out", "accumulate")
             check_weight(problem, wanted)
-            if not fits:
-                length = f" of length {len(out)}" if isinstance(out, (tuple, list)) else ""
-                raise TypeError(
-                    f"out must hold one buffer for each of {', '.join(wanted)}, got a"
-                    f" {type(out).__name__}{length}"
-                )
-            value, grads = solve(problem, wanted, grad_output, buffers)
+            adds = bool(check_flag("accumulate", accumulate))
+            _check_buffers(arrays(problem, wanted), out, buffers, adds)
+            value, grads = solve(problem, wanted, grad_output, buffers, accumulate=adds)
         chosen = grads[0] if alone else grads
         return (value, chosen) if self.valued else chosen
 
@@ -182,15 +200,16 @@ class Transformed(Generic[OfTensors, OfArrays]):
 
 @functools.cache
 def _described(loss: Callable[..., Any], valued: bool, alone: bool) -> dict[str, Any]:
-    """What ``help`` and ``inspect`` find of a transformed loss: its arguments and two more."""
+    """What ``help`` and ``inspect`` find of a transformed loss: its arguments and three more."""
     parameters = inspect.signature(loss).parameters.values()
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Any")
         for name in ("grad_output", "out")
     ]
+    adds = inspect.Parameter("accumulate", more[0].kind, default=False, annotation="bool")
     grads = "Result" if alone else "tuple[Result, ...]"
     returned = f"tuple[Result, {grads}]" if valued else grads
-    signature = inspect.Signature([*parameters, *more], return_annotation=returned)
+    signature = inspect.Signature([*parameters, *more, adds], return_annotation=returned)
     transform = value_and_grad if valued else grad
     what = "The value and the gradients" if valued else "The gradients"
     value = "is the first of what is returned" if valued else "is not returned"
@@ -198,8 +217,9 @@ def _described(loss: Callable[..., Any], valued: bool, alone: bool) -> dict[str,
 
 {loss.__name__}{signature}
 
-``grad_output`` is the upstream gradient, ``out`` the buffers to write the gradients to. What
-follows is the help of the loss itself, whose value {value}:
+``grad_output`` is the upstream gradient, ``out`` the buffers to write the gradients to, or to add
+them to if they are to ``accumulate``. What follows is the help of the loss itself, whose value
+{value}:
 
 {inspect.getdoc(loss)}"""
     return {
@@ -209,6 +229,23 @@ follows is the help of the loss itself, whose value {value}:
         "__wrapped__": loss,
         "__signature__": signature,
     }
+
+
+def _fit(buffers: Any, wanted: Sequence[str]) -> bool:
+    """Whether there is one buffer for each gradient."""
+    return isinstance(buffers, (tuple, list)) and len(buffers) == len(wanted)
+
+
+def _check_buffers(wanted: Sequence[str], out: Any, buffers: Any, accumulate: bool) -> None:
+    """Raises unless buffers are as many as the gradients, where they are given or needed."""
+    if out is None and accumulate:
+        raise TypeError("accumulate adds gradients to what is in out, and needs out to be given")
+    if out is not None and not _fit(buffers, wanted):
+        length = f" of length {len(out)}" if isinstance(out, (tuple, list)) else ""
+        raise TypeError(
+            f"out must hold one buffer for each of {', '.join(wanted)}, got a"
+            f" {type(out).__name__}{length}"
+        )
 
 
 def _wanted(loss: Callable[..., Any], argnums: Argnums) -> tuple[str, ...]:

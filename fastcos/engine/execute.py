@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fastcos.engine import per_sample
+from fastcos.engine import lookup, per_sample
 from fastcos.engine.passes import Pass
 from fastcos.engine.plan import Plan
+from fastcos.engine.rows import array_of
 from fastcos.kernels import ADD, DOUBLES
 from fastcos.kernels.arguments import Numbers
 
@@ -44,7 +45,7 @@ def execute(
         ValueError: labels other than 1 and -1; nothing is written to ``out`` then.
     """
     *operands, target, weight, upstream = arrays
-    place, runs, adapter, like = plan.place, plan.runs, plan.adapter, operands[0]
+    place, runs, adapter, like = plan.place, plan.runs, plan.adapter, array_of(operands[0])
     address, none = adapter.address, plan.reduction == "none"
     result = result or plan.dtype
     each = "float64" if plan.weight_gradient else result if none else None
@@ -60,39 +61,41 @@ def execute(
         skip = address(upstream), plan.upstream_kind
         runs = tuple([run._replace(skip=skip) for run in runs])
 
-    rows = operands
-    if plan.copied:
-        rows = [
-            adapter.rows(array, plan.axis, plan.dtype) if copied else array
-            for array, copied in zip(operands, plan.copied, strict=True)
-        ]
-    nowhere: Sequence[int] = _NOWHERE[len(rows)]
-    grads: Any = ()
-    into, grad_addresses = grads, nowhere
-    if plan.gradients:
-        grads = _buffers(plan, operands, out)
-        into = _views(plan, grads) if plan.staged or plan.sums else grads
-        grad_addresses = [0 if grad is None else address(grad) for grad in into]
-    addresses = [*map(address, rows)], grad_addresses, nowhere
     total: Any = None
     losses: Any = None
-    for run in runs:
-        if plan.sums:
-            sums, sum_addresses = _sums(plan, run.visit, like)
-            addresses = *addresses[:2], sum_addresses
-        found = place.run(plan, run, addresses, numbers, constants, parameters, each, like)
-        if total is None:
-            (total, losses), each = found, None
-        if plan.sums:
-            for grad, part in zip(into, sums, strict=True):
-                if part is not None:
-                    _gather(adapter, run.visit, part, grad)
-    if not runs:
-        total, losses = _of_no_samples(plan, grads, like)
-    elif plan.staged:
-        for gradient, grad, staged in zip(plan.gradients, grads, into, strict=True):
-            if gradient and gradient.staged:
-                adapter.features_last(grad, plan.axis)[...] = staged
+    grads: Any = ()
+    if plan.lookup:
+        per = numbers, constants
+        total, losses, grads = lookup.run(plan, operands, per, parameters, each, out)
+    else:
+        rows = operands
+        if plan.copied:
+            rows = [
+                adapter.rows(array, plan.axis, plan.dtype) if copied else array
+                for array, copied in zip(operands, plan.copied, strict=True)
+            ]
+        nowhere: Sequence[int] = _NOWHERE[len(rows)]
+        into, grad_addresses = grads, nowhere
+        if plan.gradients:
+            grads = _buffers(plan, operands, out)
+            into = _views(plan, grads) if plan.staged or plan.sums else grads
+            grad_addresses = [0 if grad is None else address(grad) for grad in into]
+        addresses = [*map(address, rows)], grad_addresses, nowhere
+        for run in runs:
+            if plan.sums:
+                sums, sum_addresses = _sums(plan, run.visit, like)
+                addresses = *addresses[:2], sum_addresses
+            found = place.run(plan, run, addresses, numbers, constants, parameters, each, like)
+            if total is None:
+                (total, losses), each = found, None
+            if plan.sums:
+                for grad, part in zip(into, sums, strict=True):
+                    if part is not None:
+                        _gather(adapter, run.visit, part, grad)
+        if not runs:
+            total, losses = _of_no_samples(plan, grads, like)
+        elif plan.staged:
+            _copy_staged(plan, grads, into)
     # A label that is neither 1 nor -1 gives a loss of NaN.
     if checked and math.isnan(total):
         per_sample.check_labels(adapter, target, plan.device)
@@ -116,10 +119,13 @@ def execute(
         less = mean if plan.reduction == "mean" else 0.0
         position, own, _ = plan.weight_gradient
         slopes = out[position] if out else adapter.empty_like(weight, -1, own)
-        slopes[...] = adapter.sum_to((losses - less) * scale, tuple(slopes.shape))
+        found = adapter.sum_to((losses - less) * scale, tuple(slopes.shape))
+        slopes[...] = slopes + found if plan.accumulate else found
         grads = *grads, slopes
     if out or not plan.order:
         return value, tuple(out)
+    if plan.lookup:
+        return value, tuple([grads[i] for i in plan.order])
     # A gradient of one number is a scalar like the value.
     return value, tuple([grads[i] if grads[i].ndim else grads[i][()] for i in plan.order])
 
@@ -208,6 +214,14 @@ def _sums(plan: Plan, visit: Pass, like: Any) -> tuple[list[Any], list[int]]:
     return sums, [0 if part is None else adapter.address(part) for part in sums]
 
 
+def _copy_staged(plan: Plan, grads: Sequence[Any], into: Sequence[Any]) -> None:
+    """Copies gradients from memory of their own to where they go, or adds them there."""
+    for gradient, grad, staged in zip(plan.gradients, grads, into, strict=True):
+        if gradient and gradient.staged:
+            view = plan.adapter.features_last(grad, plan.axis)
+            view[...] = view + staged if plan.accumulate else staged
+
+
 def _gather(adapter: Any, visit: Pass, sums: Any, grad: Any) -> None:
     """Adds up the sums of the tasks that share a row of a gradient."""
     by_row = sums.reshape(visit.outer, visit.segments, visit.features).sum(axis=1)
@@ -217,6 +231,6 @@ def _gather(adapter: Any, visit: Pass, sums: Any, grad: Any) -> None:
 def _of_no_samples(plan: Plan, grads: Sequence[Any], like: Any) -> tuple[Any, Any]:
     """The sum of no losses, and each of them; gradients are 0."""
     for grad in grads:
-        if grad is not None:
+        if grad is not None and not plan.accumulate:
             grad[...] = 0
     return 0.0, plan.adapter.scratch(plan.shape, like)

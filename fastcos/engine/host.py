@@ -11,8 +11,17 @@ from typing import Any
 import numpy as np
 
 from fastcos.engine.passes import Pass
-from fastcos.kernels import WRITE, Spec
-from fastcos.kernels.arguments import Numbers, Order, host_packer
+from fastcos.kernels import ALIGNED, WRITE, Spec
+from fastcos.kernels.arguments import (
+    CONSTANTS,
+    PER_TABLE,
+    Numbers,
+    OfTable,
+    Order,
+    TableIntegers,
+    Tables,
+    host_packer,
+)
 from fastcos.kernels.forks import importing
 
 
@@ -36,7 +45,7 @@ def bind(spec: Spec, visit: Pass, gpu: int) -> Run:
         from fastcos.kernels.cpu import compile, storage, streaming
 
     compiled = compile.kernel_of(spec)
-    words, pack_into = host_packer(spec.operands, sum(spec.counts))
+    words, pack_into = host_packer(spec.operands, sum(spec.counts), spec.does != ALIGNED)
     geometry = visit.geometry
     whole = spec.distance is not None and all(mode == WRITE for mode in visit.modes)
     numbers = spec.operands * visit.outer * visit.inner * visit.features
@@ -84,15 +93,70 @@ def run(
         *constants,
         *parameters,
     )
-    if bound.parallel:
-        total = _launch()((bound.kernel, block, bound.tasks, samples), plan.adapter.THREADS)
-    else:
-        total = _serial()(bound.kernel, block, bound.tasks, samples)
+    total = _shared(plan, bound.kernel, block, bound.tasks, samples, bound.parallel)
     if losses is None:
         return total, None
     each = block[words:]
     # A view less, where it has the shape: 0.15 of the 8 us of a small call.
     return total, each if len(plan.shape) == 1 else each.reshape(plan.shape)
+
+
+def look_up(
+    plan: Any,
+    tables: Tables,
+    kept: tuple[int, int],
+    numbers: tuple[Numbers, Numbers, Numbers],
+    constants: tuple[float, float, float],
+    parameters: Sequence[float],
+    losses: Any,
+    like: Any,
+) -> tuple[float, Any]:
+    """Visits the samples of a plan with rows of tables; as :func:`run`.
+
+    ``kept`` is where to keep what gradients need of each sample, 0 for nowhere, and how many bytes.
+    """
+    bound, order, samples = plan.runs[0], plan.runs[0].order, plan.samples
+    block = np.empty(bound.words + samples)
+    integers = TableIntegers(
+        *(0, samples, bound.tasks, order.features, order.geometry, order.columns),
+        *(*numbers[0], *numbers[1], *numbers[2], *kept),
+    )
+    bound.pack_into(
+        *(block, 0, *integers, *tables.address, *tables.index, *tables.stride),
+        *(*constants, *parameters),
+    )
+    total = _shared(plan, bound.kernel, block, bound.tasks, samples, bound.parallel)
+    return total, None if losses is None else block[bound.words :].reshape(plan.shape)
+
+
+def gradient(
+    plan: Any,
+    kept: tuple[int, int],
+    of: OfTable,
+    tasks: int,
+    parameters: Sequence[float],
+    like: Any,
+) -> None:
+    """Makes the gradient of a table in so many tasks; the rest as for :func:`look_up`."""
+    bound, features = plan.runs[1], plan.lookup.features
+    sums = plan.adapter.scratch((tasks, 2, features), like)
+    block = np.empty(bound.words)
+    no_tables = (0,) * (PER_TABLE * len(plan.lookup.reads))
+    for finishing in range(min(tasks, 2)):
+        integers = TableIntegers(
+            *(0, plan.samples, tasks, features, 0, 1, *(0,) * 9, *kept, *of),
+            sums=plan.adapter.address(sums),
+            finishing=finishing,
+        )
+        bound.pack_into(block, 0, *integers, *no_tables, *(0.0,) * CONSTANTS, *parameters)
+        _shared(plan, bound.kernel, block, tasks, 0, tasks > 1 and not finishing)
+
+
+def _shared(plan: Any, kernel: int, block: Any, tasks: int, samples: int, parallel: bool) -> float:
+    """Runs the tasks of a kernel, on several threads if that is worth it."""
+    if parallel:
+        return _launch()((kernel, block, tasks, samples), plan.adapter.THREADS)
+    return _serial()(kernel, block, tasks, samples)
 
 
 def value(plan: Any, total: float, denominator: float, dtype: Any, like: Any) -> Any:

@@ -1,5 +1,6 @@
 """How arrays lie in memory: shapes, strides, and where the rows are. No arrays, no kernels."""
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -40,15 +41,15 @@ def rows(layout: ArrayLayout, axis: int, dtype: Any) -> tuple[RowLayout, bool]:
         length, step = 1, 0
     if own == dtype and aligned and (length == 1 or step == own.itemsize):
         return RowLayout(shape, strides), True
-    return RowLayout(shape, _contiguous(shape, length * dtype.itemsize)), False
+    return RowLayout(shape, contiguous(shape, length * dtype.itemsize)), False
 
 
 def new(layout: ArrayLayout, axis: int, dtype: Any) -> ArrayLayout:
     """A new array of the same shape, whose rows along ``axis`` are contiguous."""
     shape = layout.shape
     if not axis:
-        return ArrayLayout(shape, _contiguous(shape, dtype.itemsize), dtype, True)
-    outer = _contiguous(without(shape, axis), shape[axis] * dtype.itemsize)
+        return ArrayLayout(shape, contiguous(shape, dtype.itemsize), dtype, True)
+    outer = contiguous(without(shape, axis), shape[axis] * dtype.itemsize)
     at = len(shape) + axis
     return ArrayLayout(shape, (*outer[:at], dtype.itemsize, *outer[at:]), dtype, True)
 
@@ -70,10 +71,10 @@ def may_overlap_itself(layout: ArrayLayout) -> bool:
 def is_packed(layout: ArrayLayout) -> bool:
     """Whether the elements lie one after another, in C order."""
     one = layout.dtype.itemsize // layout.unit
-    if layout.strides == _contiguous(layout.shape, one):
+    if layout.strides == contiguous(layout.shape, one):
         return True
     axes = [(n, s) for n, s in zip(layout.shape, layout.strides, strict=True) if n != 1]
-    return [s for _, s in axes] == [*_contiguous(tuple(n for n, _ in axes), one)]
+    return [s for _, s in axes] == [*contiguous(tuple(n for n, _ in axes), one)]
 
 
 def without(values: tuple[int, ...], axis: int) -> tuple[int, ...]:
@@ -82,5 +83,15 @@ def without(values: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return values[:at] + values[at + 1 :]
 
 
-def _contiguous(shape: Shape, itemsize: int) -> Strides:
+def stride_of_all(rows: RowLayout) -> int | None:
+    """The bytes from each row to the next, in C order of all leading axes; None if these differ."""
+    axes = [(n, step) for n, step in zip(rows.shape, rows.strides, strict=True) if n != 1]
+    for (_, outer), (n, inner) in itertools.pairwise(axes):
+        if outer != n * inner:
+            return None
+    return axes[-1][1] if axes else 0
+
+
+def contiguous(shape: Shape, itemsize: int) -> Strides:
+    """The strides of an array in C order."""
     return tuple(itemsize * math.prod(shape[a + 1 :]) for a in range(len(shape)))

@@ -5,10 +5,11 @@ Frameworks are known by the name of their module only.
 
 import functools
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastcos.engine.problem import Problem
+from fastcos.engine.rows import array_of
 from fastcos.kernels.forks import importing
 
 # The top-level module of an argument's type -> the adapter that takes it. Anything not named here
@@ -29,14 +30,18 @@ def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
         TypeError: arrays of two libraries, or of one that is not supported.
         RuntimeError: tensors on two devices.
     """
-    arguments = (*problem.operands, problem.target, problem.weight, grad_output)
-    adapter = adapter_of(*map(type, arguments))
-    if adapter is not None and not adapter.records:
-        return adapter
+    operands = map(array_of, problem.operands)
+    arguments = (*operands, problem.target, problem.weight, grad_output)
     names = (*problem.names, "target", problem.weight_name, "grad_output")
+    return adapter_of_arrays(names, arguments)
+
+
+def adapter_of_arrays(names: Sequence[str], arrays: Sequence[Any]) -> Any:
+    """The adapter module that takes arguments with these names; raises as :func:`adapter_for`."""
+    adapter = adapter_of(*map(type, arrays))
     if adapter is None:
-        raise _unfit(zip(names, arguments, strict=True))
-    return adapter.placed(names, arguments)
+        raise _unfit(zip(names, arrays, strict=True))
+    return adapter.placed(names, arrays) if adapter.records else adapter
 
 
 @functools.lru_cache(maxsize=256)

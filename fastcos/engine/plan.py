@@ -17,12 +17,13 @@ from typing import Any, Literal, NamedTuple
 
 from fastcos.distances import Distance, faults
 from fastcos.distances.record import with_parameters
-from fastcos.engine import checks, device, host, layout, per_sample
+from fastcos.engine import checks, device, host, layout, lookup, per_sample
 from fastcos.engine.layout import ArrayLayout, RowLayout, Shape
+from fastcos.engine.lookup import Lookup
 from fastcos.engine.passes import Pass, passes
 from fastcos.engine.per_sample import CONVERTED, Source
 from fastcos.engine.problem import Problem
-from fastcos.kernels import ADD, BOOLS, Spec
+from fastcos.kernels import ADD, ALIGNED, BOOLS, LOOKED_UP, OF_TABLE, Spec
 from fastcos.kernels.forks import importing
 from fastcos.losses import Loss, identity
 
@@ -36,6 +37,7 @@ class Call(NamedTuple):
     wanted: tuple[str, ...]  # the names of what gradients are wanted of, in the order of the result
     upstream: ArrayLayout | None  # of the upstream gradients; None for one number, or none
     out: tuple[ArrayLayout, ...]  # of the caller's buffers for the gradients, if there are any
+    accumulate: bool  # whether gradients are added to what is in these
 
 
 class Gradient(NamedTuple):
@@ -79,17 +81,20 @@ class Plan:
     runs: tuple[Any, ...]  # A kernel and a pass each; none where there is no sample
     staged: bool  # whether a gradient is staged
     sums: bool  # whether gradients are summed over the samples that share a row
+    accumulate: bool  # whether gradients are added to what is in the caller's buffers
+    lookup: Lookup | None  # of a call with rows of tables; it then says where gradients go
 
 
 def call_of(
     adapter: Any,
     problem: Problem,
     wanted: tuple[str, ...],
-    operands: tuple[ArrayLayout, ...],
+    operands: tuple[Any, ...],
     target: ArrayLayout | None,
     weight: ArrayLayout | Literal[False] | None,
     upstream: ArrayLayout | None = None,
     out: tuple[ArrayLayout, ...] = (),
+    accumulate: bool = False,
 ) -> tuple[Call, tuple[float, ...]]:
     """The call of a problem on arrays of these layouts, and the parameters of its kernels.
 
@@ -110,7 +115,9 @@ def call_of(
     layouts = loss, distance, names, operands, ones, axis, target, weight, weight_name, reduction
     # What Problem() and Call() do, in half the time.
     asked = tuple.__new__(Problem, (*layouts, None))
-    return tuple.__new__(Call, (adapter, asked, wanted, upstream, out)), of_distance + of_loss
+    return tuple.__new__(
+        Call, (adapter, asked, wanted, upstream, out, accumulate)
+    ), of_distance + of_loss
 
 
 _FLOATS = {float}
@@ -139,21 +146,28 @@ def plan_at(call: Call, place: Any) -> Plan:
     gpu = checks.one_device(names, operands)
     shapes = tuple([operand.shape for operand in operands])
     axis, shape, features = _axes(problem, shapes)
-    read = [layout.rows(operand, axis, dtype) for operand in operands]
-    gradients, written = _gradients(call, axis, dtype, gpu)
     weight_gradient = _weight_gradient(call, dtype, gpu)
     labels, weights, upstream = _sources(call, shape, dtype, gpu)
     samples = math.prod(shape)
     visits: tuple[Pass, ...] = ()
-    if samples:
-        layouts = [row for row, _ in read]
-        visits = passes(shape, features, layouts, written, on_device=gpu >= 0)
-    copied = tuple([not in_place for _, in_place in read])
-    staged = any([gradient.staged for gradient in gradients if gradient])
-    sums = any(ADD in visit.modes for visit in visits)
+    copied: tuple[bool, ...] = ()
+    gradients: tuple[Gradient | None, ...] = ()
+    if lookup.looks_up(operands):
+        looked_up, visits = lookup.plan(call, axis, shape, features, dtype, gpu)
+        staged = sums = False
+    else:
+        looked_up = None
+        read = [layout.rows(operand, axis, dtype) for operand in operands]
+        gradients, written = _gradients(call, axis, dtype, gpu)
+        if samples:
+            layouts = [row for row, _ in read]
+            visits = passes(shape, features, layouts, written, on_device=gpu >= 0)
+        copied = tuple([not in_place for _, in_place in read])
+        staged = any([gradient.staged for gradient in gradients if gradient])
+        sums = any(ADD in visit.modes for visit in visits)
     # Whether all that is done outside of the kernel is to divide the sum of the losses.
     simple = (
-        len(visits) == 1
+        (len(visits) == 1 or looked_up is not None)
         and not (any(copied) or staged or sums or weight_gradient or weight is False)
         and all([numbers is None or numbers.in_place for numbers in (labels, weights)])
         and wanted == tuple([name for name in names if name in wanted])
@@ -175,17 +189,25 @@ def plan_at(call: Call, place: Any) -> Plan:
         gradients=gradients if any(gradients) or weight_gradient else (),
         weight_gradient=weight_gradient,
         weight_name=problem.weight_name,
-        order=tuple([(*names, problem.weight_name).index(name) for name in wanted]),
+        order=_order(call) if looked_up is None else looked_up.order,
         labels=labels,
         checks_labels=labels is not None and labels.kind != BOOLS,
         weights=weights,
         # Else their quotient with the denominator is taken outside of the kernel.
         upstream=upstream if simple or upstream is None else CONVERTED,
         upstream_kind=call.upstream and per_sample.float_kind(adapter, call.upstream, dtype),
-        runs=_runs(problem, adapter.float_name(dtype), place, visits, gpu),
+        runs=_runs(problem, adapter.float_name(dtype), place, visits, gpu, looked_up is not None),
         staged=staged,
         sums=sums,
+        accumulate=call.accumulate,
+        lookup=looked_up,
     )
+
+
+def _order(call: Call) -> tuple[int, ...]:
+    """The gradients that are wanted, in this order: numbers of operands, the weight the last."""
+    names = *call.problem.names, call.problem.weight_name
+    return tuple([names.index(name) for name in call.wanted])
 
 
 def _axes(problem: Problem, shapes: tuple[Shape, ...]) -> tuple[int, Shape, int]:
@@ -211,7 +233,7 @@ def _gradients(
             continue
         position, own, into = _wanted(call, name, operand, dtype, gpu)
         rows, in_place = layout.rows(into or layout.new(operand, axis, own), axis, dtype)
-        gradients.append(Gradient(position, own, not in_place))
+        gradients.append(Gradient(position, own, not in_place or call.accumulate))
         written.append(rows)
     return tuple(gradients), written
 
@@ -232,7 +254,7 @@ def _wanted(
 
     The dtype is that of the argument, or of the loss where the argument is of integers.
     """
-    position = call.wanted.index(name)
+    position = lookup.position(call.problem, call.wanted, name)
     own = of.dtype if call.adapter.float_name(of.dtype) else dtype
     into = call.out[position] if call.out else None
     if into:
@@ -269,7 +291,12 @@ def _sources(
 
 
 def _runs(
-    problem: Problem, dtype: str, place: Any, visits: tuple[Pass, ...], gpu: int
+    problem: Problem,
+    dtype: str,
+    place: Any,
+    visits: tuple[Pass, ...],
+    gpu: int,
+    looks_up: bool,
 ) -> tuple[Any, ...]:
     """What runs, for each pass."""
     record: Any = problem.distance
@@ -284,7 +311,10 @@ def _runs(
             from fastcos.kernels import content
         shared = functions and content.shared(functions)
         spec = spec._replace(distance=shared)
-        runs = tuple([place.bind(spec, visit, gpu) for visit in visits])
+        does = (LOOKED_UP, OF_TABLE) if looks_up else (ALIGNED,) * len(visits)
+        runs = tuple(
+            [place.bind(spec._replace(does=d), v, gpu) for d, v in zip(does, visits, strict=False)]
+        )
         if functions:
             content.keep(functions, shared)
         return runs

@@ -7,8 +7,10 @@ from fastcos.distances import Distance
 from fastcos.engine import per_sample
 from fastcos.engine.execute import execute
 from fastcos.engine.libraries import adapter_for, library_of
+from fastcos.engine.lookup import arrays
 from fastcos.engine.plan import call_of, plan
 from fastcos.engine.problem import Problem, with_arrays
+from fastcos.engine.rows import Rows, array_of, check_unchanged, gathered, layouts
 
 
 def evaluate(problem: Problem) -> Any:
@@ -29,17 +31,20 @@ def solve(
     *,
     adapter: Any = None,
     result: Any = None,
+    accumulate: bool = False,
 ) -> tuple[Any, tuple[Any, ...]]:
     """The value of a problem, and its gradients with respect to the arguments named in ``wanted``.
 
-    The value is of dtype ``result``, or of that which is computed in. Everything that can be wrong
+    The value is of dtype ``result``, or of that which is computed in; gradients are added to what
+    is in ``out`` if that is to ``accumulate``. Everything that can be wrong
     is found before a byte of the caller's is written.
     """
     adapter = adapter or adapter_for(problem, grad_output)
-    guard = adapter.device_guard and adapter.device_guard(problem.operands)
+    guard = adapter.device_guard and adapter.device_guard([*map(array_of, problem.operands)])
     if guard is not None:
         with guard:
-            return solve(problem, wanted, grad_output, out, adapter=adapter, result=result)
+            options = {"adapter": adapter, "result": result, "accumulate": accumulate}
+            return solve(problem, wanted, grad_output, out, **options)
     if problem.distance is not None and not isinstance(problem.distance, Distance):
         if wanted:
             raise _unknown_gradient(problem.distance)
@@ -47,7 +52,7 @@ def solve(
     if out:
         _check_out(adapter, problem, wanted, grad_output, out)
     array = adapter.asarray
-    operands = tuple(map(array, problem.names, problem.operands))
+    operands = operands_of(adapter, problem)
     target, weight, upstream = problem.target, problem.weight, grad_output
     if problem.loss.labelled:
         target = array("target", target)
@@ -60,7 +65,8 @@ def solve(
             # A call that converts its arguments divides here, and not in the kernel.
             upstream = per_sample.converted(adapter, "grad_output", upstream)
     problem = with_arrays(problem, operands, target, weight)
-    return of_arrays(adapter, problem, wanted, upstream, out, result=result)
+    options = {"result": result, "accumulate": accumulate}
+    return of_arrays(adapter, problem, wanted, upstream, out, **options)
 
 
 def of_arrays(
@@ -73,6 +79,7 @@ def of_arrays(
     result: Any = None,
     valued: bool = True,
     skip_if_one: bool = False,
+    accumulate: bool = False,
 ) -> tuple[Any, tuple[Any, ...]]:
     """:func:`solve`, where all that is no number is an array of the adapter's already.
 
@@ -85,11 +92,12 @@ def of_arrays(
         adapter,
         problem,
         wanted,
-        tuple(map(layout, operands)),
+        layouts(adapter, operands),
         layout(target) if problem.loss.labelled else None,
         per_sample.weight_layout(adapter, weight),
         None if per_sample.is_number(upstream) else layout(upstream),
         () if skip_if_one else tuple(map(layout, out)),
+        accumulate,
     )
     arrays = *operands, target, weight, upstream
     return execute(
@@ -98,6 +106,24 @@ def of_arrays(
         valued=valued,
         skip_if_one=skip_if_one,
     )
+
+
+def operands_of(adapter: Any, problem: Problem) -> tuple[Any, ...]:
+    """The operands of a problem as arrays of the adapter's; rows of tables are left as they are.
+
+    Raises:
+        TypeError: rows of a table where distances are expected.
+    """
+    found = []
+    for name, operand in zip(problem.names, problem.operands, strict=True):
+        if type(operand) is not Rows:
+            operand = adapter.asarray(name, operand)
+        elif problem.distance is None:
+            raise TypeError(f"{name} must be distances, got rows of a table")
+        else:
+            check_unchanged(name, operand)
+        found.append(operand)
+    return tuple(found)
 
 
 def _unknown_gradient(distance: Any) -> TypeError:
@@ -118,9 +144,7 @@ def _measured(problem: Problem) -> Problem:
     measure = problem.distance
     assert callable(measure)
     adapter = adapter_for(problem)
-    arrays = [
-        adapter.asarray(*given) for given in zip(problem.names, problem.operands, strict=True)
-    ]
+    arrays = [*map(gathered, operands_of(adapter, problem))]
     pairs = ((0, 1), (0, 2), (1, 2))[: problem.loss.arity]
     names = [f"distance_function({problem.names[i]}, {problem.names[j]})" for i, j in pairs]
     measured = [measure(arrays[i], arrays[j]) for i, j in pairs]
@@ -135,13 +159,14 @@ def _check_out(
     adapter: Any, problem: Problem, wanted: tuple[str, ...], grad_output: Any, out: Sequence[Any]
 ) -> None:
     """Raises unless the caller's buffers may be written to; whether they fit is seen later."""
-    taken = dict(zip(problem.names, problem.operands, strict=True))
+    taken = dict(zip(problem.names, map(array_of, problem.operands), strict=True))
     taken |= {problem.weight_name: problem.weight, "target": problem.target}
     taken["grad_output"] = grad_output
     # What is no array may be read where it is, and share its memory with one.
     for name, value in taken.items():
         if not per_sample.is_number(value) and not adapter.array_layout(value):
             taken[name] = adapter.asarray(name, value)
+    wanted = arrays(problem, wanted)
     for name, buffer in zip(wanted, out, strict=True):
         label = f"out for {name}"
         adapter.check_out(label, buffer, taken)

@@ -20,6 +20,11 @@ SKIP, WRITE, ADD = 0, 1, 2
 DOUBLES, FLOATS, LONGS, BYTES, BOOLS, OWN = 0, 1, 2, 3, 4, 5
 
 
+#: What a kernel does: a pass over rows that lie one after another; or, of rows that are looked up
+#: in tables, the losses of all samples, or the gradient of one table.
+ALIGNED, LOOKED_UP, OF_TABLE = 0, 1, 2
+
+
 class Spec(NamedTuple):
     """What a kernel is compiled for, on a CPU as on a GPU."""
 
@@ -30,3 +35,4 @@ class Spec(NamedTuple):
     operands: int  # how many there are
     dtype: str  # the name of their dtype, and of the gradients'
     what: str  # what a person calls the kernel
+    does: int = ALIGNED  # what the kernel does

@@ -69,6 +69,56 @@ class HostIntegers(NamedTuple):
     scale_kind: int
 
 
+class OfTable(NamedTuple):
+    """What the gradient of a table is made of, and where it goes."""
+
+    words: int  # the address of the sorted words (:mod:`fastcos.kernels.lookup`)
+    word_count: int  # how many
+    shift: int  # of the number of a row, within a word
+    rows: int  # how many the gradient has
+    grad: int  # the address of its row 0
+    stride: int  # bytes from one row of it to the next
+    accumulate: int  # whether it is added to what is there
+
+
+class TableIntegers(NamedTuple):
+    """The fixed integers of a kernel for the CPU that looks rows up in tables.
+
+    Task s visits the samples in the s-th part of ``range(samples)``; of the kernel that makes the
+    gradient of a table, the words in the s-th part of ``range(words)``.
+    """
+
+    losses: int  # the address of the weighted loss of each sample; the loop over tasks fills it in
+    samples: int
+    segments: int  # how many tasks there are
+    features: int  # the length of a row
+    geometry: int  # the address of the geometry
+    columns: int  # how many columns that has
+    label_address: int
+    label_step: int
+    label_kind: int
+    weight_address: int
+    weight_step: int
+    weight_kind: int
+    scale_address: int
+    scale_step: int
+    scale_kind: int
+    # What is kept of each sample (:mod:`fastcos.kernels.lookup`): the address, 0 where no gradient
+    # is wanted, and how many bytes
+    kept: int
+    kept_size: int
+    # Of the gradient of a table alone: see :class:`OfTable`
+    words: int = 0
+    word_count: int = 0
+    shift: int = 0
+    rows: int = 0
+    grad: int = 0
+    stride: int = 0
+    accumulate: int = 0
+    sums: int = 0  # the address of two rows of float64 sums for each task
+    finishing: int = 0  # whether to put those rows together that several tasks have parts of
+
+
 class DeviceIntegers(NamedTuple):
     """The fixed integers of a kernel for a GPU: see :class:`PerSample`."""
 
@@ -103,6 +153,16 @@ class Constants(NamedTuple):
     scale: float
 
 
+class Tables(NamedTuple):
+    """Per operand: the address of its table, of the numbers of its rows, and bytes between rows."""
+
+    address: Any  # of row 0
+    # Of int64 numbers of rows, at bytes that the geometry has for a sample; 0 where it has the
+    # number itself
+    index: Any
+    stride: Any
+
+
 class Addresses(NamedTuple):
     """Addresses per operand: of its rows, its gradient, and the float64 sums of that."""
 
@@ -114,17 +174,23 @@ class Addresses(NamedTuple):
 #: Fixed numbers, and how many there are for each operand.
 HOST_FIXED, DEVICE_FIXED, PER_OPERAND = len(HostIntegers._fields), len(DeviceIntegers._fields), 4
 CONSTANTS = len(Constants._fields)
+TABLE_FIXED, PER_TABLE = len(TableIntegers._fields), len(Tables._fields)
 
 
 @functools.cache
-def host_packer(operands: int, parameters: int) -> tuple[int, Callable[..., None]]:
+def host_packer(
+    operands: int, parameters: int, tables: bool = False
+) -> tuple[int, Callable[..., None]]:
     """How many 8-byte words the arguments of a host kernel are, and what packs them into a block.
 
     Returns:
         ``words`` and ``pack_into(block, 0, *HostIntegers, *rows, *grads, *sums, *modes, *Constants,
-        *parameters)``.
+        *parameters)``; with ``tables`` ``*TableIntegers, *Tables`` in place of the integers.
     """
-    layout = struct.Struct(f"={HOST_FIXED + PER_OPERAND * operands}q{CONSTANTS + parameters}d")
+    integers = HOST_FIXED + PER_OPERAND * operands
+    if tables:
+        integers = TABLE_FIXED + PER_TABLE * operands
+    layout = struct.Struct(f"={integers}q{CONSTANTS + parameters}d")
     return layout.size // 8, layout.pack_into
 
 

@@ -13,20 +13,21 @@ from numba import int64, prange
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastcos.distances import Functions
-from fastcos.kernels import DOUBLES, FLOATS, LONGS, Spec
+from fastcos.kernels import ALIGNED, DOUBLES, FLOATS, LONGS, Spec
 from fastcos.kernels.cache import compiled, digest, exported, source_digest
-from fastcos.kernels.cpu import kernels
+from fastcos.kernels.cpu import kernels, tables
 from fastcos.kernels.cpu.memory import call, doubles, floats, int8s, longs
-from fastcos.kernels.cpu.samples import unpacker
+from fastcos.kernels.cpu.samples import table_unpacker, unpacker
 from fastcos.kernels.cpu.storage import STORAGE
 from fastcos.kernels.functions import SCALAR_MODULES, is_ours, jitable, name_of, registered
 
 # The modules whose source ends up in a compiled kernel.
 SOURCES = (
     *(*SCALAR_MODULES, "kernels", "kernels.arguments", "kernels.functions", "kernels.linear"),
+    "kernels.lookup",
     *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.gradients", "kernels.cpu.measure"),
     *("kernels.cpu.kernels", "kernels.cpu.memory", "kernels.cpu.samples", "kernels.cpu.states"),
-    *("kernels.cpu.storage", "kernels.cpu.streaming"),
+    *("kernels.cpu.storage", "kernels.cpu.streaming", "kernels.cpu.tables"),
 )
 
 _kernels: dict[Spec, Any] = {}
@@ -51,8 +52,13 @@ def kernel_of(spec: Spec) -> Any:
 
 def _compiled(spec: Spec) -> Any:
     function, functions = spec.loss.function, spec.distance
-    if functions is None:
-        body: Callable[..., Any] = kernels.pointwise_kernel
+    more: tuple[Any, ...] = ()
+    unpack = unpacker(spec.operands, *spec.counts)
+    if spec.does != ALIGNED:
+        body: Callable[..., Any] = tables.BODIES[spec.does]
+        more, unpack = (spec.loss.arity,), table_unpacker(spec.operands, *spec.counts)
+    elif functions is None:
+        body = kernels.pointwise_kernel
     elif spec.operands == 2:
         body = kernels.pair_kernel
     else:
@@ -60,11 +66,11 @@ def _compiled(spec: Spec) -> Any:
     # A user's function may be redefined under its old name and place (a notebook cell), which the
     # key of the disk cache does not see: only our own kernels go there.
     ours = all(f is None or is_ours(f) for f in (function, *(functions or ())))
-    content = digest_of_sources(), body, function, functions, spec.operands, spec.counts, spec.dtype
+    content = digest_of_sources(), body, function, functions, spec.operands, spec.counts
+    content = *content, spec.dtype, *more
     tag = digest(*map(name_of, content)) if ours else uuid.uuid4().hex
     functions = functions and Functions._make(map(registered, functions))
-    unpack = unpacker(spec.operands, *spec.counts)
-    kernel = body(registered(function), functions, STORAGE[spec.dtype], unpack, _tagged(tag))
+    kernel = body(registered(function), functions, *more, STORAGE[spec.dtype], unpack, _tagged(tag))
     kernel.__qualname__ += f"_{tag}"
     return exported(kernel, int64(int64, int64), spec.what, keep=ours)
 

@@ -11,9 +11,13 @@ from fastcos.kernels.arguments import (
     CONSTANTS,
     HOST_FIXED,
     PER_OPERAND,
+    PER_TABLE,
+    TABLE_FIXED,
     Constants,
     HostIntegers,
     PerSample,
+    TableIntegers,
+    Tables,
 )
 from fastcos.kernels.cpu import memory
 from fastcos.kernels.cpu.memory import doubles, floats, int8s, longs
@@ -57,6 +61,48 @@ def unpacker(operands: int, of_distance: int, of_loss: int) -> Any:
             memory.long_tuple(block + 8 * (HOST_FIXED + operands), operands),
             memory.long_tuple(block + 8 * (HOST_FIXED + 2 * operands), operands),
             memory.long_tuple(block + 8 * modes, operands),
+            PerSample(n.label_address, n.label_step, n.label_kind, constant.label),
+            PerSample(n.weight_address, n.weight_step, n.weight_kind, constant.weight),
+            PerSample(n.scale_address, n.scale_step, n.scale_kind, constant.scale),
+            memory.double_tuple(block + 8 * parameters, of_distance),
+            memory.double_tuple(block + 8 * (parameters + of_distance), of_loss),
+        )
+
+    unpack.__qualname__ += f"_{operands}_{of_distance}_{of_loss}"
+    return jitable()(unpack)
+
+
+class TableArguments(NamedTuple):
+    """As :class:`Arguments`, of a kernel that looks rows up."""
+
+    fixed: Any  # :class:`TableIntegers`
+    geometry: Any
+    tables: Any  # :class:`Tables`
+    labels: Any
+    weights: Any
+    scales: Any
+    of_distance: Any
+    of_loss: Any
+
+
+@functools.cache
+def table_unpacker(operands: int, of_distance: int, of_loss: int) -> Any:
+    """As :func:`unpacker`, to :class:`TableArguments`."""
+    index, stride = TABLE_FIXED + operands, TABLE_FIXED + 2 * operands
+    constants = TABLE_FIXED + PER_TABLE * operands
+    parameters = constants + CONSTANTS
+
+    def unpack(block: int) -> TableArguments:
+        n = TableIntegers(*memory.long_tuple(block, TABLE_FIXED))
+        constant = Constants(*memory.double_tuple(block + 8 * constants, CONSTANTS))
+        return TableArguments(
+            n,
+            memory.long_table(n.geometry, 2 + 2 * operands, n.columns),
+            Tables(
+                memory.long_tuple(block + 8 * TABLE_FIXED, operands),
+                memory.long_tuple(block + 8 * index, operands),
+                memory.long_tuple(block + 8 * stride, operands),
+            ),
             PerSample(n.label_address, n.label_step, n.label_kind, constant.label),
             PerSample(n.weight_address, n.weight_step, n.weight_kind, constant.weight),
             PerSample(n.scale_address, n.scale_step, n.scale_kind, constant.scale),

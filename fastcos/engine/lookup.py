@@ -1,0 +1,317 @@
+"""Calls with rows of tables: how each operand is read, and the gradient of each array.
+
+One kernel visits the samples, as always. It keeps of each what its gradients need, and these are
+made array by array: who takes part in which row is sorted out by the array's library, and a second
+kernel then writes the rows one after the other (:mod:`fastcos.kernels.lookup`). An operand that is
+a plain array is a table, too, of which each sample has the row that broadcasting gives it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from fastcos.engine import checks, layout
+from fastcos.engine.layout import ArrayLayout, RowLayout, Shape
+from fastcos.engine.passes import SHARED_FROM, Pass, passes
+from fastcos.engine.rows import Rows, RowsLayout, array_of, group_of
+from fastcos.kernels.arguments import OfTable, Tables
+from fastcos.kernels.lookup import OPERAND_BITS, kept_words
+
+# Tasks of the gradient of a table, of so many components or more; on a GPU each is a team's.
+_TASK, _TASKS, _TASKS_OF_DEVICE = 1 << 13, 128, 1 << 12
+
+
+class Read(NamedTuple):
+    """How the rows of an operand are read."""
+
+    copied: str  # "table": in a copy; "rows": in a copy of those that are named; "": in place
+    stride: (
+        int  # bytes from one row of a table to the next; of a plain array 1, the unit of offsets
+    )
+    inner: int  # how many rows a number of the index stands for: 1 but for tables of three axes
+
+
+class Target(NamedTuple):
+    """A gradient of an array that was given, and who takes part in it."""
+
+    operands: tuple[int, ...]  # numbers of the operands that are rows of it
+    position: int  # among the gradients
+    dtype: Any  # of the gradient
+    sparse: bool  # whether it is a :class:`RowGradient`
+    staged: bool  # whether it is computed into memory of its own
+    shape: Shape  # of the leading axes of the array
+    stride: int  # bytes between rows of what is computed into
+
+
+class Lookup(NamedTuple):
+    """The part of a plan that is about tables."""
+
+    reads: tuple[Read, ...]
+    targets: tuple[Target, ...]
+    order: tuple[int, ...]  # the gradients in this order: numbers of targets, the weight the last
+    features: int
+    kept: int  # how many words of 8 bytes are kept of a sample
+
+
+def looks_up(operands: Sequence[Any]) -> bool:
+    """Whether one of the operands is rows of a table."""
+    kinds = set(map(type, operands))
+    return Rows in kinds or RowsLayout in kinds
+
+
+def arrays(problem: Any, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The names of what gradients are wanted of, with one name for each array."""
+    groups = dict(zip(problem.names, map(group_of, problem.operands), strict=True))
+    seen, found = set(), []
+    for name in wanted:
+        group = groups.get(name)
+        if group is None or group not in seen:
+            found.append(name)
+        seen.add(group)
+    return tuple(found)
+
+
+def position(problem: Any, wanted: Sequence[str], name: str) -> int:
+    """The position of a gradient among those of a call."""
+    return arrays(problem, wanted).index(name)
+
+
+def plan(
+    call: Any, axis: int, shape: Shape, features: int, dtype: Any, gpu: int
+) -> tuple[Lookup, tuple[Pass, ...]]:
+    """The part of a plan that is about tables, and the visits of its kernels.
+
+    Raises:
+        ValueError: an axis that tables do not have; operands of one table that do not agree.
+    """
+    problem, on_device = call.problem, gpu >= 0
+    names, operands = problem.names, problem.operands
+    check_axis(names, operands, axis)
+    wanted = arrays(problem, call.wanted)
+    own = tuple([name for name in wanted if name in names])
+    goals = tuple([_target(call, wanted, name, axis, dtype, gpu) for name in own])
+    order = tuple([own.index(name) if name in own else len(own) for name in wanted])
+    found, where = reads(operands, axis, dtype)
+    functions, counts = problem.distance.functions, len(problem.distance.parameters)
+    kept = kept_words(functions, counts, problem.loss.arity, dtype.itemsize)
+    visits: tuple[Pass, ...] = ()
+    if math.prod(shape):
+        visits = passes(shape, features, where, [None] * len(where), on_device)
+        visits *= 1 + bool(goals)
+    return Lookup(tuple(found), goals, order, features, kept), visits
+
+
+def reads(operands: Sequence[Any], axis: int, dtype: Any) -> tuple[list[Read], list[RowLayout]]:
+    """How operands are read, and where a sample finds its row, or the number of it."""
+    found, where = [], []
+    for operand in operands:
+        if type(operand) is not RowsLayout:
+            row, in_place = layout.rows(operand, axis, dtype)
+            found.append(Read("" if in_place else "table", 1, 1))
+            where.append(row)
+            continue
+        table = operand.table
+        row, in_place = layout.rows(table, axis, dtype)
+        stride = layout.stride_of_all(row)
+        inner, size = math.prod(row.shape[1:]), table.shape[axis] * dtype.itemsize
+        shape = (*operand.numbers, *row.shape[1:])
+        if in_place and stride is not None:
+            found.append(Read("", stride, inner))
+        elif math.prod(operand.numbers) < table.shape[0]:
+            # Each sample has a row of its own in the copy.
+            found.append(Read("rows", 1, inner))
+            where.append(RowLayout(shape, layout.contiguous(shape, size)))
+            continue
+        else:
+            found.append(Read("table", size, inner))
+        where.append(RowLayout(shape, layout.contiguous(shape, 8)))
+    return found, where
+
+
+def check_axis(names: Sequence[str], operands: Sequence[Any], axis: int) -> None:
+    """Raises unless features are an axis of every table, and not of the index."""
+    for name, operand in zip(names, operands, strict=True):
+        if type(operand) is RowsLayout and len(operand.table.shape) + axis < 1:
+            raise ValueError(
+                f"axis {axis} of {name} is not one of the table's rows, whose shape is"
+                f" {operand.table.shape[1:]}"
+            )
+
+
+def _target(call: Any, wanted: Sequence[str], name: str, axis: int, dtype: Any, gpu: int) -> Target:
+    """Where the gradient of an array goes."""
+    problem = call.problem
+    number = problem.names.index(name)
+    operand, at = problem.operands[number], wanted.index(name)
+    looked_up = type(operand) is RowsLayout
+    array: ArrayLayout = operand.table if looked_up else operand
+    own = array.dtype if call.adapter.float_name(array.dtype) else dtype
+    group: tuple[int, ...] = (number,)
+    if looked_up:
+        members = [
+            m
+            for m, other in enumerate(problem.operands)
+            if type(other) is RowsLayout and other.group == operand.group
+        ]
+        group = tuple(members)
+        _check_agree(problem, group)
+    sparse = looked_up and operand.sparse
+    into = call.out[at] if call.out else None
+    if into and sparse:
+        raise ValueError(f"out for {name}: the gradient is sparse, and is not written to a buffer")
+    if into:
+        checks.check_out_fits(name, into, array.shape, own, gpu)
+    row, in_place = layout.rows(into or layout.new(array, axis, own), axis, dtype)
+    stride = layout.stride_of_all(row)
+    staged = not in_place or stride is None
+    if staged or stride is None:
+        stride = array.shape[axis] * dtype.itemsize
+    return Target(group, at, own, sparse, staged, row.shape, stride)
+
+
+def _check_agree(problem: Any, group: Sequence[int]) -> None:
+    flags = [problem.operands[m].sparse for m in group]
+    if len(set(flags)) > 1:
+        dense, sparse = (problem.names[group[flags.index(flag)]] for flag in (False, True))
+        raise ValueError(
+            f"{dense} and {sparse} are rows of one table, which has one gradient: sparse must be"
+            " the same for both"
+        )
+
+
+def tasks(words: int, rows: int, features: int, on_device: bool) -> int:
+    """In how many tasks the gradient of a table is made; its shape alone says so."""
+    if on_device:
+        return max(1, min(words, _TASKS_OF_DEVICE, (1 << 22) // features))
+    components = (words + rows) * features
+    return max(1, min(words, _TASKS, components // _TASK if components >= SHARED_FROM else 1))
+
+
+class _Found(NamedTuple):
+    """The operands of a call as kernels find them."""
+
+    tables: Tables
+    numbers: tuple[Any, ...]  # per operand the numbers of its rows; None of a plain array
+    arrays: tuple[Any, ...]  # what has to be kept alive
+
+
+def find(plan: Any, operands: Sequence[Any]) -> _Found:
+    """Where the rows of a call are."""
+    adapter = plan.adapter
+    numbers: list[Any] = []
+    read: list[Any] = []
+    indexes: list[Any] = []
+    for operand, how in zip(operands, plan.lookup.reads, strict=True):
+        if type(operand) is not Rows:
+            array = adapter.rows(operand, plan.axis, plan.dtype) if how.copied else operand
+            read.append(array)
+            numbers.append(None)
+            indexes.append(None)
+            continue
+        table, index = operand.array, operand.index
+        if how.inner != 1:
+            mid = layout.without(tuple(table.shape), plan.axis)[1:]
+            index = index.reshape(-1, 1) * how.inner + adapter.arange(how.inner, index)
+            index = index.reshape((*operand.index.shape, *mid))
+        if how.copied:
+            named = table[operand.index] if how.copied == "rows" else table
+            table = adapter.rows(named, plan.axis, plan.dtype)
+        read.append(table)
+        numbers.append(index)
+        indexes.append(None if how.copied == "rows" else index)
+    found = Tables(
+        tuple(map(adapter.address, read)),
+        tuple([0 if index is None else adapter.address(index) for index in indexes]),
+        tuple([how.stride for how in plan.lookup.reads]),
+    )
+    return _Found(found, tuple(numbers), (*read, *indexes))
+
+
+def run(
+    plan: Any,
+    operands: Sequence[Any],
+    per_sample: tuple[Any, Any],
+    parameters: Sequence[float],
+    losses: Any,
+    out: Sequence[Any],
+) -> tuple[Any, Any, list[Any]]:
+    """The sum of the losses, each of them, and the gradients of arrays in their order.
+
+    ``per_sample`` is labels, weights and scales, and their constants; ``losses`` is the dtype in
+    which the loss of each sample is wanted, or None.
+    """
+    adapter, lookup, place = plan.adapter, plan.lookup, plan.place
+    arrays = [array_of(operands[target.operands[0]]) for target in lookup.targets]
+    if not plan.runs:
+        return 0.0, adapter.scratch(plan.shape, operands[0]), _zeros(plan, arrays, out)
+    found = find(plan, operands)
+    like = found.arrays[0]
+    kept = adapter.scratch((plan.samples * lookup.kept * bool(arrays),), like)
+    keeps = adapter.address(kept) if arrays else 0, 8 * lookup.kept
+    total, each = place.look_up(*(plan, found.tables, keeps, *per_sample, parameters, losses, like))
+    grads = []
+    for target, array in zip(lookup.targets, arrays, strict=True):
+        buffer = out[target.position] if out else None
+        grads.append(_gradient(plan, target, found, keeps, parameters, array, buffer))
+    return total, each, grads
+
+
+def _gradient(
+    plan: Any,
+    target: Target,
+    found: _Found,
+    keeps: tuple[int, int],
+    parameters: Sequence[float],
+    array: Any,
+    out: Any,
+) -> Any:
+    """The gradient of one array."""
+    adapter, lookup, axis = plan.adapter, plan.lookup, plan.axis
+    rows = math.prod(target.shape)
+    shift = (max(plan.samples, 1) - 1).bit_length() + OPERAND_BITS
+    if rows.bit_length() + shift > 63:
+        raise ValueError(f"{rows} rows and {plan.samples} samples are too many for one call")
+    numbers = []
+    for m in target.operands:
+        own = found.numbers[m]
+        if own is None:
+            own = adapter.arange(rows, array).reshape(target.shape)
+        numbers.append((m, own))
+    words = adapter.sorted_words(numbers, plan.shape, shift)
+    named = None
+    if target.sparse:
+        named, words = adapter.distinct(words, shift, math.prod(target.shape[1:]))
+        grad = adapter.empty_like(array, axis, target.dtype, len(named))
+        rows = len(named) * math.prod(target.shape[1:])
+    else:
+        grad = adapter.empty_like(array, axis, target.dtype) if out is None else out
+    view = adapter.features_last(grad, axis)
+    into = adapter.empty_like(view, -1, plan.dtype) if target.staged else view
+    accumulate = plan.accumulate and not target.staged
+    count = len(words)
+    of = OfTable(
+        *(adapter.address(words), count, shift),
+        *(rows, adapter.address(into), target.stride, accumulate),
+    )
+    shared = tasks(count, rows, lookup.features, plan.device >= 0)
+    plan.place.gradient(plan, keeps, of, shared, parameters, found.arrays[0])
+    if target.staged:
+        view[...] = view + into if plan.accumulate else into
+    return grad if named is None else adapter.row_gradient(named, grad, array)
+
+
+def _zeros(plan: Any, arrays: Sequence[Any], out: Sequence[Any]) -> list[Any]:
+    """The gradients of a call without samples."""
+    adapter, grads = plan.adapter, []
+    for target, array in zip(plan.lookup.targets, arrays, strict=True):
+        if target.sparse:
+            grad = adapter.empty_like(array, plan.axis, target.dtype, 0)
+            grads.append(adapter.row_gradient(adapter.arange(0, array), grad, array))
+            continue
+        grad = adapter.empty_like(array, plan.axis, target.dtype)
+        if out:
+            grad = out[target.position]
+        if not plan.accumulate:
+            grad[...] = 0
+        grads.append(grad)
+    return grads

@@ -1,0 +1,39 @@
+"""What kernels that look rows up in tables share, on a CPU and on a GPU.
+
+A first kernel visits the samples. Beside the loss it keeps what the gradients of a sample need: of
+each operand where its row is, and of each distance what :func:`kept_words` counts. A second one
+visits the rows of a table, each with the samples that name it, in the order of sorted *words*::
+
+    row << shift | sample << OPERAND_BITS | operand
+"""
+
+from fastcos.distances import Functions
+
+#: Bits of a word that say which operand of the sample names the row.
+OPERAND_BITS = 2
+#: Which operands the distances of a loss are between: the k-th has these two.
+FIRST, SECOND = (0, 0, 1), (1, 2, 2)
+
+
+def operands_of(arity: int) -> int:
+    """How many operands a loss of so many distances has."""
+    return 1 + SECOND[arity - 1]
+
+
+def is_linear(functions: Functions, size: int) -> bool:
+    """Whether the gradient is kept as coefficients, ``r (u x - y + e)``, of a dtype of that size.
+
+    In float64 they lose nothing against the gradient of rows in float32; of rows in float64 the
+    scale of a row would have to fit them, too.
+    """
+    return functions.linear is not None and size <= 4
+
+
+def kept_words(functions: Functions, parameters: int, arity: int, size: int) -> int:
+    """How many words of 8 bytes are kept of a sample.
+
+    Of each operand the address of its row; of each distance five coefficients, or its slope, itself
+    and its state.
+    """
+    state = 5 if is_linear(functions, size) else 2 + len(functions.init(0.0, *[1.0] * parameters))
+    return operands_of(arity) + arity * state
