@@ -16,13 +16,16 @@ use. An adapter for an array library provides
 - ``numbers(array, samples)``: one number for all samples, or one for each, and the way back,
   ``sum_to(array, shape)``;
 - ``scratch(shape, like)``: memory for float64 numbers, and ``wrap(scratch)``, an array of it;
-  ``empty_like(array, axis, dtype)``, ``address(array)``;
+  ``empty_like(array, axis, dtype, count=None)``, ``address(array)``;
 - ``values(losses, dtype)`` and ``scalar(number, dtype, like)``: what is returned;
 - ``number(array)``: a number that was computed, as a float or, on a GPU, as the array it is;
 - ``device_guard(operands)``: a context manager that makes their device the current one, or None
   where it is; None in its place for a library of one device;
 - for arrays on a GPU ``stream()``, the address of the current stream; ``new(shape, dtype, like)``,
   memory for what is returned; ``quotient(numerator, denominator)``, 0 over 0 being 0;
+- for rows of tables ``arange(count, like)``; ``row_numbers(index, rows)``, an index as it is kept;
+  ``sorted_words(numbers, samples, shift)``, the samples in the order of the rows that they name;
+  for sparse gradients ``distinct(words, shift, inner)`` and ``row_gradient(rows, values, table)``;
 - ``check_out(...)``: raises unless a buffer of the caller's may be written to;
   ``no_overlap(buffers, others)``: a quick test for several, where True is certain and False means
   to ask ``check_out`` (not for libraries that record);

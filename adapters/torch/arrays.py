@@ -10,6 +10,7 @@ import collections
 import ctypes
 import functools
 import importlib
+import math
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -21,8 +22,10 @@ from torch.autograd import forward_ad
 
 from fastcos import kernels
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself
+from fastcos.engine.rows import check_integers
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
+from .. import numpy as of_numpy
 from .._foreign import check_in_memory
 from ..numpy import asarray as of_host
 from ..numpy import extent, overlap, overlaps_itself
@@ -259,10 +262,12 @@ def features_last(array: Tensor, axis: int) -> Tensor:
     return array if axis == -1 else array.movedim(axis, -1)
 
 
-def _new(like: Tensor, dtype: Dtype) -> Tensor:
-    """A new contiguous tensor of the same shape."""
-    size = like.numel() * dtype.itemsize
+def _new(like: Tensor, dtype: Dtype, shape: Sequence[int] | None = None) -> Tensor:
+    """A new contiguous tensor of the same shape, or of another."""
+    size = (like.numel() if shape is None else math.prod(shape)) * dtype.itemsize
     if size < _KEPT_FROM or like.is_cuda:
+        if shape is not None:
+            return like.new_empty(shape, dtype=dtype)
         # Not torch.empty, which follows the default device.
         if like.dtype is dtype and like.is_contiguous():
             return torch.empty_like(like)
@@ -278,7 +283,7 @@ def _new(like: Tensor, dtype: Dtype) -> Tensor:
     if size <= _KEPT_AT_MOST:
         weakref.finalize(words, _keep, memory).atexit = False
     # Not a view any more, which could not be detached in place.
-    return torch.from_numpy(words).view(dtype).view(like.shape).detach()
+    return torch.from_numpy(words).view(dtype).view(shape or like.shape).detach()
 
 
 def _keep(memory: Any) -> None:
@@ -289,11 +294,52 @@ def _keep(memory: Any) -> None:
     _kept.setdefault(memory.size, collections.deque()).append(memory)
 
 
-def empty_like(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
-    """A new tensor of the same shape whose rows along ``axis`` are contiguous."""
-    if axis in (-1, 0):
-        return _new(array, dtype)
-    return _new(array.movedim(axis, -1), dtype).movedim(-1, axis)
+def empty_like(array: Tensor, axis: int, dtype: Dtype, count: int | None = None) -> Tensor:
+    """A new tensor of the same shape whose rows along ``axis`` are contiguous.
+
+    With a ``count`` it has so many along its first axis.
+    """
+    view = array if axis in (-1, 0) else array.movedim(axis, -1)
+    shape = None if count is None else (count, *view.shape[1:])
+    found = _new(view, dtype, shape)
+    return found if axis in (-1, 0) else found.movedim(-1, axis)
+
+
+def arange(count: int, like: Tensor) -> Tensor:
+    """The first int64 numbers."""
+    return torch.arange(count, dtype=torch.int64, device=like.device)
+
+
+def is_integer(dtype: Dtype) -> bool:
+    """Whether numbers of a dtype may be those of rows."""
+    return dtype in _INTEGERS and dtype is not torch.bool
+
+
+def row_numbers(index: Tensor, rows: int) -> Tensor:
+    """As the adapter for NumPy's arrays has it."""
+    check_integers(index.dtype, is_integer(index.dtype))
+    return torch.from_numpy(of_numpy.row_numbers(index.numpy(), rows))
+
+
+def sorted_words(
+    numbers: Sequence[tuple[int, Tensor]], samples: tuple[int, ...], shift: int
+) -> Any:
+    """As the adapter for NumPy's arrays has it."""
+    found = [(operand, rows.numpy()) for operand, rows in numbers]
+    return of_numpy.sorted_words(found, samples, shift)
+
+
+distinct = of_numpy.distinct
+
+
+def row_gradient(rows: Any, values: Tensor, table: Tensor) -> Tensor:
+    """The gradient of these rows of a table, as a coalesced sparse tensor."""
+    if not isinstance(rows, Tensor):
+        rows = torch.from_numpy(rows)
+    # Which are ascending and distinct, so that there is nothing to look for in them.
+    return torch.sparse_coo_tensor(
+        rows.unsqueeze(0), values, table.shape, check_invariants=False, is_coalesced=True
+    )
 
 
 def scratch(shape: tuple[int, ...], like: Tensor) -> Any:

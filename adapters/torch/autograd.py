@@ -20,6 +20,7 @@ computed goes to the current stream, which the engine sees to be that of the for
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -29,9 +30,12 @@ from torch import Tensor
 from fastcos.engine import per_sample
 from fastcos.engine.execute import execute
 from fastcos.engine.layout import ArrayLayout
+from fastcos.engine.lookup import arrays
 from fastcos.engine.plan import call_of, plan
 from fastcos.engine.problem import Problem, with_arrays
-from fastcos.engine.solve import of_arrays, solve
+from fastcos.engine.rows import Rows, array_of, gathered
+from fastcos.engine.rows import layouts as layouts_of
+from fastcos.engine.solve import of_arrays, operands_of, solve
 
 #: The hooks for saved tensors that are set now. Before torch 2.8 nobody can say.
 _hooks: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda _: None)
@@ -61,7 +65,7 @@ def evaluate(
     """
     operands, target, weight = problem.operands, problem.target, problem.weight
     if layouts is None:
-        operands = tuple(map(adapter.asarray, problem.names, operands))
+        operands = operands_of(adapter, problem)
         # A subclass would be kept, and what is computed from it be of that class.
         if isinstance(target, Tensor):
             target = adapter.asarray("target", target)
@@ -69,7 +73,7 @@ def evaluate(
             weight = adapter.asarray(problem.weight_name, weight)
         problem = with_arrays(problem, operands, target, weight)
     if torch.is_grad_enabled():
-        tensors = (*operands, target, weight)
+        tensors = (*map(array_of, operands), target, weight)
         names = (*problem.names, "", problem.weight_name)
         given = [(name, t) for name, t in zip(names, tensors, strict=True) if isinstance(t, Tensor)]
         wanted = tuple([name for name, t in given if name and t.requires_grad])
@@ -78,16 +82,16 @@ def evaluate(
                 raise RuntimeError(f"torch.func transforms: {_FIRST_ONLY}")
             if composite and any([t.is_inference() for _, t in given]):
                 # These cannot be kept for the backward pass, and torch does not always have to.
-                return composite(*tensors)
+                return composite(*map(gathered, operands), target, weight)
             # Autograd watches tensors; anything else could be changed unseen between the passes.
             if problem.loss.labelled and not isinstance(target, Tensor):
-                target = _copied(adapter, "target", target, operands[0].device)
+                target = _copied(adapter, "target", target, tensors[0].device)
             if weight is not None and not isinstance(weight, (Tensor, float, int)):
-                weight = _copied(adapter, problem.weight_name, weight, operands[0].device)
+                weight = _copied(adapter, problem.weight_name, weight, tensors[0].device)
             if target is not problem.target or weight is not problem.weight:
                 problem = with_arrays(problem, operands, target, weight)
             call = adapter, problem, layouts, composite, result, names, wanted
-            return _apply(call, *operands, target, weight)
+            return _apply(call, *tensors[:-2], target, weight)
     return _solved(adapter, problem, layouts, (), result)[0]
 
 
@@ -102,10 +106,10 @@ def _solved(
 ) -> Any:
     """Value and gradients; with the layouts at hand, without another look at the tensors."""
     operands, target, weight = problem.operands, problem.target, problem.weight
-    if adapter.device_guard and adapter.device_guard(operands) is not None:
+    if adapter.device_guard and adapter.device_guard([*map(array_of, operands)]) is not None:
         return solve(problem, wanted, adapter=adapter, result=result)
     if layouts is None:
-        layouts = *map(adapter.layout, operands), None, None
+        layouts = *layouts_of(adapter, operands), None, None
     of_operands: Any
     *of_operands, of_target, of_weight = layouts
     if of_target is None and problem.loss.labelled:
@@ -135,7 +139,9 @@ class _Fused(torch.autograd.Function):
         ctx.grads = grads if at_once else None
         # Without its tensors, which are autograd's to keep; a weight that is a number stays.
         weight = None if isinstance(tensors[-1], Tensor) else tensors[-1]
-        ctx.kept = adapter, with_arrays(problem, (), None, weight), composite, wanted, names
+        # Rows keep their numbers, and their table as what it is known by.
+        rows = tuple([each if type(each) is Rows else None for each in problem.operands])
+        ctx.kept = adapter, with_arrays(problem, rows, None, weight), composite, wanted, names
         ctx.save_for_backward(*[t if isinstance(t, Tensor) else None for t in tensors])
         return value
 
@@ -152,10 +158,11 @@ class _Fused(torch.autograd.Function):
             problem, upstream = _restored(bare, tuple(tensors)), upstream.resolve_neg()
             out = () if grads is None or adapter.SCALARS_ARE_FREE else grads
             options = {"valued": False, "skip_if_one": bool(out)}
-            guard = adapter.device_guard and adapter.device_guard(problem.operands)
+            tensors = [*map(array_of, problem.operands)]
+            guard = adapter.device_guard and adapter.device_guard(tensors)
             with guard or contextlib.nullcontext():
                 _, grads = of_arrays(adapter, problem, wanted, upstream, out, **options)
-        found = dict(zip(wanted, grads, strict=True))
+        found = dict(zip(arrays(bare, wanted), grads, strict=True))
         return None, *[found.get(name) for name in names]
 
 
@@ -166,6 +173,7 @@ _apply: Any = super(torch.autograd.Function, _Fused).apply
 def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> bool:
     """Whether gradients come with the value, for an upstream gradient of 1."""
     first, *others = problem.operands
+    looks_up = Rows in map(type, problem.operands)
     if problem.reduction == "none" or any([t.dtype is torch.float16 for t in problem.operands]):
         return False
     if _hooks(False) is not None:
@@ -173,13 +181,18 @@ def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> boo
     # On a GPU where the kernel alone makes them: what follows it could not be left out there.
     return adapter.SCALARS_ARE_FREE or (
         problem.weight_name not in wanted
+        and not looks_up
         and all([t.shape == first.shape and t.dtype is first.dtype for t in others])
     )
 
 
 def _restored(bare: Problem, tensors: tuple[Any, ...]) -> Problem:
     """The problem with its tensors."""
-    *operands, target, weight = tensors
+    *given, target, weight = tensors
+    operands = [
+        t if rows is None else dataclasses.replace(rows, array=t)
+        for t, rows in zip(given, bare.operands, strict=True)
+    ]
     return with_arrays(bare, tuple(operands), target, bare.weight if weight is None else weight)
 
 
@@ -199,15 +212,16 @@ def _through_torch(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
     _, bare, composite, wanted, names = ctx.kept
     if composite is None:
         raise RuntimeError(_FIRST_ONLY)
-    problem = _restored(bare, ctx.saved_tensors)
-    tensors = (*problem.operands, problem.target, problem.weight)
+    weight = bare.weight if ctx.saved_tensors[-1] is None else ctx.saved_tensors[-1]
+    tensors = (*ctx.saved_tensors[:-1], weight)
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         # Views: one tensor given twice is two inputs here.
         inputs = [
             t.view_as(t) if name in wanted else t for name, t in zip(names, tensors, strict=True)
         ]
-        value = composite(*inputs)
+        looked_up = _restored(bare, tuple(inputs)).operands
+        value = composite(*map(gathered, looked_up), *inputs[-2:])
         asked = [t for name, t in zip(names, inputs, strict=True) if name in wanted]
         grads = iter(torch.autograd.grad(value, asked, upstream, create_graph=create_graph))
     return [next(grads) if name in wanted else None for name in names]

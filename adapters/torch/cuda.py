@@ -8,14 +8,18 @@ another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastcos.kernels.lookup import OPERAND_BITS
+
 from . import arrays
 from .arrays import (
+    arange,
     array_layout,
     check_out,
     common_dtype,
@@ -31,12 +35,14 @@ from .arrays import (
     numbers,
     placed,
     records,
+    row_gradient,
     rows,
     sum_to,
     values,
 )
 
 __all__ = [
+    "arange",
     "array_layout",
     "check_out",
     "common_dtype",
@@ -52,6 +58,7 @@ __all__ = [
     "numbers",
     "placed",
     "records",
+    "row_gradient",
     "rows",
     "sum_to",
     "values",
@@ -96,6 +103,40 @@ def wrap(numbers: Tensor) -> Tensor:
 def new(shape: tuple[int, ...], dtype: Dtype, like: Tensor) -> Tensor:
     """Memory for what is returned."""
     return torch.empty(shape, dtype=dtype, device=like.device)
+
+
+def row_numbers(index: Tensor, rows: int) -> Tensor:
+    """Numbers of the rows of a table, in memory that nobody else writes to.
+
+    None is negative, and ``rows`` stands for all that the table does not have: to say which these
+    are would be to wait for them.
+
+    Raises:
+        TypeError: they are no integers.
+        IndexError: the table has no rows at all.
+    """
+    arrays.check_integers(index.dtype, arrays.is_integer(index.dtype))
+    if rows == 0 and index.numel():
+        raise IndexError("index names rows, the table has 0 rows")
+    found = index.detach().to(torch.int64)
+    found = torch.where(found < 0, found + rows, found)
+    return torch.where((found < 0) | (found > rows), rows, found).contiguous()
+
+
+def sorted_words(
+    numbers: Sequence[tuple[int, Tensor]], samples: tuple[int, ...], shift: int
+) -> Tensor:
+    """The words of operands and the numbers of their rows (:mod:`fastcos.kernels.lookup`)."""
+    counted = arange(math.prod(samples), numbers[0][1]).reshape(samples) << OPERAND_BITS
+    words = [(rows << shift | counted | operand).flatten() for operand, rows in numbers]
+    return torch.cat(words).sort().values
+
+
+def distinct(words: Tensor, shift: int, inner: int) -> tuple[Tensor, Tensor]:
+    """As the adapter for NumPy's arrays has it; waits for the number of rows."""
+    keys = words >> shift
+    rows, places = torch.unique_consecutive(keys // inner, return_inverse=True)
+    return rows, (places * inner + keys % inner) << shift | words & ((1 << shift) - 1)
 
 
 def number(array: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import _reduction as legacy
 
-from fastcos.engine.layout import ArrayLayout
 from fastcos.engine.problem import Problem
+from fastcos.engine.rows import Rows, array_of, check_unchanged
+from fastcos.engine.rows import layouts as layouts_of_operands
 
 from .arrays import FLOATS, array_layout, at, is_exact, is_ordinary, layout, unfit
 from .autograd import Composite, Layouts, evaluate
@@ -23,7 +24,7 @@ _NO_TARGET = object()
 _CONVERTED = (torch.bool, torch.uint8)
 
 
-def layouts_of(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any = None) -> Layouts:
+def layouts_of(rows: tuple[Any, ...], target: Any = _NO_TARGET, weight: Any = None) -> Layouts:
     """The layouts of tensors that kernels can read unobserved; None for others.
 
     The rows', then those of target and weight: None where that is no tensor, or is to be converted
@@ -31,13 +32,18 @@ def layouts_of(rows: tuple[Tensor, ...], target: Any = _NO_TARGET, weight: Any =
     """
     if not is_ordinary():
         return None
-    found: list[ArrayLayout] = []
-    for t in rows:
+    found: list[Any] = []
+    for t in map(array_of, rows):
         own = array_layout(t)
         if not own or own.dtype not in FLOATS or 0 in own.shape:
             return None
         found.append(own)
     device = found[0].device
+    if Rows in map(type, rows):
+        for t in rows:
+            if type(t) is Rows:
+                check_unchanged("input", t)
+        found = [*layouts_of_operands(at("cpu"), rows)]
     if any([own.device != device for own in found]):
         return None
     of_target = of_weight = None
@@ -60,7 +66,9 @@ def evaluated(
     problem: Problem, layouts: Layouts, composite: Composite, result: torch.dtype | None = None
 ) -> Tensor:
     """The value of a problem on tensors that were looked at."""
-    return evaluate(problem, at(problem.operands[0].device.type), layouts, composite, result)
+    return evaluate(
+        problem, at(array_of(problem.operands[0]).device.type), layouts, composite, result
+    )
 
 
 def refuse(**tensors: Any) -> None:
@@ -137,9 +145,10 @@ def autocast_dtype(*inputs: Tensor, everywhere: bool = True) -> torch.dtype | No
 
     That is the losses ``everywhere``, what they are made of on a GPU only.
     """
-    if inputs[0].itemsize == 2 and (everywhere or inputs[0].is_cuda):
-        enabled = torch.is_autocast_enabled(inputs[0].device.type)
-        return torch.float32 if enabled and all([t.itemsize == 2 for t in inputs]) else None
+    first, *others = [*map(array_of, inputs)]
+    if first.itemsize == 2 and (everywhere or first.is_cuda):
+        enabled = torch.is_autocast_enabled(first.device.type)
+        return torch.float32 if enabled and all([t.itemsize == 2 for t in others]) else None
     return None
 
 

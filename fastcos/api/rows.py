@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.rows import RowGradient as RowGradient
 from fastcos.engine.rows import Rows
@@ -63,10 +65,11 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Rows:
     array = adapter.asarray("table", table)
     if array.ndim < 2:
         raise ValueError(f"table must have rows, and so two axes or more; got shape {array.shape}")
-    if isinstance(index, (list, tuple)) and not index:
-        numbers = adapter.arange(0, array)
-    else:
-        numbers = adapter.asarray("index", index)
+    guard = adapter.device_guard and adapter.device_guard((array,))
+    with guard or contextlib.nullcontext():
+        # An empty list has no dtype.
+        empty = isinstance(index, (list, tuple)) and not index
+        numbers = adapter.arange(0, array) if empty else adapter.asarray("index", index)
     layout, own = adapter.layout(array), adapter.layout(numbers)
     if own.device != layout.device:
         raise ValueError(f"index is on device {own.device}, table on device {layout.device}")

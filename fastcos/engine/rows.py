@@ -28,6 +28,11 @@ class Rows:
         """The dtype of the table."""
         return self.layout.dtype
 
+    @property
+    def ndim(self) -> int:
+        """The number of axes of ``table[index]``."""
+        return len(self.shape)
+
     def __repr__(self) -> str:
         table, index = tuple(self.layout.shape), tuple(self.index.shape)
         sparse = ", sparse=True" if self.sparse else ""
