@@ -24,8 +24,9 @@ use. An adapter for an array library provides
 - for arrays on a GPU ``stream()``, the address of the current stream; ``new(shape, dtype, like)``,
   memory for what is returned; ``quotient(numerator, denominator)``, 0 over 0 being 0;
 - for rows of tables ``arange(count, like)``; ``row_numbers(index, rows)``, an index as it is kept;
-  ``sorted_words(numbers, samples, shift)``, the samples in the order of the rows that they name;
-  for sparse gradients ``distinct(words, shift, inner)`` and ``row_gradient(rows, values, table)``;
+  ``sorted_words(numbers, samples, shift, bits)``, the samples in the order of the rows that they
+  name; for sparse gradients ``distinct(words, shift, inner)`` and ``row_gradient(rows, values,
+  table)``;
 - ``check_out(...)``: raises unless a buffer of the caller's may be written to;
   ``no_overlap(buffers, others)``: a quick test for several, where True is certain and False means
   to ask ``check_out`` (not for libraries that record);

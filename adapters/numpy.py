@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from fastcos.engine.host import sort_words
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself, without
 from fastcos.engine.rows import RowGradient, check_integers, out_of_range
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, FLOATS, LONGS
@@ -171,9 +172,16 @@ def row_numbers(index: Array, rows: int) -> Array:
 
 
 def sorted_words(
-    numbers: Sequence[tuple[int, Array]], samples: tuple[int, ...], shift: int
+    numbers: Sequence[tuple[int, Array]],
+    samples: tuple[int, ...],
+    shift: int,
+    bits: int,
+    threads: Any = THREADS,
 ) -> Array:
-    """The words of operands and the numbers of their rows (:mod:`fastcos.kernels.lookup`)."""
+    """The words of operands and the numbers of their rows (:mod:`fastcos.kernels.lookup`).
+
+    The numbers have so many ``bits``.
+    """
     words = np.empty((len(numbers), *samples), np.int64)
     counted = np.arange(math.prod(samples)).reshape(samples) << OPERAND_BITS
     for place, (operand, rows) in enumerate(numbers):
@@ -181,9 +189,8 @@ def sorted_words(
         np.left_shift(rows, shift, out=part)
         part |= counted
         part |= operand
-    words = words.reshape(-1)
-    words.sort()
-    return words
+    found: Array = sort_words(words.reshape(-1), shift, bits, threads)
+    return found
 
 
 def distinct(words: Array, shift: int, inner: int) -> tuple[Array, Array]:

@@ -322,11 +322,11 @@ def row_numbers(index: Tensor, rows: int) -> Tensor:
 
 
 def sorted_words(
-    numbers: Sequence[tuple[int, Tensor]], samples: tuple[int, ...], shift: int
+    numbers: Sequence[tuple[int, Tensor]], samples: tuple[int, ...], shift: int, bits: int
 ) -> Any:
     """As the adapter for NumPy's arrays has it."""
     found = [(operand, rows.numpy()) for operand, rows in numbers]
-    return of_numpy.sorted_words(found, samples, shift)
+    return of_numpy.sorted_words(found, samples, shift, bits, THREADS)
 
 
 distinct = of_numpy.distinct

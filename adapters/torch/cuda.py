@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastcos.engine.rows import check_integers
 from fastcos.kernels.lookup import OPERAND_BITS
 
 from . import arrays
@@ -115,7 +116,7 @@ def row_numbers(index: Tensor, rows: int) -> Tensor:
         TypeError: they are no integers.
         IndexError: the table has no rows at all.
     """
-    arrays.check_integers(index.dtype, arrays.is_integer(index.dtype))
+    check_integers(index.dtype, arrays.is_integer(index.dtype))
     if rows == 0 and index.numel():
         raise IndexError("index names rows, the table has 0 rows")
     found = index.detach().to(torch.int64)
@@ -124,7 +125,7 @@ def row_numbers(index: Tensor, rows: int) -> Tensor:
 
 
 def sorted_words(
-    numbers: Sequence[tuple[int, Tensor]], samples: tuple[int, ...], shift: int
+    numbers: Sequence[tuple[int, Tensor]], samples: tuple[int, ...], shift: int, bits: int
 ) -> Tensor:
     """The words of operands and the numbers of their rows (:mod:`fastcos.kernels.lookup`)."""
     counted = arange(math.prod(samples), numbers[0][1]).reshape(samples) << OPERAND_BITS

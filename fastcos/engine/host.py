@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcos.engine.passes import Pass
+from fastcos.engine.passes import SHARED_FROM, Pass
 from fastcos.kernels import ALIGNED, WRITE, Spec
 from fastcos.kernels.arguments import (
     CONSTANTS,
@@ -150,6 +150,35 @@ def gradient(
         )
         bound.pack_into(block, 0, *integers, *no_tables, *(0.0,) * CONSTANTS, *parameters)
         _shared(plan, bound.kernel, block, tasks, 0, tasks > 1 and not finishing)
+
+
+def sort_words(words: Any, shift: int, bits: int, threads: Any) -> Any:
+    """Sorts int64 words by so many bits from ``shift`` on, or as a whole where they are few.
+
+    ``threads`` are those of the adapter. Returns the sorted words, here or in other memory.
+    """
+    if len(words) < SHARED_FROM or not bits:
+        words.sort()
+        return words
+    with importing():
+        from fastcos.kernels.cpu import compile, order
+
+    kernel = compile.digit_sorter().address
+    passes = -(-bits // order.DIGIT)
+    digit = -(-bits // passes)
+    other, counts = np.empty_like(words), np.empty((order.TASKS, 1 << digit), np.int64)
+    for number in range(passes):
+        source, target, at = (each.ctypes.data for each in (words, other, counts))
+        for scatters in (0, 1):
+            place = shift + number * digit
+            numbers = order.Digits(0, source, target, at, len(words), place, digit, scatters)
+            _launch()((kernel, np.array(numbers).view(float), order.TASKS, 0), threads)
+            if not scatters:
+                # Where each task begins with each digit: after all smaller ones, and those of the
+                # tasks before it.
+                counts[...] = np.cumsum(counts.T).reshape(counts.T.shape).T - counts
+        words, other = other, words
+    return words
 
 
 def _shared(plan: Any, kernel: int, block: Any, tasks: int, samples: int, parallel: bool) -> float:

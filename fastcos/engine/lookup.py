@@ -15,7 +15,7 @@ from fastcos.engine.layout import ArrayLayout, RowLayout, Shape
 from fastcos.engine.passes import SHARED_FROM, Pass, passes
 from fastcos.engine.rows import Rows, RowsLayout, array_of, group_of
 from fastcos.kernels.arguments import OfTable, Tables
-from fastcos.kernels.lookup import OPERAND_BITS, kept_words
+from fastcos.kernels.lookup import kept_words, word_shift
 
 # Tasks of the gradient of a table, of so many components or more; on a GPU each is a team's.
 _TASK, _TASKS, _TASKS_OF_DEVICE = 1 << 13, 128, 1 << 12
@@ -89,13 +89,14 @@ def plan(
     check_axis(names, operands, axis)
     wanted = arrays(problem, call.wanted)
     own = tuple([name for name in wanted if name in names])
-    goals = tuple([_target(call, wanted, name, axis, dtype, gpu) for name in own])
+    samples = math.prod(shape)
+    goals = tuple([_target(call, wanted, name, samples, axis, dtype, gpu) for name in own])
     order = tuple([own.index(name) if name in own else len(own) for name in wanted])
     found, where = reads(operands, axis, dtype)
     functions, counts = problem.distance.functions, len(problem.distance.parameters)
     kept = kept_words(functions, counts, problem.loss.arity, dtype.itemsize)
     visits: tuple[Pass, ...] = ()
-    if math.prod(shape):
+    if samples:
         visits = passes(shape, features, where, [None] * len(where), on_device)
         visits *= 1 + bool(goals)
     return Lookup(tuple(found), goals, order, features, kept), visits
@@ -138,7 +139,9 @@ def check_axis(names: Sequence[str], operands: Sequence[Any], axis: int) -> None
             )
 
 
-def _target(call: Any, wanted: Sequence[str], name: str, axis: int, dtype: Any, gpu: int) -> Target:
+def _target(
+    call: Any, wanted: Sequence[str], name: str, samples: int, axis: int, dtype: Any, gpu: int
+) -> Target:
     """Where the gradient of an array goes."""
     problem = call.problem
     number = problem.names.index(name)
@@ -162,6 +165,9 @@ def _target(call: Any, wanted: Sequence[str], name: str, axis: int, dtype: Any, 
     if into:
         checks.check_out_fits(name, into, array.shape, own, gpu)
     row, in_place = layout.rows(into or layout.new(array, axis, own), axis, dtype)
+    rows = math.prod(row.shape)
+    if rows.bit_length() + word_shift(samples) > 63:
+        raise ValueError(f"{name}: {rows} rows and {samples} samples are too many for one call")
     stride = layout.stride_of_all(row)
     staged = not in_place or stride is None
     if staged or stride is None:
@@ -241,60 +247,77 @@ def run(
     which the loss of each sample is wanted, or None.
     """
     adapter, lookup, place = plan.adapter, plan.lookup, plan.place
-    arrays = [array_of(operands[target.operands[0]]) for target in lookup.targets]
+    targets = lookup.targets
+    arrays = [array_of(operands[target.operands[0]]) for target in targets]
     if not plan.runs:
-        return 0.0, adapter.scratch(plan.shape, operands[0]), _zeros(plan, arrays, out)
+        no_losses = adapter.scratch(plan.shape, array_of(operands[0]))
+        return 0.0, no_losses, _zeros(plan, arrays, out)
     found = find(plan, operands)
     like = found.arrays[0]
-    kept = adapter.scratch((plan.samples * lookup.kept * bool(arrays),), like)
-    keeps = adapter.address(kept) if arrays else 0, 8 * lookup.kept
+    # Before anything else is allocated: to sort takes twice the memory of the words.
+    orders = [
+        _order(plan, target, found, array) for target, array in zip(targets, arrays, strict=True)
+    ]
+    kept = adapter.scratch((plan.samples * lookup.kept * bool(targets),), like)
+    keeps = adapter.address(kept) if targets else 0, 8 * lookup.kept
     total, each = place.look_up(*(plan, found.tables, keeps, *per_sample, parameters, losses, like))
     grads = []
-    for target, array in zip(lookup.targets, arrays, strict=True):
+    for target, array, order in zip(targets, arrays, orders, strict=True):
         buffer = out[target.position] if out else None
-        grads.append(_gradient(plan, target, found, keeps, parameters, array, buffer))
+        grads.append(_gradient(plan, target, order, keeps, parameters, array, buffer))
     return total, each, grads
 
 
-def _gradient(
-    plan: Any,
-    target: Target,
-    found: _Found,
-    keeps: tuple[int, int],
-    parameters: Sequence[float],
-    array: Any,
-    out: Any,
-) -> Any:
-    """The gradient of one array."""
-    adapter, lookup, axis = plan.adapter, plan.lookup, plan.axis
-    rows = math.prod(target.shape)
-    shift = (max(plan.samples, 1) - 1).bit_length() + OPERAND_BITS
-    if rows.bit_length() + shift > 63:
-        raise ValueError(f"{rows} rows and {plan.samples} samples are too many for one call")
+class _Order(NamedTuple):
+    """The samples in the order of the rows of an array that they name."""
+
+    words: Any  # sorted
+    shift: int  # of the number of a row, within a word
+    named: Any  # the rows that are named, which the words then count; None for all rows
+
+
+def _order(plan: Any, target: Target, found: _Found, array: Any) -> _Order:
+    adapter, rows = plan.adapter, math.prod(target.shape)
     numbers = []
     for m in target.operands:
         own = found.numbers[m]
         if own is None:
             own = adapter.arange(rows, array).reshape(target.shape)
         numbers.append((m, own))
-    words = adapter.sorted_words(numbers, plan.shape, shift)
-    named = None
+    shift = word_shift(plan.samples)
+    words = adapter.sorted_words(numbers, plan.shape, shift, rows.bit_length())
+    if not target.sparse:
+        return _Order(words, shift, None)
+    named, words = adapter.distinct(words, shift, math.prod(target.shape[1:]))
+    return _Order(words, shift, named)
+
+
+def _gradient(
+    plan: Any,
+    target: Target,
+    order: _Order,
+    keeps: tuple[int, int],
+    parameters: Sequence[float],
+    array: Any,
+    out: Any,
+) -> Any:
+    """The gradient of one array."""
+    adapter, axis, named = plan.adapter, plan.axis, order.named
+    rows, count = math.prod(target.shape), len(order.words)
+    grad = out
     if target.sparse:
-        named, words = adapter.distinct(words, shift, math.prod(target.shape[1:]))
         grad = adapter.empty_like(array, axis, target.dtype, len(named))
         rows = len(named) * math.prod(target.shape[1:])
-    else:
-        grad = adapter.empty_like(array, axis, target.dtype) if out is None else out
+    elif out is None:
+        grad = adapter.empty_like(array, axis, target.dtype)
     view = adapter.features_last(grad, axis)
     into = adapter.empty_like(view, -1, plan.dtype) if target.staged else view
-    accumulate = plan.accumulate and not target.staged
-    count = len(words)
     of = OfTable(
-        *(adapter.address(words), count, shift),
-        *(rows, adapter.address(into), target.stride, accumulate),
+        *(adapter.address(order.words), count, order.shift),
+        *(rows, adapter.address(into), target.stride, plan.accumulate and not target.staged),
     )
-    shared = tasks(count, rows, lookup.features, plan.device >= 0)
-    plan.place.gradient(plan, keeps, of, shared, parameters, found.arrays[0])
+    shared = tasks(count, rows, plan.lookup.features, plan.device >= 0)
+    plan.place.gradient(plan, keeps, of, shared, parameters, into)
     if target.staged:
         view[...] = view + into if plan.accumulate else into
     return grad if named is None else adapter.row_gradient(named, grad, array)

@@ -145,6 +145,27 @@ class DeviceIntegers(NamedTuple):
     skip_kind: int  # how that is stored
 
 
+class DeviceOfTable(NamedTuple):
+    """The integers of a kernel for a GPU that makes the gradient of a table: see :class:`OfTable`.
+
+    Task s visits the words in the s-th part of ``range(words)``.
+    """
+
+    tasks: int
+    features: int  # the length of a row
+    team_shift: int  # the logarithm of the number of threads of a team
+    kept: int  # the address of what is kept of each sample
+    kept_size: int  # how many bytes that is
+    sums: int  # the address of two rows of float64 sums for each task
+    words: int
+    word_count: int
+    shift: int
+    rows: int
+    grad: int
+    stride: int
+    accumulate: int
+
+
 class Constants(NamedTuple):
     """The ``constant`` of the labels, of the weights and of the scales."""
 
@@ -161,6 +182,22 @@ class Tables(NamedTuple):
     # number itself
     index: Any
     stride: Any
+
+
+class DeviceTables(NamedTuple):
+    """The same for a GPU, on which nobody has looked at the numbers yet: see :class:`Tables`."""
+
+    address: Any
+    index: Any
+    stride: Any
+    rows: Any  # how many rows the table has
+
+
+class Kept(NamedTuple):
+    """What is kept of each sample (:mod:`fastcos.kernels.lookup`)."""
+
+    address: Any  # 0 where no gradient is wanted
+    size: Any  # how many bytes
 
 
 class Addresses(NamedTuple):
@@ -194,7 +231,14 @@ def host_packer(
     return layout.size // 8, layout.pack_into
 
 
-def device_count(operands: int, columns: int, parameters: int) -> tuple[int, int]:
-    """How many int64 and how many float64 numbers a device kernel takes."""
-    geometry = (2 + 2 * operands) * columns
-    return DEVICE_FIXED + PER_OPERAND * operands + geometry, CONSTANTS + parameters
+def device_count(
+    operands: int, columns: int, parameters: int, tables: bool = False
+) -> tuple[int, int]:
+    """How many int64 and how many float64 numbers a device kernel takes.
+
+    Those are ``*DeviceIntegers, *rows, *grads, *sums, *modes, *geometry``, or with ``tables``
+    ``*DeviceIntegers, *DeviceTables, *Kept, *geometry``; then ``*Constants, *parameters``.
+    """
+    per_operand = len(DeviceTables._fields) if tables else PER_OPERAND
+    geometry = (2 + 2 * operands) * columns + len(Kept._fields) * tables
+    return DEVICE_FIXED + per_operand * operands + geometry, CONSTANTS + parameters

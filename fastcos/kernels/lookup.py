@@ -20,6 +20,11 @@ def operands_of(arity: int) -> int:
     return 1 + SECOND[arity - 1]
 
 
+def word_shift(samples: int) -> int:
+    """By how many bits the number of a row is shifted in the words of so many samples."""
+    return max(samples - 1, 0).bit_length() + OPERAND_BITS
+
+
 def is_linear(functions: Functions, size: int) -> bool:
     """Whether the gradient is kept as coefficients, ``r (u x - y + e)``, of a dtype of that size.
 

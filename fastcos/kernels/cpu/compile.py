@@ -15,7 +15,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from fastcos.distances import Functions
 from fastcos.kernels import ALIGNED, DOUBLES, FLOATS, LONGS, Spec
 from fastcos.kernels.cache import compiled, digest, exported, source_digest
-from fastcos.kernels.cpu import kernels, tables
+from fastcos.kernels.cpu import kernels, order, tables
 from fastcos.kernels.cpu.memory import call, doubles, floats, int8s, longs
 from fastcos.kernels.cpu.samples import table_unpacker, unpacker
 from fastcos.kernels.cpu.storage import STORAGE
@@ -27,7 +27,7 @@ SOURCES = (
     "kernels.lookup",
     *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.gradients", "kernels.cpu.measure"),
     *("kernels.cpu.kernels", "kernels.cpu.memory", "kernels.cpu.samples", "kernels.cpu.states"),
-    *("kernels.cpu.storage", "kernels.cpu.streaming", "kernels.cpu.tables"),
+    *("kernels.cpu.order", "kernels.cpu.storage", "kernels.cpu.streaming", "kernels.cpu.tables"),
 )
 
 _kernels: dict[Spec, Any] = {}
@@ -123,6 +123,14 @@ def task_loop(parallel: bool) -> Any:
     loop.__qualname__ += f"_{digest(digest_of_sources(), str(parallel))}"
     what = "the loop that threads share" if parallel else "the loop over samples"
     return compiled(loop, what, parallel)
+
+
+@functools.cache
+def digit_sorter() -> Any:
+    """The kernel that sorts words by a digit; its ``address`` is what :func:`task_loop` takes."""
+    kernel = order.digit_kernel()
+    kernel.__qualname__ += f"_{digest_of_sources()}"
+    return exported(kernel, int64(int64, int64), "the order of rows", keep=True)
 
 
 @jitable(fastmath={"reassoc", "contract"})

@@ -16,6 +16,9 @@ linear in the rows are computed in float32, to the same accuracy (:mod:`fastcos.
 Nothing is added up by atomics: a team's sum, its block's, and the sum over the blocks, which is a
 kernel of its own, are taken in an order that follows from the shape.
 
+Rows that are looked up in tables have kernels of their own (``tables``): one for the samples, and
+one for the rows of a table.
+
 What is made here are plain Python functions. They use the machine through ``gpu``: the module
 ``storage``, when ``binaries`` compiles and ``launch`` launches them, or a simulator of it.
 """
@@ -24,9 +27,16 @@ from collections.abc import Callable
 from typing import Any
 
 from fastcos.distances import Functions
-from fastcos.kernels.cuda.kernel import distances_sample, finishing, kernel, rows_sample
+from fastcos.kernels.cuda.kernel import distances_sample, finishing, in_order, kernel, rows_sample
 from fastcos.kernels.cuda.merge import state_size
-from fastcos.kernels.cuda.teams import FINISHING_THREADS, Layout, Variant, layout
+from fastcos.kernels.cuda.tables import joining, looked_up, of_table
+from fastcos.kernels.cuda.teams import (
+    FINISHING_THREADS,
+    Layout,
+    Variant,
+    layout,
+    layout_of_table,
+)
 from fastcos.losses import Loss
 
 __all__ = [
@@ -34,7 +44,11 @@ __all__ = [
     "Layout",
     "Variant",
     "finishing",
+    "joining",
     "layout",
+    "layout_of_table",
+    "looked_up",
+    "of_table",
     "pair",
     "pointwise",
     "triplet",
@@ -44,15 +58,16 @@ __all__ = [
 def pair(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Callable[..., None]:
     """The kernel of a loss of one distance between two operands."""
     sample = rows_sample(loss, distance, variant, gpu)
-    return kernel(2, variant, gpu, sample, state_size(distance, variant))
+    return kernel(2, variant, gpu, in_order(2), sample, state_size(distance, variant))
 
 
 def triplet(loss: Loss, distance: Functions, variant: Variant, gpu: Any) -> Callable[..., None]:
     """The kernel of a loss of the distances (a,p), (a,n) and, for a loss of three, (p,n)."""
     sample = rows_sample(loss, distance, variant, gpu)
-    return kernel(3, variant, gpu, sample, state_size(distance, variant))
+    return kernel(3, variant, gpu, in_order(3), sample, state_size(distance, variant))
 
 
 def pointwise(loss: Loss, variant: Variant, gpu: Any) -> Callable[..., None]:
     """The kernel of a loss of distances that were computed elsewhere."""
-    return kernel(loss.arity, variant, gpu, distances_sample(loss, variant, gpu), 1)
+    sample = distances_sample(loss, variant, gpu)
+    return kernel(loss.arity, variant, gpu, in_order(loss.arity), sample, 1)

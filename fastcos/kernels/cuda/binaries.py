@@ -23,10 +23,10 @@ OLDEST = (8, 0)
 
 #: The modules of fastcos that end up in a kernel.
 SOURCES = (
-    *(*SCALAR_MODULES, "kernels", "kernels.functions", "kernels.linear"),
+    *(*SCALAR_MODULES, "kernels", "kernels.functions", "kernels.linear", "kernels.lookup"),
     *("kernels.arguments", "kernels.cuda", "kernels.cuda.access", "kernels.cuda.kernel"),
-    *("kernels.cuda.measure", "kernels.cuda.merge", "kernels.cuda.storage", "kernels.cuda.teams"),
-    *("kernels.cuda.unroll", "kernels.cuda.write"),
+    *("kernels.cuda.measure", "kernels.cuda.merge", "kernels.cuda.storage"),
+    *("kernels.cuda.tables", "kernels.cuda.teams", "kernels.cuda.unroll", "kernels.cuda.write"),
 )
 
 

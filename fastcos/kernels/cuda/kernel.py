@@ -12,7 +12,7 @@ from fastcos.kernels import WRITE, arguments
 from fastcos.kernels.arguments import Addresses, Constants, DeviceIntegers, PerSample
 from fastcos.kernels.cuda.access import addresses, offset, operand_count, per_sample
 from fastcos.kernels.cuda.measure import measure
-from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, Variant, Visit
+from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, Variant, Visit, thread_of
 from fastcos.kernels.cuda.unroll import tuple_of
 from fastcos.kernels.cuda.write import write_and_sum, write_nothing, write_rows
 from fastcos.kernels.functions import as_it_is, jitable, registered, times
@@ -20,12 +20,30 @@ from fastcos.kernels.linear import Scaled
 from fastcos.losses import Loss
 
 
+def in_order(operands: int) -> Any:
+    """``(integers) -> (Addresses, modes, geometry)``: rows that lie one after another."""
+    rows_from = arguments.DEVICE_FIXED
+    grads_from, sums_from, modes_from, geometry_from = (
+        rows_from + k * operands for k in (1, 2, 3, 4)
+    )
+
+    @jitable()
+    def unpack(n: Any) -> Any:
+        starts = Addresses(
+            n[rows_from:grads_from], n[grads_from:sums_from], n[sums_from:modes_from]
+        )
+        return starts, n[modes_from:geometry_from], n[geometry_from:]
+
+    return unpack
+
+
 def kernel(
-    operands: int, variant: Variant, gpu: Any, sample: Any, state_size: int
+    operands: int, variant: Variant, gpu: Any, unpack: Any, sample: Any, state_size: int
 ) -> Callable[..., None]:
     """The kernel that visits the samples of a pass.
 
-    ``sample``, ``(team, starts, modes, visit, parameters) -> loss``, writes its gradients, too.
+    ``unpack`` is :func:`in_order`, or another one that says where rows are; ``sample``, ``(team,
+    starts, modes, visit, parameters) -> loss``, gets what it has found, and writes gradients, too.
     The parameters are those of the distance, as many as it has, and those of the loss.
     """
     cuda, put_double, float64 = gpu.cuda, gpu.put_double, gpu.float64
@@ -33,17 +51,14 @@ def kernel(
     put, number, size = storage.put, storage.number, storage.size
     number_of, block_sum = per_sample(variant.dtype, gpu), _block_sum(gpu)
     index_of = offset(variant.columns, 1 + 2 * operands)
-    rows_from, constants_to = arguments.DEVICE_FIXED, arguments.CONSTANTS
-    grads_from, sums_from, modes_from, geometry_from = (
-        rows_from + k * operands for k in (1, 2, 3, 4)
-    )
+    fixed_to, constants_to = arguments.DEVICE_FIXED, arguments.CONSTANTS
     loss_from = constants_to + variant.distance_parameters
     # Of a block that is a team: a state for each warp, and the one merged from them.
     shared_size = (WARP + 1) * state_size if variant.wide else WARP
 
     @cuda.jit
     def visit(n: Any, d: Any) -> None:
-        fixed, constants = DeviceIntegers(*n[:rows_from]), Constants(*d[:constants_to])
+        fixed, constants = DeviceIntegers(*n[:fixed_to]), Constants(*d[:constants_to])
         skip = PerSample(fixed.skip_address, 0, fixed.skip_kind, 1.0)
         if skip.address != 0 and number_of(skip, 0) == 1:
             return
@@ -52,16 +67,10 @@ def kernel(
             fixed.weight_address, fixed.weight_step, fixed.weight_kind, constants.weight
         )
         scales = PerSample(fixed.scale_address, fixed.scale_step, fixed.scale_kind, constants.scale)
-        starts = Addresses(
-            n[rows_from:grads_from], n[grads_from:sums_from], n[sums_from:modes_from]
-        )
-        modes, geometry = n[modes_from:geometry_from], n[geometry_from:]
+        starts, modes, geometry = unpack(n)
         parameters = d[constants_to:loss_from], d[loss_from:]
         shared = cuda.shared.array(shared_size, float64)
-        shift = fixed.team_shift
-        width = 1 << shift
-        lane = cuda.threadIdx.x & (width - 1)
-        task = cuda.blockIdx.x * (cuda.blockDim.x >> shift) + (cuda.threadIdx.x >> shift)
+        lane, width, task = thread_of(cuda, fixed.team_shift)
         total = 0.0
         if task < fixed.tasks:
             outer, inside = 0, task

@@ -21,6 +21,7 @@ __all__ = [
     "get_float",
     "get_long",
     "put_double",
+    "put_long",
     "store_zeros",
     "transposed",
 ]
@@ -168,6 +169,7 @@ STORAGE = {
 get_float, get_double = STORAGE["float32"].get, STORAGE["float64"].get
 put_double = STORAGE["float64"].put
 get_long, get_byte = _getter(types.int64, _BITS[64]), _getter(types.int8, _BITS[8])
+put_long = _putter(types.int64, _BITS[64])
 
 
 @intrinsic

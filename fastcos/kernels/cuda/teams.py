@@ -47,6 +47,13 @@ def layout(features: int, dtype: str) -> Layout:
     return Layout(shift, THREADS if 1 << shift <= WARP else 1 << shift)
 
 
+def layout_of_table(features: int, dtype: str) -> Layout:
+    """The same for the gradient of a table: a vector each, for threads have nothing to merge."""
+    size = 8 if dtype == "float64" else 4 if dtype == "float32" else 2
+    shift = (min(-(-features * size // 16), _LARGEST_TEAM) - 1).bit_length()
+    return Layout(shift, max(THREADS, 1 << shift))
+
+
 class Variant(NamedTuple):
     """What a kernel is compiled for, apart from the functions."""
 
@@ -77,6 +84,15 @@ class Visit(NamedTuple):
     first: Any  # whether it is the first sample of the task
     label: Any  # of the sample
     scale: Any  # of its gradients, with its weight
+
+
+@jitable()
+def thread_of(cuda: Any, shift: Any) -> Any:
+    """The number of the thread within its team, how many that has, and the number of its task."""
+    width = 1 << shift
+    lane = cuda.threadIdx.x & (width - 1)
+    task = cuda.blockIdx.x * (cuda.blockDim.x >> shift) + (cuda.threadIdx.x >> shift)
+    return lane, width, task
 
 
 @jitable()
