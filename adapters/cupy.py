@@ -1,19 +1,22 @@
 """CuPy arrays, and whatever CuPy takes without copying: anything with ``__cuda_array_interface__``.
 
 Everything goes to CuPy's current stream, on the device of the arrays, with memory of CuPy's current
-allocator. Nothing waits for the device but ``host``.
+allocator. Nothing waits for the device but ``host`` and ``distinct``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastcos import _extras
-from fastcos.engine.layout import ArrayLayout, may_overlap_itself
+from fastcos.engine.layout import ArrayLayout, may_overlap_itself, without
+from fastcos.engine.rows import check_integers
 from fastcos.kernels import DOUBLES
+from fastcos.kernels.lookup import OPERAND_BITS
 
 from .numpy import (
     ACCEPTED,
@@ -24,6 +27,7 @@ from .numpy import (
     label_kind,
     overlap,
     overlaps_itself,
+    row_gradient,
     sum_to,
 )
 from .numpy import asarray as of_host
@@ -35,7 +39,14 @@ except ImportError as error:
         f"arrays on a GPU need CuPy ({error}): {_extras.command('cupy', 'cuda')}"
     ) from None
 
-__all__ = ["common_dtype", "features_last", "float_name", "label_kind", "sum_to"]
+__all__ = [
+    "common_dtype",
+    "features_last",
+    "float_name",
+    "label_kind",
+    "row_gradient",
+    "sum_to",
+]
 
 Array = Any
 
@@ -124,11 +135,64 @@ def new(shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
     return cp.empty(shape, dtype)
 
 
-def empty_like(array: Array, axis: int, dtype: Any) -> Array:
-    """A new array of the same shape whose rows along ``axis`` are contiguous."""
+def empty_like(array: Array, axis: int, dtype: Any, count: int | None = None) -> Array:
+    """A new array of the same shape whose rows along ``axis`` are contiguous.
+
+    With a ``count`` it has so many along its first axis.
+    """
+    shape = array.shape if count is None else (count, *array.shape[1:])
     if axis in (-1, 0):
-        return cp.empty(array.shape, dtype)
-    return cp.moveaxis(cp.empty(cp.moveaxis(array, axis, -1).shape, dtype), -1, axis)
+        return cp.empty(shape, dtype)
+    return cp.moveaxis(cp.empty((*without(shape, axis), shape[axis]), dtype), -1, axis)
+
+
+def arange(count: int, like: Array) -> Array:
+    """The first int64 numbers."""
+    return cp.arange(count, dtype=np.int64)
+
+
+def row_numbers(index: Array, rows: int) -> Array:
+    """Numbers of the rows of a table, none negative, in memory that nobody else writes to.
+
+    ``rows`` stands for all that the table does not have: to say which these are would be to wait
+    for them.
+
+    Raises:
+        TypeError: they are no integers.
+        IndexError: the table has no rows at all.
+    """
+    check_integers(index.dtype, index.dtype.kind in "iu")
+    if index.size and not rows:
+        raise IndexError("index names rows, the table has 0 rows")
+    found = index.astype(np.int64, order="C")
+    # Those of uint64 that are negative now were too large before.
+    lowest = 0 if index.dtype.kind == "u" else -rows
+    wrong = (found < lowest) | (found >= rows)
+    return cp.where(wrong, rows, cp.where(found < 0, found + rows, found))
+
+
+def sorted_words(
+    numbers: Sequence[tuple[int, Array]], samples: tuple[int, ...], shift: int, bits: int
+) -> Array:
+    """The words of operands and the numbers of their rows (:mod:`fastcos.kernels.lookup`)."""
+    words = cp.empty((len(numbers), *samples), np.int64)
+    counted = cp.arange(math.prod(samples), dtype=np.int64).reshape(samples) << OPERAND_BITS
+    for place, (operand, rows) in enumerate(numbers):
+        words[place, ...] = (rows << shift) | counted | operand
+    words = words.reshape(-1)
+    words.sort()
+    return words
+
+
+def distinct(words: Array, shift: int, inner: int) -> tuple[Array, Array]:
+    """As the adapter for NumPy's arrays has it; waits for the number of rows."""
+    keys = words >> shift
+    rows = keys // inner
+    first = cp.empty(rows.shape, np.bool_)
+    first[:1] = True
+    first[1:] = rows[1:] != rows[:-1]
+    places = (cp.cumsum(first) - 1) * inner + keys % inner
+    return rows[first], places << shift | words & ((1 << shift) - 1)
 
 
 def host(array: Array) -> Any:

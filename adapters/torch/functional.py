@@ -13,6 +13,7 @@ from fastcos import distances, losses
 from fastcos.api.triplets import triplet_problem
 from fastcos.distances import Distance
 from fastcos.engine.problem import Problem, resolve_distance
+from fastcos.engine.rows import gathered
 from fastcos.typing import DistanceLike
 
 from . import composites
@@ -118,6 +119,7 @@ def cosine_embedding_loss(
             validate=False,
         )
         return evaluated(problem, layouts, in_operators, result)
+    input1, input2 = gathered(input1), gathered(input2)
     refuse(input1=input1, input2=input2, target=target, weight=weight)
     if pos_margin == 1 and weight is None:
         return F.cosine_embedding_loss(
@@ -205,6 +207,7 @@ def triplet_margin_loss(
         rows = anchor, positive, negative
         problem = triplet_problem(*rows, record, float(margin), swap, -1, weight, reduction)
         return evaluated(problem, layouts, in_operators, result)
+    anchor, positive, negative = gathered(anchor), gathered(positive), gathered(negative)
     refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
     if weight is None:
         return F.triplet_margin_loss(
@@ -286,8 +289,10 @@ def triplet_margin_with_distance_loss(
             problem = triplet_problem(*rows, record, float(margin), swap, -1, weight, reduction)
             return evaluated(problem, layouts, in_operators, result)
         if record is None and in_torch is not None:
-            measured = _measured(in_torch, anchor, positive, negative, swap)
+            given = gathered(anchor), gathered(positive), gathered(negative)
+            measured = _measured(in_torch, *given, swap)
             return _of_distances(*measured, margin, weight, reduction)
+    anchor, positive, negative = gathered(anchor), gathered(positive), gathered(negative)
     refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
     function = _in_torch(in_torch, record)
     if weight is None:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from fastcos import distances, losses
 from fastcos.distances import angles
 from fastcos.engine.problem import Problem
+from fastcos.engine.rows import gathered
 
 from .plain import (
     NUMBERS,
@@ -71,6 +72,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
             losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
         )
         return evaluated(problem, layouts, in_operators, result)
+    x1, x2 = gathered(x1), gathered(x2)
     refuse(x1=x1, x2=x2)
     return F.cosine_similarity(x1, x2, dim, eps)
 
@@ -122,6 +124,7 @@ def pairwise_distance(
         )
         value = evaluated(problem, layouts, in_operators, result)
         return value.unsqueeze(-1) if keepdim else value
+    x1, x2 = gathered(x1), gathered(x2)
     refuse(x1=x1, x2=x2)
     return F.pairwise_distance(x1, x2, p, eps, keepdim)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 
+from fastcos.api.calls import not_compiled
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.rows import RowGradient as RowGradient
 from fastcos.engine.rows import Rows
-from fastcos.typing import ArrayLike
+from fastcos.typing import ArrayLike, Operand
 
 
-def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Rows:
+@not_compiled
+def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Operand:
     r"""Rows of a table, in the place of an array of rows: nothing is gathered.
 
     .. math:: row_n = table_{index_n}

@@ -1,9 +1,9 @@
 """The demo: a linear projection of scanned digits, learned under each loss.
 
 What a user of the library would write. An image is a row of 64 pixels, a projection a 64 x 32
-matrix that multiplies it from the right. fastcos gives the loss of the projected rows and its
-gradient with respect to them; one product with the pixels takes that to the projection; SciPy does
-the rest.
+matrix that multiplies it from the right. The projected images are a table, of which pairs and
+triplets name the rows: fastcos gives the loss and the gradient of that table; one product with the
+pixels takes it to the projection; SciPy does the rest.
 
 Margins and penalties were chosen by cross-validation inside the training half of seed 0.
 """
@@ -132,22 +132,22 @@ def _principal_axes(images: Rows) -> Rows:
 
 
 # --------------------------------------------------------------------------------------------------
-# The four losses. Each closes over its pairs or triplets and returns loss and gradient of a
-# projection: for z = x @ projection the gradient is x.T @ dloss/dz.
+# The four losses. Each closes over the numbers of its pairs or triplets and returns loss and
+# gradient of a projection: for z = x @ projection the gradient is x.T @ dloss/dz.
 # --------------------------------------------------------------------------------------------------
 
 
 def _cosine_embedding(images: Rows, labels: Integers, rng: np.random.Generator) -> Objective:
     """Cosines of similar pairs up to 0.7, of dissimilar ones down to 0.2."""
     first, second, target = _draw_pairs(labels, rng)
-    x1, x2 = images[first], images[second]
     loss_and_grad = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
 
     def objective(projection: Rows) -> tuple[float, Rows]:
-        loss, (grad1, grad2) = loss_and_grad(
-            x1 @ projection, x2 @ projection, target, pos_margin=0.7, margin=0.2
+        z = images @ projection
+        loss, (grad,) = loss_and_grad(
+            fastcos.rows(z, first), fastcos.rows(z, second), target, pos_margin=0.7, margin=0.2
         )
-        return loss, x1.T @ grad1 + x2.T @ grad2
+        return loss, images.T @ grad
 
     return objective
 
@@ -171,18 +171,19 @@ def _cosine_distance(images: Rows, labels: Integers, rng: np.random.Generator) -
 
 def _triplet(images: Rows, labels: Integers, rng: np.random.Generator) -> Objective:
     """Dissimilar images farther than similar ones by 1, in Euclidean distance."""
-    anchor, positive, negative = (images[index] for index in _draw_triplets(labels, rng))
+    anchor, positive, negative = _draw_triplets(labels, rng)
     loss_and_grad = fastcos.value_and_grad(fastcos.triplet_margin_with_distance_loss)
 
     def objective(projection: Rows) -> tuple[float, Rows]:
-        loss, (grad_a, grad_p, grad_n) = loss_and_grad(
-            anchor @ projection,
-            positive @ projection,
-            negative @ projection,
+        z = images @ projection
+        loss, (grad,) = loss_and_grad(
+            fastcos.rows(z, anchor),
+            fastcos.rows(z, positive),
+            fastcos.rows(z, negative),
             distance_function="euclidean",
             margin=1.0,
         )
-        return loss, anchor.T @ grad_a + positive.T @ grad_p + negative.T @ grad_n
+        return loss, images.T @ grad
 
     return objective
 
@@ -194,16 +195,16 @@ def _hinge_embedding(images: Rows, labels: Integers, rng: np.random.Generator) -
     its ``grad_output``: the chain rule.
     """
     first, second, target = _draw_pairs(labels, rng)
-    x1, x2 = images[first], images[second]
     loss_and_grad = fastcos.value_and_grad(fastcos.hinge_embedding_loss, "input")
     distance_grad = fastcos.grad(fastcos.paired_distance)
 
     def objective(projection: Rows) -> tuple[float, Rows]:
-        z1, z2 = x1 @ projection, x2 @ projection
-        distance = fastcos.paired_distance(z1, z2, "sqeuclidean")
+        z = images @ projection
+        pairs = fastcos.rows(z, first), fastcos.rows(z, second)
+        distance = fastcos.paired_distance(*pairs, "sqeuclidean")
         loss, slope = loss_and_grad(distance, target, margin=4.0)
-        grad1, grad2 = distance_grad(z1, z2, "sqeuclidean", grad_output=slope)
-        return loss, x1.T @ grad1 + x2.T @ grad2
+        (grad,) = distance_grad(*pairs, "sqeuclidean", grad_output=slope)
+        return loss, images.T @ grad
 
     return objective
 
