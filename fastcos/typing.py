@@ -28,7 +28,6 @@ __all__ = [
     "DtypeName",
     "IsTensor",
     "LossName",
-    "Operand",
     "Reduced",
     "Reduction",
     "Result",
@@ -68,8 +67,6 @@ ArrayLike: TypeAlias = npt.ArrayLike | Tensor | IsTensor
 #: What comes back of NumPy arrays and lists: an array, or one number.
 Array: TypeAlias = npt.NDArray[Any]
 Scalar: TypeAlias = np.floating[Any]
-#: What stands in the place of an array of rows, of whatever library: it goes with all signatures.
-Operand: TypeAlias = Any
 #: An array or one number, of the library whose arrays were given.
 Result: TypeAlias = Any
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any, overload
+
+import numpy.typing as npt
 
 from fastcos.api.calls import not_compiled
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.rows import RowGradient as RowGradient
 from fastcos.engine.rows import Rows
-from fastcos.typing import ArrayLike, Operand
+from fastcos.typing import Array, ArrayLike, IsTensor, Tensor
 
 
+# To type checkers they are what they stand for.
+@overload
+def rows(table: IsTensor, index: ArrayLike, sparse: bool = ...) -> Tensor: ...
+@overload
+def rows(table: npt.ArrayLike, index: ArrayLike, sparse: bool = ...) -> Array: ...
 @not_compiled
-def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Operand:
+def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
     r"""Rows of a table, in the place of an array of rows: nothing is gathered.
 
     .. math:: row_n = table_{index_n}
