@@ -191,7 +191,7 @@ def distinct(words: Array, shift: int, inner: int) -> tuple[Array, Array]:
     first = cp.empty(rows.shape, np.bool_)
     first[:1] = True
     first[1:] = rows[1:] != rows[:-1]
-    places = (cp.cumsum(first) - 1) * inner + keys % inner
+    places = (cp.cumsum(first, dtype=np.int64) - 1) * inner + keys % inner
     return rows[first], places << shift | words & ((1 << shift) - 1)
 
 

@@ -1,8 +1,9 @@
 """``python -m bench`` measures, ``python -m bench report`` renders what was measured.
 
 ``python -m bench torch`` measures the torch adapter, and needs torch. With ``--device cuda`` either
-measures a GPU, and needs one: CuPy arrays, or torch's. ``python -m bench all`` makes every
-committed file of results of the CPU anew, and renders them.
+measures a GPU, and needs one: CuPy arrays, or torch's. ``python -m bench rows`` measures rows of a
+table. ``python -m bench all`` makes every committed file of results of the CPU anew, and renders
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import importlib
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import traceback
@@ -25,12 +25,13 @@ from bench import report
 if TYPE_CHECKING:
     from bench.runner import Suite
 
-#: By library and device, the module of what there is to measure.
+#: By what is measured and on which device, the module of what there is to measure.
 SUITES = {
     ("", "cpu"): "bench.runner",
     ("", "cuda"): "bench.cuda_cases",
     ("torch", "cpu"): "bench.torch_cases",
     ("torch", "cuda"): "bench.torch_cuda_cases",
+    ("rows", "cpu"): "bench.rows_cases",
 }
 #: What ``all`` measures: the file of results, and the arguments that make it.
 RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -60,6 +61,7 @@ RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *("--dtype", "float32,bfloat16", "--repeats", "6"),
         ),
     ),
+    (report.ROWS, ("rows",)),
     (report.START, ("start",)),
 )
 
@@ -72,12 +74,15 @@ def main(arguments: Sequence[str]) -> int:
         return _all(arguments[1:])
     if arguments[:1] == ["start"]:
         return importlib.import_module("bench.start").main(arguments[1:])  # type: ignore[no-any-return]
-    library = "torch" if arguments[:1] == ["torch"] else ""
+    known = {name for name, _ in SUITES}
+    what = arguments[0] if arguments and arguments[0] in known else ""
     parser = argparse.ArgumentParser(prog="python -m bench", add_help=False, allow_abbrev=False)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    given, rest = parser.parse_known_args(arguments[1:] if library else arguments)
+    given, rest = parser.parse_known_args(arguments[1:] if what else arguments)
+    if (what, given.device) not in SUITES:
+        parser.error(f"{what} is not measured with --device {given.device}")
     # Only the one that is asked for: each needs another library.
-    module = importlib.import_module(SUITES[library, given.device])
+    module = importlib.import_module(SUITES[what, given.device])
     return _measured(module.SUITE, rest)
 
 
@@ -107,13 +112,12 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=" ".join(("python -m bench", *suite.words)),
         description=suite.title,
-        epilog="See also: python -m bench {torch,all,report} --help, and --device cuda.",
+        epilog="See also: python -m bench {torch,rows,all,report} --help, and --device cuda.",
     )
-    named = ", ".join(runner.SIZES)
     parser.add_argument(
         "--cases", default=suite.chosen, help="patterns of names, separated by commas"
     )
-    parser.add_argument("--sizes", default=suite.sizes, help=f"NxD or {named}")
+    parser.add_argument("--sizes", default=suite.sizes, help=suite.spelling)
     parser.add_argument("--dtype", default=suite.dtypes, help=f"among {', '.join(DTYPES)}")
     parser.add_argument(
         "--peers", default=",".join(suite.peers), help=f"none, or among {', '.join(suite.peers)}"
@@ -142,10 +146,10 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
                 parser.error(f"{option} must be among {', '.join(known)}, got {name}")
     sizes = []
     for text in given.sizes.split(","):
-        match = re.fullmatch(r"(\d+)x(\d+)", text)
-        if text not in runner.SIZES and not match:
-            parser.error(f"--sizes must be NxD or {named}, got {text}")
-        sizes.append(runner.Size(*map(int, match.groups())) if match else runner.SIZES[text])
+        size = suite.sized(text)
+        if size is None:
+            parser.error(f"--sizes must be {suite.spelling}, got {text}")
+        sizes.append(size)
 
     if fault := suite.fault():
         parser.exit(2, f"{parser.prog}: {fault}\n")
@@ -158,7 +162,7 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
     status = 0
     for dtype in dtypes:
         for size in sizes:
-            what = f"{size.n}x{size.d} {dtype}"
+            what = f"{report.shape(*size)} {dtype}"
             sets = _tried(what, suite.pool, size, dtype, suite.cache())
             status |= sets is None
             if sets is not None and not sets:

@@ -5,6 +5,8 @@ read k arrays and write k arrays, and so does the copy; past the caches, where t
 Both walk all their arrays at once, as the kernels do, and share the work out among the same
 threads, except where the arrays are so small that starting threads takes longer. Half types move as
 64-bit integers: Numba has no bfloat16, and what the numbers are makes no difference to a memory.
+
+Rows of a table are read at the places that samples name, a few rows ahead of the sum.
 """
 
 from __future__ import annotations
@@ -17,12 +19,17 @@ import numba
 import numpy as np
 from numba import prange
 
+from fastcos.kernels.cpu.memory import prefetch
 from fastcos.kernels.cpu.streaming import stream_line
 
 Call = Callable[[], None]
 
 #: Bytes of one array from which the ceilings use all threads.
 SHARE_FROM = 1 << 17
+#: How many rows of a table can be asked for ahead of the one that is read.
+_AHEAD = (1, 2, 4, 8, 16, 32)
+#: Among how many tasks the threads share the rows of a table that are read.
+_TASKS = 256
 
 
 def _sums(parallel: bool) -> tuple[Callable[..., Any], ...]:
@@ -146,20 +153,57 @@ def copy_past_caches(sources: Sequence[Any], targets: Sequence[Any]) -> Call:
     return run
 
 
+@numba.njit(parallel=True, fastmath=True)
+def _sum_of_rows(table: Any, numbers: Any, address: int, size: int, ahead: int) -> Any:
+    kind = table.dtype.type
+    result = kind(0)
+    for task in prange(_TASKS):
+        total = kind(0)
+        stop = (task + 1) * numbers.size // _TASKS
+        for s in range(task * numbers.size // _TASKS, stop):
+            if s + ahead < stop:
+                prefetch(address + numbers[s + ahead] * size, size)
+            # One that is never negative is not to be counted from the end.
+            row = table[np.uint64(numbers[s])]
+            for k in range(row.size):
+                total = kind(total + row[k])
+        result += total
+    return result
+
+
+def row_words(table: Any) -> Any:
+    """The same rows; of a half type as integers of 32 bits, where a row is so many."""
+    if table.itemsize > 2:
+        return table
+    return table.view(np.uint16 if table.strides[0] % 4 else np.uint32)
+
+
+def read_rows(table: Any, numbers: Any) -> Call:
+    """What reads the rows of a table that are named, in that order, and so far ahead as pays."""
+    words, address, size = row_words(table), table.ctypes.data, table.strides[0]
+
+    def call(ahead: int) -> Call:
+        return lambda: _sum_of_rows(words, numbers, address, size, ahead)
+
+    return min(map(call, _AHEAD), key=lambda thunk: _seconds([thunk]))
+
+
+def _seconds(thunks: Sequence[Call]) -> float:
+    """What it takes to call all of these, the shortest of four times."""
+
+    def once() -> float:
+        start = time.perf_counter()
+        for thunk in thunks:
+            thunk()
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(4))
+
+
 def best_copies(sources: Sequence[Sequence[Any]], targets: Sequence[Sequence[Any]]) -> list[Call]:
     """For each set of arrays a copy, of the kind that takes less time when all sets are copied."""
-
-    def seconds(thunks: list[Call]) -> float:
-        def once() -> float:
-            start = time.perf_counter()
-            for thunk in thunks:
-                thunk()
-            return time.perf_counter() - start
-
-        return min(once() for _ in range(4))
-
     kinds = [list(map(kind, sources, targets)) for kind in (copy, copy_past_caches)]
-    return min(kinds, key=seconds)
+    return min(kinds, key=_seconds)
 
 
 def numpy_copy(sources: Sequence[Any], targets: Sequence[Any]) -> Call:

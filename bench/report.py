@@ -23,6 +23,8 @@ PICTURE = "cpu.png"
 #: Arrays on a GPU, where there was one; and tensors.
 CUDA, CUDA_PICTURE = "cuda.jsonl", "cuda.png"
 TORCH_CUDA, TORCH_CUDA_PICTURE = "torch-cuda.jsonl", "torch-cuda.png"
+#: Rows of a table.
+ROWS = "rows.jsonl"
 #: What the first call takes.
 START = "start.jsonl"
 
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.root / RESULTS
     found = {
         name: load(folder / name)
-        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA, START)
+        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA, ROWS, START)
         if (folder / name).exists()
     }
     if given.full:
@@ -353,6 +355,75 @@ def _by_size(named: _Named, dtype: str, mode: str, peers: Sequence[str], host: b
 
 
 # --------------------------------------------------------------------------------------------------
+# Rows of a table
+# --------------------------------------------------------------------------------------------------
+
+MADE_BEFORE, FASTCOS_TORCH = "made before", "fastcos-torch"
+_ROWS_PEERS = {
+    "copies": "copies",
+    "add.at": "copies, `np.add.at`",
+    "scipy": "copies, SciPy",
+    "torch": "torch",
+    "torch-sparse": "torch, sparse",
+}
+
+
+def rows_tables(results: Results) -> str:
+    """Times and quotients by table and dtype; of values the share of the ceiling; what is kept."""
+    keys = ("n", "table", "d", "dtype")
+    found = {(r["mode"], r["provider"], *(r[key] for key in keys)): r for r in results.rows}
+    shapes = list(dict.fromkeys(tuple(r[key] for key in keys) for r in results.rows))
+
+    def times(row: Mapping[str, Any] | None, peer: str = "") -> str:
+        if row is None:
+            return _NOTHING
+        against = row["faster"].get(peer)
+        return _seconds(row["p50"]) + (f", {_times(against['ratio'])}" if against else "")
+
+    def beyond(shape: tuple[Any, ...], mode: str) -> str:
+        """Bytes a sample, without the gradient itself."""
+        value, row = (found[(m, "fastcos", *shape)] for m in ("value", mode))
+        return _count(max(0, round((row["peak_bytes"] - row["bytes"] + value["bytes"]) / row["n"])))
+
+    def line(shape: tuple[Any, ...], mode: str, peers: Sequence[str]) -> tuple[str, ...]:
+        mine = found[(mode, "fastcos", *shape)]
+        before, torch = (found.get((mode, p, *shape)) for p in (MADE_BEFORE, FASTCOS_TORCH))
+        against = (mine["faster"].get(peer) for peer in peers)
+        n, table, d, dtype = shape
+        return (
+            f"{n:,} pairs of {table:,} × {d}, {dtype}",
+            *(times(mine), times(before), times(torch, "torch"), _again(mine)),
+            *(_spread(quotient) if quotient else _NOTHING for quotient in against),
+            *([_share(mine)] if mode == "value" else []),
+            beyond(shape, mode),
+        )
+
+    text = (
+        f"{_machine(results.run)}\n\nCosine embedding loss of pairs of rows of one table. Time per"
+        " call of fastcos, with operands made in it and before it, and of fastcos on a tensor (and"
+        " times faster than torch); and times faster, with the 20% and 80% quantiles within a"
+        f" round, than the others. **Bold**: slower, or below {TARGET:.0%} of the ceiling. *Bytes*"
+        " are what a call has allocated at most for each sample, beside the gradient.\n"
+    )
+    for mode, title in (("value", "value"), ("value_and_grad", "value and gradient")):
+        faster = {
+            peer
+            for (m, provider, *_), r in found.items()
+            if (m, provider) == (mode, "fastcos")
+            for peer in r["faster"]
+        }
+        peers = [peer for peer in _ROWS_PEERS if peer in faster]
+        header = (
+            *(title, "fastcos", "made before", "on a tensor (vs torch)", "again"),
+            *(f"vs {_ROWS_PEERS[peer]}" for peer in peers),
+            *(["of ceiling"] if mode == "value" else []),
+            "bytes",
+        )
+        text += f"\n{_markdown(header, [line(shape, mode, peers) for shape in shapes])}"
+    return f"{text}\n{_controls(results)}"
+
+
+# --------------------------------------------------------------------------------------------------
 # A GPU
 # --------------------------------------------------------------------------------------------------
 
@@ -503,6 +574,7 @@ BLOCKS = (
     Block("README.md", "bench-cuda", CUDA, cuda_tables),
     Block("README.md", "bench-torch-cuda", TORCH_CUDA, torch_cuda_tables),
     Block("bench/README.md", "bench-distances", DISTANCES, distance_tables),
+    Block("bench/README.md", "bench-rows", ROWS, rows_tables),
     Block("bench/README.md", "bench-start", START, start_table),
 )
 
@@ -515,12 +587,13 @@ BLOCKS = (
 def full(results: Results) -> str:
     """Every row, in the order measured."""
     header = (
-        *("case", "mode", "provider", "n × d", "dtype", "cache", "p20", "p50", "p80"),
+        *("case", "mode", "provider", "size", "dtype", "cache", "p20", "p50", "p80"),
         *("GB/s", "of ceiling (20% to 80%)", "times faster than (20% to 80%)"),
     )
     body = [
         (
-            *(r["case"], r["mode"], r["provider"], f"{r['n']} × {r['d']}", r["dtype"], r["cache"]),
+            *(r["case"], r["mode"], r["provider"]),
+            *(shape(r["n"], r["d"], r.get("table")), r["dtype"], r["cache"]),
             *(_seconds(r[q]) for q in ("p20", "p50", "p80")),
             f"{r['gbps']:.1f}",
             f"{r['share']:.0%} of {r['ceiling']} ({r['share_p20']:.0%} to {r['share_p80']:.0%})",
@@ -538,7 +611,8 @@ def lines(rows: Sequence[Row]) -> str:
     """Rows as plain text, for whoever watches a run."""
     first = rows[0]
     where = "out of cache" if first.cache == "out" else "in cache"
-    out = [f"{first.case}  {first.n}x{first.d} {first.dtype}, {where}"]
+    of = shape(first.n, first.d, first.table)
+    out = [f"{first.case}  {of} {first.dtype}, {where}"]
     for r in rows:
         peers = ", ".join(_over(name, q) for name, q in r.faster.items())
         host = f"host {_seconds(r.host['p50'])}  " if r.host else ""
@@ -554,6 +628,11 @@ def lines(rows: Sequence[Row]) -> str:
         told = ", ".join(f"{_count(peak)} {name}" for peak, name in peaks if peak is not None)
         out.append(f"  peak of {mode}: {told}")
     return "\n".join(out)
+
+
+def shape(n: int, d: int, table: int | None = None) -> str:
+    """As ``--sizes`` takes it."""
+    return f"{n}of{table}x{d}" if table else f"{n}x{d}"
 
 
 class _Named(NamedTuple):

@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import platform
+import re
 import shlex
 import subprocess
 import time
@@ -55,13 +56,20 @@ AGAIN = "fastcos again"
 
 
 class Size(NamedTuple):
-    """Rows, and features of a row."""
+    """Samples, and features of a row; and rows of the table that samples name, if they do."""
 
     n: int
     d: int
+    table: int = 0
 
 
 SIZES = {"small": Size(32, 128), "medium": Size(1024, 256), "large": Size(8192, 768)}
+
+
+def sized(text: str) -> Size | None:
+    """The size that a name or ``NxD`` tells, or None."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    return Size(*map(int, match.groups())) if match else SIZES.get(text)
 
 
 class Row(NamedTuple):
@@ -92,7 +100,9 @@ class Row(NamedTuple):
         others: The share of the machine that other processes took, at worst.
         saved_bytes: What is kept for the backward pass, where there is one.
         host: Where the seconds are a GPU's, those of the host, with quantiles.
-        peak_bytes: What a call has allocated on a GPU at most, beyond what was there before.
+        peak_bytes: What a call has allocated at most, beyond what was there before: on a GPU; and
+            where rows of a table are named, through NumPy.
+        table: Where rows of a table are named, how many it has.
     """
 
     case: str
@@ -120,6 +130,7 @@ class Row(NamedTuple):
     saved_bytes: int | None = None
     host: dict[str, float] | None = None
     peak_bytes: int | None = None
+    table: int | None = None
 
 
 class Suite(NamedTuple):
@@ -141,6 +152,8 @@ class Suite(NamedTuple):
         measure: The rows of a case, a size, a dtype, sets, a number of repeats, and peers.
         details: What else the record of the run has.
         chosen: Patterns of the names of the cases that are measured unless others are asked for.
+        sized: The size that a text tells, or None.
+        spelling: What such a text looks like.
     """
 
     words: tuple[str, ...]
@@ -158,6 +171,8 @@ class Suite(NamedTuple):
     measure: Callable[[Any, Size, str, Sequence[Any], int, Sequence[str]], Iterator[Row]]
     details: Callable[[], dict[str, Any]]
     chosen: str = "*"
+    sized: Callable[[str], Size | None] = sized
+    spelling: str = f"NxD or {', '.join(SIZES)}"
 
 
 class _Contender(NamedTuple):

@@ -18,6 +18,7 @@ import pytest
 import fastcos
 from fastcos.api import calls
 from fastcos.engine import device, libraries, plan
+from fastcos.engine.rows import Rows
 from fastcos.kernels import cuda, linear
 from fastcos.kernels.cuda import launch, teams
 
@@ -103,6 +104,9 @@ class Elsewhere:
             pytest.skip("so many components would take the simulated GPU too long")
 
     def _taken(self, value, taken):
+        if isinstance(value, Rows):
+            table, index = self._taken(value.table, taken), self._taken(value.index, taken)
+            return fastcos.rows(table, index, value.sparse)
         if isinstance(value, (tuple, list)) and any(isinstance(v, np.ndarray) for v in value):
             return type(value)([self._taken(v, taken) for v in value])
         if not isinstance(value, (np.ndarray, np.generic)):
@@ -137,6 +141,8 @@ class Elsewhere:
         return self._library.asnumpy(value)
 
     def _returned(self, value, out):
+        if isinstance(value, fastcos.RowGradient):
+            return value._make(self._returned(each, out) for each in value)
         if isinstance(value, tuple):
             return tuple(self._returned(each, out) for each in value)
         if id(value) in out:
@@ -163,7 +169,7 @@ def on(name, monkeypatch):
 
 def forget():
     """Kernels are made anew, for they are kept by the number of their device, whatever it is."""
-    for cached in (calls._planned, plan.plan, device._finish):
+    for cached in (calls._planned, plan.plan, device._finish, device._join):
         cached.cache_clear()
 
 

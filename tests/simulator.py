@@ -157,11 +157,16 @@ class Gpu:
         self.put_double = self.STORAGE["float64"].put
         self.get_long = lambda address: self._integer(address, np.int64)
         self.get_byte = lambda address: self._integer(address, np.int8)
+        self.put_long = self._put_long
         self.launches = 0
 
     def _integer(self, address, dtype):
         view, k = self.memory.at(address, dtype)
         return int(view[k])
+
+    def _put_long(self, address, value):
+        view, k = self.memory.at(address, np.int64)
+        view[k] = value
 
     @staticmethod
     def transposed(rows):
@@ -178,7 +183,8 @@ class Gpu:
 
     def launch(self, kernel, blocks, threads, integers, floats):
         assert threads % WARP == 0
-        assert all(isinstance(n, int) for n in integers)
+        # Of another type they are launched as other than 8 bytes each.
+        assert all(type(n) is int for n in integers)
         assert all(isinstance(x, float) for x in floats)
         floats = tuple(map(np.float64, floats))
         numbers = self._ordered(blocks)
@@ -400,6 +406,12 @@ class Library:
     def where(self, condition, one, other):
         parts = (np.asarray(part) for part in (condition, one, other))
         return self.own(np.asarray(np.where(*parts)))
+
+    def arange(self, count, dtype):
+        return self.own(np.arange(count, dtype=dtype))
+
+    def cumsum(self, array, dtype):
+        return self.own(np.cumsum(np.asarray(array), dtype=dtype))
 
     moveaxis = staticmethod(np.moveaxis)
     may_share_memory = staticmethod(np.may_share_memory)

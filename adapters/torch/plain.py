@@ -42,7 +42,7 @@ def layouts_of(rows: tuple[Any, ...], target: Any = _NO_TARGET, weight: Any = No
     if Rows in map(type, rows):
         for t in rows:
             if type(t) is Rows:
-                check_unchanged("input", t)
+                check_unchanged(at("cpu"), "input", t)
         found = [*layouts_of_operands(at("cpu"), rows)]
     if any([own.device != device for own in found]):
         return None

@@ -79,7 +79,7 @@ def stated(
     (name, *_), instead = unknown, _hints.OPTIONS_ELSEWHERE
     if instead.get(name) in known:
         hint = f": did you mean {instead[name]!r}?"
-    elif name in ("argnums", "grad_output", "out"):
+    elif name in ("argnums", "grad_output", "out", "accumulate"):
         hint = ": that is for fastcos.value_and_grad and what it returns."
     else:
         hint = _hints.hint(name, known) or "."

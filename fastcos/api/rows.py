@@ -84,4 +84,4 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
     if own.device != layout.device:
         raise ValueError(f"index is on device {own.device}, table on device {layout.device}")
     found = adapter.row_numbers(numbers, layout.shape[0])
-    return Rows(table, found, bool(sparse), array, layout, adapter)
+    return Rows(table, found, bool(sparse), array, layout)

@@ -33,7 +33,8 @@ def execute(
     Args:
         plan: The plan for arrays of these layouts.
         parameters: Of the distance, then of the loss.
-        validate: Whether labels are checked; None for those in the memory of this machine.
+        validate: Whether labels are checked, and numbers of rows on a GPU; None for those in the
+            memory of this machine.
         arrays: The operands, the labels, the weights and the upstream gradients; the last two may
             be numbers, and what there is none of is not looked at.
         out: Buffers for the gradients; empty for new arrays.
@@ -43,6 +44,7 @@ def execute(
 
     Raises:
         ValueError: labels other than 1 and -1; nothing is written to ``out`` then.
+        IndexError: a table on a GPU does not have a row, where labels are checked.
     """
     *operands, target, weight, upstream = arrays
     place, runs, adapter, like = plan.place, plan.runs, plan.adapter, array_of(operands[0])
@@ -53,6 +55,8 @@ def execute(
     if checked and (out or plan.device >= 0 or not runs):
         per_sample.check_labels(adapter, target, plan.device)
         checked = False
+    if plan.lookup and plan.device >= 0 and validate:
+        lookup.check_numbers(plan, operands)
     # Names hold what was converted: an address does not keep its array alive.
     numbers, constants, factor, scale, denominator, _converted = _numbers(
         plan, target, weight, upstream
@@ -124,10 +128,9 @@ def execute(
         grads = *grads, slopes
     if out or not plan.order:
         return value, tuple(out)
-    if plan.lookup:
-        return value, tuple([grads[i] for i in plan.order])
-    # A gradient of one number is a scalar like the value.
-    return value, tuple([grads[i] if grads[i].ndim else grads[i][()] for i in plan.order])
+    # A gradient of one number is a scalar like the value; that of a table has no such axes.
+    found = [grads[i] for i in plan.order]
+    return value, tuple([g[()] if getattr(g, "ndim", 1) == 0 else g for g in found])
 
 
 def _numbers(

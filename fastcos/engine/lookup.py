@@ -10,15 +10,19 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastcos.engine import checks, layout
 from fastcos.engine.layout import ArrayLayout, RowLayout, Shape
 from fastcos.engine.passes import SHARED_FROM, Pass, passes
-from fastcos.engine.rows import Rows, RowsLayout, array_of, group_of
+from fastcos.engine.rows import Rows, RowsLayout, array_of, group_of, out_of_range
 from fastcos.kernels.arguments import OfTable, Tables
 from fastcos.kernels.lookup import kept_words, word_shift
 
-# Tasks of the gradient of a table, of so many components or more; on a GPU each is a team's.
-_TASK, _TASKS, _TASKS_OF_DEVICE = 1 << 13, 128, 1 << 12
+# Tasks of the gradient of a table, of so many components or more.
+_TASK, _TASKS = 1 << 13, 128
+# On a GPU each is a team's, and so many components of a row are a thread for each vector of them.
+_COMPONENTS_OF_DEVICE = 1 << 20
 
 
 class Read(NamedTuple):
@@ -29,6 +33,7 @@ class Read(NamedTuple):
         int  # bytes from one row of a table to the next; of a plain array 1, the unit of offsets
     )
     inner: int  # how many rows a number of the index stands for: 1 but for tables of three axes
+    rows: int  # how many the table has, or its copy, inner ones counted; 0 of a plain array
 
 
 class Target(NamedTuple):
@@ -92,7 +97,7 @@ def plan(
     samples = math.prod(shape)
     goals = tuple([_target(call, wanted, name, samples, axis, dtype, gpu) for name in own])
     order = tuple([own.index(name) if name in own else len(own) for name in wanted])
-    found, where = reads(operands, axis, dtype)
+    found, where = reads(operands, axis, dtype, on_device)
     functions, counts = problem.distance.functions, len(problem.distance.parameters)
     kept = kept_words(functions, counts, problem.loss.arity, dtype.itemsize)
     visits: tuple[Pass, ...] = ()
@@ -102,29 +107,34 @@ def plan(
     return Lookup(tuple(found), goals, order, features, kept), visits
 
 
-def reads(operands: Sequence[Any], axis: int, dtype: Any) -> tuple[list[Read], list[RowLayout]]:
+def reads(
+    operands: Sequence[Any], axis: int, dtype: Any, on_device: bool
+) -> tuple[list[Read], list[RowLayout]]:
     """How operands are read, and where a sample finds its row, or the number of it."""
     found, where = [], []
     for operand in operands:
         if type(operand) is not RowsLayout:
             row, in_place = layout.rows(operand, axis, dtype)
-            found.append(Read("" if in_place else "table", 1, 1))
+            found.append(Read("" if in_place else "table", 1, 1, 0))
             where.append(row)
             continue
         table = operand.table
         row, in_place = layout.rows(table, axis, dtype)
         stride = layout.stride_of_all(row)
         inner, size = math.prod(row.shape[1:]), table.shape[axis] * dtype.itemsize
-        shape = (*operand.numbers, *row.shape[1:])
+        shape, rows = (*operand.numbers, *row.shape[1:]), math.prod(row.shape)
         if in_place and stride is not None:
-            found.append(Read("", stride, inner))
+            found.append(Read("", stride, inner, rows))
         elif math.prod(operand.numbers) < table.shape[0]:
-            # Each sample has a row of its own in the copy.
-            found.append(Read("rows", 1, inner))
-            where.append(RowLayout(shape, layout.contiguous(shape, size)))
-            continue
+            # Each sample has a row of its own in the copy. On a GPU it has a number, too, by which
+            # to tell a row that the table does not have.
+            if not on_device:
+                found.append(Read("rows", 1, inner, rows))
+                where.append(RowLayout(shape, layout.contiguous(shape, size)))
+                continue
+            found.append(Read("rows", size, inner, math.prod(shape)))
         else:
-            found.append(Read("table", size, inner))
+            found.append(Read("table", size, inner, rows))
         where.append(RowLayout(shape, layout.contiguous(shape, 8)))
     return found, where
 
@@ -188,9 +198,23 @@ def _check_agree(problem: Any, group: Sequence[int]) -> None:
 def tasks(words: int, rows: int, features: int, on_device: bool) -> int:
     """In how many tasks the gradient of a table is made; its shape alone says so."""
     if on_device:
-        return max(1, min(words, _TASKS_OF_DEVICE, (1 << 22) // features))
+        return max(1, min(words, _COMPONENTS_OF_DEVICE // features))
     components = (words + rows) * features
     return max(1, min(words, _TASKS, components // _TASK if components >= SHARED_FROM else 1))
+
+
+def check_numbers(plan: Any, operands: Sequence[Any]) -> None:
+    """Raises unless tables on a GPU have all rows that are named; waits for it.
+
+    Raises:
+        IndexError: one has not; the position of the first number is named.
+    """
+    for operand in operands:
+        if type(operand) is Rows:
+            rows = operand.layout.shape[0]
+            wrong = np.argwhere(plan.adapter.host(operand.index) >= rows)
+            if len(wrong):
+                raise out_of_range(None, wrong[0], rows)
 
 
 class _Found(NamedTuple):
@@ -215,16 +239,23 @@ def find(plan: Any, operands: Sequence[Any]) -> _Found:
             indexes.append(None)
             continue
         table, index = operand.array, operand.index
-        if how.inner != 1:
+        if len(operand.layout.shape) > 2:
             mid = layout.without(tuple(table.shape), plan.axis)[1:]
             index = index.reshape(-1, 1) * how.inner + adapter.arange(how.inner, index)
             index = index.reshape((*operand.index.shape, *mid))
+        places = index
+        if how.copied == "rows" and plan.device < 0:
+            table, places = table[operand.index], None
+        elif how.copied == "rows":
+            rows, count = table.shape[0], how.rows
+            table = table[operand.index.clip(max=rows - 1)]
+            places = adapter.arange(count, index).reshape(index.shape)
+            places = places + (index >= rows * how.inner) * count
         if how.copied:
-            named = table[operand.index] if how.copied == "rows" else table
-            table = adapter.rows(named, plan.axis, plan.dtype)
+            table = adapter.rows(table, plan.axis, plan.dtype)
         read.append(table)
         numbers.append(index)
-        indexes.append(None if how.copied == "rows" else index)
+        indexes.append(places)
     found = Tables(
         tuple(map(adapter.address, read)),
         tuple([0 if index is None else adapter.address(index) for index in indexes]),
@@ -289,6 +320,9 @@ def _order(plan: Any, target: Target, found: _Found, array: Any) -> _Order:
     if not target.sparse:
         return _Order(words, shift, None)
     named, words = adapter.distinct(words, shift, math.prod(target.shape[1:]))
+    if plan.device >= 0 and adapter.host(named[-1:])[0] >= target.shape[0]:
+        # What stands for all that there are not comes last, and its words are not looked at.
+        named = named[:-1]
     return _Order(words, shift, named)
 
 
@@ -316,6 +350,9 @@ def _gradient(
         *(adapter.address(order.words), count, order.shift),
         *(rows, adapter.address(into), target.stride, plan.accumulate and not target.staged),
     )
+    if plan.device >= 0 and plan.lookup.reads[target.operands[0]].rows and not of.accumulate:
+        # Of the rows that no sample names; each row of a plain array has its samples.
+        into[...] = 0
     shared = tasks(count, rows, plan.lookup.features, plan.device >= 0)
     plan.place.gradient(plan, keeps, of, shared, parameters, into)
     if target.staged:

@@ -232,8 +232,12 @@ def _gradients(
             written.append(None)
             continue
         position, own, into = _wanted(call, name, operand, dtype, gpu)
-        rows, in_place = layout.rows(into or layout.new(operand, axis, own), axis, dtype)
-        gradients.append(Gradient(position, own, not in_place or call.accumulate))
+        new = layout.new(operand, axis, own)
+        rows, in_place = layout.rows(into or new, axis, dtype)
+        if call.accumulate:
+            # Into memory of its own, which is added to the buffer.
+            rows, in_place = layout.rows(new, axis, dtype)[0], False
+        gradients.append(Gradient(position, own, not in_place))
         written.append(rows)
     return tuple(gradients), written
 

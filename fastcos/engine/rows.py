@@ -16,7 +16,6 @@ class Rows:
     sparse: bool  # whether the gradient is to be a :class:`RowGradient`
     array: Any  # the table as an array of its library
     layout: ArrayLayout  # of that, when it was given
-    adapter: Any  # of that library
 
     @property
     def shape(self) -> Shape:
@@ -108,14 +107,14 @@ def layouts(adapter: Any, operands: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def check_unchanged(name: str, operand: Rows) -> None:
+def check_unchanged(adapter: Any, name: str, operand: Rows) -> None:
     """Raises unless the table is as it was when its rows were named.
 
     Raises:
         ValueError: it has another shape.
         TypeError: it has another dtype.
     """
-    now, then = operand.adapter.layout(operand.array), operand.layout
+    now, then = adapter.layout(operand.array), operand.layout
     if now.shape != then.shape or now.dtype != then.dtype:
         error = ValueError if now.shape != then.shape else TypeError
         raise error(
@@ -137,8 +136,12 @@ def check_integers(dtype: Any, are_integers: bool) -> None:
 
 
 def out_of_range(index: Any, first: Sequence[int], rows: int) -> IndexError:
-    """The error for the number at a position, which the table does not have."""
+    """The error for the number at a position, which the table does not have.
+
+    On a GPU nobody knows the number any more: it is None.
+    """
     place = tuple(int(i) for i in first)
     at = place[0] if len(place) == 1 else place
     where = f" at position {at}" if place else ""
-    return IndexError(f"index is {int(index)}{where}, the table has {rows} rows")
+    number = "out of range" if index is None else int(index)
+    return IndexError(f"index is {number}{where}, the table has {rows} rows")

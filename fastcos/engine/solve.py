@@ -121,7 +121,7 @@ def operands_of(adapter: Any, problem: Problem) -> tuple[Any, ...]:
         elif problem.distance is None:
             raise TypeError(f"{name} must be distances, got rows of a table")
         else:
-            check_unchanged(name, operand)
+            check_unchanged(adapter, name, operand)
         found.append(operand)
     return tuple(found)
 

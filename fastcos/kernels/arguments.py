@@ -188,7 +188,7 @@ class DeviceTables(NamedTuple):
     """The same for a GPU, on which nobody has looked at the numbers yet: see :class:`Tables`."""
 
     address: Any
-    index: Any
+    numbers: Any  # the index
     stride: Any
     rows: Any  # how many rows the table has
 

@@ -61,6 +61,43 @@ def _no_coefficients(c: float, state: Any, d: float) -> Any:
     return Coefficients(False, o, o, o, o, o, o, o)
 
 
+def kept_coefficients(linear: Any, prepare: Any, jitable: Any) -> Any:
+    """``(c, state, d) -> numbers`` that are kept of a distance until its gradient is computed.
+
+    Those are ``r`` and ``u`` of both rows, and ``e``, of ``c`` times the gradient, all float64; 0
+    where ``c`` is, whatever the rows are.
+    """
+
+    @jitable()
+    def coefficients(c: float, state: Any, d: float) -> Any:
+        if c == 0:
+            return 0.0, 0.0, 0.0, 0.0, 0.0
+        rx, ux, ry, uy, e = linear(prepare(state, d), d)
+        # Integers among them become float64.
+        return c * rx, 1.0 * ux, c * ry, 1.0 * uy, 1.0 * e
+
+    return coefficients
+
+
+@jitable()
+def of_side(kept: Any, side: int) -> Any:
+    """``r``, ``u`` and ``e`` of the gradient ``r (u x - y + e)`` to one row of a distance.
+
+    ``side`` is 0 for the first row, and 1 for the second; x is that row, y the other one.
+    """
+    rx, ux, ry, uy, e = kept
+    return (ry, uy, -e) if side else (rx, ux, e)
+
+
+@jitable()
+def has_say(r: float, u: float) -> bool:
+    """Whether a gradient of these is one of a sample that has a slope, and not 0 in any case.
+
+    Both are 0 where it has none; ``r`` alone is 0 beside an infinite row, whose gradient is NaN.
+    """
+    return r != 0 or u != 0
+
+
 def linear_gradient(linear: Any, fma: Any, jitable: Any) -> tuple[Any, Any]:
     """The gradient of one distance in float32, for distances whose gradient is linear.
 

@@ -31,6 +31,7 @@ from fastcos.kernels.cpu.samples import number, offset, usually_constant
 from fastcos.kernels.cpu.states import as_float64
 from fastcos.kernels.cpu.storage import Storage
 from fastcos.kernels.functions import as_it_is, jitable, registered, times
+from fastcos.kernels.linear import has_say, kept_coefficients, of_side
 from fastcos.kernels.lookup import FIRST, OPERAND_BITS, SECOND, is_linear, operands_of
 
 # Rows are asked for so many bytes before they are read.
@@ -107,28 +108,17 @@ def _kept(functions: Functions, storage: Storage, jitable: Any) -> _Kept:
 def _kept_coefficients(functions: Functions, storage: Storage, jitable: Any) -> _Kept:
     prepare, linear = registered(functions.prepare or as_it_is), registered(functions.linear)
     row, decode = storage.row, storage.decode
+    of = kept_coefficients(linear, prepare, jitable)
 
     @jitable()
     def none(parameters: Any) -> Any:
         return 0.0, 0.0, 0.0, 0.0, 0.0
 
-    @jitable()
-    def of(c: float, state: Any, d: float) -> Any:
-        if c == 0:
-            return 0.0, 0.0, 0.0, 0.0, 0.0
-        rx, ux, ry, uy, e = linear(prepare(state, d), d)
-        return as_float64((c * rx, ux, c * ry, uy, e))
-
-    @jitable()
-    def of_side(term: Any) -> Any:
-        rx, ux, ry, uy, e = term.kept
-        return (ry, uy, -e) if term.side else (rx, ux, e)
-
     # Two at a time: the sum is loaded and stored half as often, a third of the time in cache.
     @jitable(forceinline=False, fastmath={"contract"})
     def add_two(total: Any, own: Any, first: Any, second: Any) -> None:
-        r, u, e = of_side(first)
-        s, v, f = of_side(second)
+        r, u, e = of_side(first.kept, first.side)
+        s, v, f = of_side(second.kept, second.side)
         x, y = row(first.other, total.shape[0]), row(second.other, total.shape[0])
         for k in range(total.shape[0]):
             this = float64(decode(own[k]))
@@ -137,15 +127,19 @@ def _kept_coefficients(functions: Functions, storage: Storage, jitable: Any) -> 
 
     @jitable(forceinline=False, fastmath={"contract"})
     def add_one(total: Any, own: Any, term: Any) -> None:
-        r, u, e = of_side(term)
+        r, u, e = of_side(term.kept, term.side)
         other = row(term.other, total.shape[0])
         for k in range(total.shape[0]):
             total[k] += r * (u * float64(decode(own[k])) - float64(decode(other[k])) + e)
 
     @jitable()
+    def counts(term: Any) -> bool:
+        r, u, _ = of_side(term.kept, term.side)
+        return has_say(r, u)
+
+    @jitable()
     def add(total: Any, own: Any, first: Any, second: Any, both: bool) -> None:
-        first_counts = of_side(first)[0] != 0
-        second_counts = both and of_side(second)[0] != 0
+        first_counts, second_counts = counts(first), both and counts(second)
         if first_counts and second_counts:
             add_two(total, own, first, second)
         elif first_counts:
