@@ -12,11 +12,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from fastcos.engine.host import sort_words
+from fastcos.engine.host import sorted_words as host_words
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself, without
 from fastcos.engine.rows import RowGradient, check_integers, out_of_range
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, FLOATS, LONGS
-from fastcos.kernels.lookup import OPERAND_BITS
 
 from . import _foreign
 
@@ -182,15 +181,9 @@ def sorted_words(
 
     The numbers have so many ``bits``.
     """
-    words = np.empty((len(numbers), *samples), np.int64)
-    counted = np.arange(math.prod(samples)).reshape(samples) << OPERAND_BITS
-    for place, (operand, rows) in enumerate(numbers):
-        part = words[place, ...]
-        np.left_shift(rows, shift, out=part)
-        part |= counted
-        part |= operand
-    found: Array = sort_words(words.reshape(-1), shift, bits, threads)
-    return found
+    each = [(m, np.ascontiguousarray(np.broadcast_to(rows, samples))) for m, rows in numbers]
+    words: Array = host_words(each, math.prod(samples), shift, bits, threads)
+    return words
 
 
 def distinct(words: Array, shift: int, inner: int) -> tuple[Array, Array]:

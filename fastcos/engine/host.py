@@ -23,6 +23,7 @@ from fastcos.kernels.arguments import (
     host_packer,
 )
 from fastcos.kernels.forks import importing
+from fastcos.kernels.lookup import OPERAND_BITS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -152,31 +153,42 @@ def gradient(
         _shared(plan, bound.kernel, block, tasks, 0, tasks > 1 and not finishing)
 
 
-def sort_words(words: Any, shift: int, bits: int, threads: Any) -> Any:
-    """Sorts int64 words by so many bits from ``shift`` on, or as a whole where they are few.
+def sorted_words(
+    numbers: Sequence[tuple[int, Any]], samples: int, shift: int, bits: int, threads: Any
+) -> Any:
+    """The sorted words of operands and the numbers of their rows, of so many ``bits``.
 
-    ``threads`` are those of the adapter. Returns the sorted words, here or in other memory.
+    Each operand comes with a number for each sample, one after another; ``threads`` are those of
+    the adapter.
     """
-    if len(words) < SHARED_FROM or not bits:
+    words = np.empty(len(numbers) * samples, np.int64)
+    if words.size < SHARED_FROM:
+        counted = np.arange(samples) << OPERAND_BITS
+        for k, (operand, rows) in enumerate(numbers):
+            words[k * samples : (k + 1) * samples] = rows.reshape(-1) << shift | counted | operand
         words.sort()
         return words
     with importing():
         from fastcos.kernels.cpu import compile, order
 
-    kernel = compile.digit_sorter().address
-    passes = -(-bits // order.DIGIT)
-    digit = -(-bits // passes)
+    kernel, passes = compile.digit_sorter().address, -(-max(bits, 1) // order.DIGIT)
+    digit = -(-max(bits, 1) // passes)
+    addresses = [rows.ctypes.data for _, rows in numbers]
+    operands = sum(operand << k * OPERAND_BITS for k, (operand, _) in enumerate(numbers))
+    made_of = samples, operands, *addresses, *(0,) * (3 - len(addresses))
     other, counts = np.empty_like(words), np.empty((order.TASKS, 1 << digit), np.int64)
     for number in range(passes):
         source, target, at = (each.ctypes.data for each in (words, other, counts))
-        for scatters in (0, 1):
-            place = shift + number * digit
-            numbers = order.Digits(0, source, target, at, len(words), place, digit, scatters)
-            _launch()((kernel, np.array(numbers).view(float), order.TASKS, 0), threads)
-            if not scatters:
+        for does in (order.COUNT if number else order.MAKE, order.SCATTER):
+            if does == order.SCATTER:
                 # Where each task begins with each digit: after all smaller ones, and those of the
                 # tasks before it.
                 counts[...] = np.cumsum(counts.T).reshape(counts.T.shape).T - counts
+            place = shift + number * digit
+            block = order.Digits(
+                *(0, does, source, target, at, words.size, place, digit, shift, *made_of)
+            )
+            _launch()((kernel, np.array(block).view(float), order.TASKS, 0), threads)
         words, other = other, words
     return words
 
