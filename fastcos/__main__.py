@@ -131,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
         default=(64,),
         help="lengths of rows; a GPU has other kernels for long ones (default: 64)",
     )
+    warm.add_argument(
+        "--tables",
+        action="store_true",
+        help="also for rows of tables, which have kernels of their own",
+    )
     return parser
 
 
@@ -221,6 +226,7 @@ def _warm_up(arguments: argparse.Namespace) -> int:
             distances=arguments.distances,
             device=arguments.device,
             features=arguments.features,
+            tables=arguments.tables,
             progress=True,
         )
     except ValueError as error:

@@ -37,6 +37,8 @@ with event.install_recorder("numba:compile") as recorder:
         f(x[:, None], y[:2], "sqeuclidean")
         f(x.T, y.T, "sqeuclidean", axis=0, out=(np.empty_like(x.T), np.empty_like(y.T)))
         fastcos.paired_distance(x.astype("i2"), y, "sqeuclidean")
+        looked_up = fastcos.rows(x, rng.integers(n, size=n)), fastcos.rows(y, 0, sparse=True)
+        f(*looked_up, "sqeuclidean", grad_output=w)
     print(len(recorder.buffer))
     fastcos.hinge_embedding_loss(np.ones(2), 1)  # float64, which nobody has compiled
     print(len(recorder.buffer) > 0)
@@ -61,13 +63,14 @@ def test_what_was_compiled_ahead_is_there_in_another_process(tmp_path):
     names = ["hinge_embedding_loss", "paired_distance"]
     done = python(
         *("-m", "fastcos", "warmup", "--losses", *names),
-        *("--distances", "sqeuclidean", "--dtypes", "float32"),
+        *("--distances", "sqeuclidean", "--dtypes", "float32", "--tables"),
         cache=tmp_path,
     )
     *table, total, where = done.stdout.splitlines()
     assert [line.rsplit(maxsplit=2)[0] for line in table] == [
         "hinge_embedding_loss(float32)",
         "paired_distance(float32, distance=sqeuclidean)",
+        "paired_distance(float32, distance=sqeuclidean, rows)",
     ]
     assert total.startswith("total")
     assert where.startswith(f"kept in {tmp_path}")
@@ -79,8 +82,8 @@ def called(monkeypatch):
     """The calls that warmup makes, which then compile nothing."""
     seen = []
 
-    def record(function, signature, dtype, options, shapes):
-        seen.append((function.__name__, str(dtype), options))
+    def record(given):
+        seen.append((given.function.__name__, str(given.dtype), given.options))
 
     monkeypatch.setattr(warming, "_run", record)
     return seen

@@ -16,6 +16,9 @@ torch's own operator is called instead, and decides what happens, for
 - shapes that broadcast other than row by row, norms with ``p <= 0``, ``size_average`` and
   ``reduce``, and every call that is an error.
 
+In the place of a tensor of rows each of them takes ``fastcos.rows`` of a table, which is the leaf;
+torch's own operators are given ``table[index]`` then.
+
 Sparse, nested and quantised tensors, and those on other kinds of devices, raise a ``TypeError``;
 tensors on two devices torch's ``RuntimeError``.
 

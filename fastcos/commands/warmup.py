@@ -21,6 +21,7 @@ from fastcos.engine.libraries import adapter_of
 from fastcos.engine.passes import SHARED_FROM
 from fastcos.engine.plan import call_of, plan_at
 from fastcos.engine.problem import resolve_distance
+from fastcos.engine.rows import RowsLayout
 from fastcos.kernels import report
 from fastcos.kernels.forks import importing
 from fastcos.typing import DistanceLike, DtypeName, LossName
@@ -60,6 +61,17 @@ class _Call(NamedTuple):
     run: Callable[[], None]
 
 
+class _Arguments(NamedTuple):
+    """What a loss is called with."""
+
+    function: Callable[..., Any]
+    signature: _Signature
+    dtype: Any
+    options: dict[str, Any]
+    shapes: list[tuple[int, ...]]  # of a sample's part of an array
+    tables: bool  # whether rows of tables stand in the place of arrays
+
+
 def warmup(
     losses: LossName | Iterable[LossName] | None = None,
     dtypes: DtypeName | Iterable[DtypeName] = ("float32",),
@@ -67,6 +79,7 @@ def warmup(
     distances: DistanceLike | Iterable[DistanceLike] = ("euclidean",),
     device: str | None = None,
     features: int | Iterable[int] = 64,
+    tables: bool = False,
     progress: bool = False,
 ) -> dict[str, float]:
     """Compiles what losses need ahead of the first call, and leaves it on disk.
@@ -93,6 +106,7 @@ def warmup(
         device: The compute capability of a GPU, as ``"9.0"``, at least 8.0; None for this machine's
             processor.
         features: The lengths of rows. On a GPU kernels differ for those of more than 6144 bytes.
+        tables: Whether also for :func:`rows` of tables, which have kernels of their own.
         progress: Shows it on stderr, as a bar where tqdm is installed.
 
     Returns:
@@ -117,7 +131,7 @@ def warmup(
         call
         for kind in kinds
         for name in names
-        for call in _calls(name, kind, records, lengths, capability)
+        for call in _calls(name, kind, records, lengths, capability, tables)
     ]
     seconds = {}
     with report.expected():
@@ -182,6 +196,7 @@ def _calls(
     distances: tuple[Distance, ...],
     lengths: tuple[int, ...],
     capability: tuple[int, int] | None,
+    tables: bool,
 ) -> Iterator[_Call]:
     """The calls of one loss, each of which needs a kernel of its own."""
     signature, kind = _SIGNATURES[loss], _dtype(dtype)
@@ -190,9 +205,12 @@ def _calls(
         ways = tuple({signature.distance: record, **way} for record in distances for way in ways)
     for way in ways:
         options = [f"{k}={v.name if isinstance(v, Distance) else v}" for k, v in way.items()]
-        name = f"{loss}({', '.join([dtype, *options])})"
         shapes = [(length,) * signature.axes for length in lengths]
-        yield _Call(name, functools.partial(run, getattr(api, loss), signature, kind, way, shapes))
+        # Distances are no rows.
+        for looked_up in (False, True)[: 1 + (tables and signature.axes > 0)]:
+            name = f"{loss}({', '.join([dtype, *options, *['rows'] * looked_up])})"
+            given = _Arguments(getattr(api, loss), signature, kind, way, shapes, looked_up)
+            yield _Call(name, functools.partial(run, given))
 
 
 def _dtype(name: str) -> Any:
@@ -208,35 +226,29 @@ def _dtype(name: str) -> Any:
         ) from None
 
 
-def _run(
-    function: Callable[..., Any],
-    signature: _Signature,
-    dtype: Any,
-    options: dict[str, Any],
-    shapes: list[tuple[int, ...]],
-) -> None:
+def _run(given: _Arguments) -> None:
     """Calls a function; one length of rows is as good as another."""
-    # As few samples as there can be, and just enough to be shared out to threads.
-    for samples in (1, max(2, SHARED_FROM // math.prod(shapes[0]))):
+    function, signature, dtype, options, shapes, tables = given
+    # As few samples as there can be, and just enough to be shared out to threads; so is the order
+    # of rows, by itself.
+    for samples in (1, SHARED_FROM if tables else max(2, SHARED_FROM // math.prod(shapes[0]))):
         shape = (samples, *shapes[0])
         # Away from all singular points, with norms below 1.
         arrays = [np.full(shape, (1 + k) / 64, dtype) for k in range(signature.arrays)]
         labels = [[1] * samples] if signature.labelled else []
+        if tables:
+            rows = [api.rows(array, np.arange(samples)) for array in arrays]
+            api.value_and_grad(function)(*rows, *labels, **options)
+            continue
         function(*arrays, *labels, **options)
         # Labels are looked at, by a kernel of their own, before the buffers are written to.
         out = tuple(map(np.empty_like, arrays))
         api.value_and_grad(function)(*arrays, *labels, **options, out=out)
 
 
-def _for(
-    capability: tuple[int, int],
-    function: Callable[..., Any],
-    signature: _Signature,
-    dtype: Any,
-    options: dict[str, Any],
-    shapes: list[tuple[int, ...]],
-) -> None:
+def _for(capability: tuple[int, int], given: _Arguments) -> None:
     """Compiles what a call of a function needs on a GPU, with and without gradients."""
+    function, signature, dtype, options, shapes, tables = given
     place = types.SimpleNamespace(
         bind=lambda spec, visit, _: gpu.compile_for(capability, spec, visit)
     )
@@ -244,8 +256,10 @@ def _for(
     for shape in shapes:
         rows = adapter.layout(np.empty((1, *shape), dtype))._replace(device=0)
         labels = adapter.layout(np.empty(1, np.int8))._replace(device=0)
-        arrays = [rows] * signature.arrays + [labels] * signature.labelled
-        problem = stated(function, tuple(arrays), options)
+        arrays: list[Any] = [rows] * signature.arrays
+        if tables:
+            arrays = [RowsLayout(rows, (1,), False, group) for group in range(signature.arrays)]
+        problem = stated(function, (*arrays, *[labels] * signature.labelled), options)
         for wanted in ((), problem.names):
             call, _ = call_of(adapter, problem, wanted, problem.operands, problem.target, None)
             plan_at(call, place)

@@ -179,14 +179,15 @@ def sorted_words(
     other, counts = np.empty_like(words), np.empty((order.TASKS, 1 << digit), np.int64)
     for number in range(passes):
         source, target, at = (each.ctypes.data for each in (words, other, counts))
-        for does in (order.COUNT if number else order.MAKE, order.SCATTER):
-            if does == order.SCATTER:
+        for scatters in (0, 1):
+            if scatters:
                 # Where each task begins with each digit: after all smaller ones, and those of the
                 # tasks before it.
                 counts[...] = np.cumsum(counts.T).reshape(counts.T.shape).T - counts
             place = shift + number * digit
             block = order.Digits(
-                *(0, does, source, target, at, words.size, place, digit, shift, *made_of)
+                *(0, source if number else 0, target, at, words.size),
+                *(place, digit, scatters, shift, *made_of),
             )
             _launch()((kernel, np.array(block).view(float), order.TASKS, 0), threads)
         words, other = other, words

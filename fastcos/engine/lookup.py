@@ -17,7 +17,7 @@ from fastcos.engine.layout import ArrayLayout, RowLayout, Shape
 from fastcos.engine.passes import SHARED_FROM, Pass, passes
 from fastcos.engine.rows import Rows, RowsLayout, array_of, group_of, out_of_range
 from fastcos.kernels.arguments import OfTable, Tables
-from fastcos.kernels.lookup import kept_words, word_shift
+from fastcos.kernels.lookup import LINE, kept_words, word_shift
 
 # Tasks of the gradient of a table, of so many components or more.
 _TASK, _TASKS = 1 << 13, 128
@@ -289,8 +289,11 @@ def run(
     orders = [
         _order(plan, target, found, array) for target, array in zip(targets, arrays, strict=True)
     ]
-    kept = adapter.scratch((plan.samples * lookup.kept * bool(targets),), like)
-    keeps = adapter.address(kept) if targets else 0, 8 * lookup.kept
+    kept, keeps = None, (0, 0)
+    if targets:
+        # From the start of a cache line on.
+        kept = adapter.scratch((plan.samples * lookup.kept + LINE - 1,), like)
+        keeps = -(-adapter.address(kept) // (8 * LINE)) * 8 * LINE, 8 * lookup.kept
     total, each = place.look_up(*(plan, found.tables, keeps, *per_sample, parameters, losses, like))
     grads = []
     for target, array, order in zip(targets, arrays, orders, strict=True):

@@ -11,6 +11,8 @@ from fastcos.distances import Functions
 
 #: Bits of a word that say which operand of the sample names the row.
 OPERAND_BITS = 2
+#: Words of 8 bytes of a cache line.
+LINE = 8
 #: Which operands the distances of a loss are between: the k-th has these two.
 FIRST, SECOND = (0, 0, 1), (1, 2, 2)
 
@@ -38,7 +40,9 @@ def kept_words(functions: Functions, parameters: int, arity: int, size: int) -> 
     """How many words of 8 bytes are kept of a sample.
 
     Of each operand the address of its row; of each distance five coefficients, or its slope, itself
-    and its state.
+    and its state. These of a pair are seven, and padded to a cache line, which is then all that is
+    read of a sample.
     """
     state = 5 if is_linear(functions, size) else 2 + len(functions.init(0.0, *[1.0] * parameters))
-    return operands_of(arity) + arity * state
+    words = operands_of(arity) + arity * state
+    return LINE if words == LINE - 1 else words

@@ -53,7 +53,8 @@ class _Kept(NamedTuple):
     none: Any  # ``(parameters) -> what is kept``, of its type
     # ``(c, state, d) -> what is kept``, with c the slope of the loss
     of: Any
-    # ``(total, own, first, second, both)`` adds one term, or two, to the sum of a row
+    # ``(total, own, first, second, both) -> number`` adds one term, or two, to the sum of a row;
+    # the number is to be added to all of its components
     add: Any
 
 
@@ -95,12 +96,13 @@ def _kept(functions: Functions, storage: Storage, jitable: Any) -> _Kept:
                 total[k] += c * slope
 
     @jitable()
-    def add(total: Any, own: Any, first: Any, second: Any, both: bool) -> None:
+    def add(total: Any, own: Any, first: Any, second: Any, both: bool) -> float:
         # A slope of 0 is one of a sample that has no say, whatever its rows are.
         if first.kept[0] != 0:
             add_one(total, own, first)
         if both and second.kept[0] != 0:
             add_one(total, own, second)
+        return 0.0
 
     return _Kept(none, of, add)
 
@@ -117,20 +119,20 @@ def _kept_coefficients(functions: Functions, storage: Storage, jitable: Any) -> 
     # Two at a time: the sum is loaded and stored half as often, a third of the time in cache.
     @jitable(forceinline=False, fastmath={"contract"})
     def add_two(total: Any, own: Any, first: Any, second: Any) -> None:
-        r, u, e = of_side(first.kept, first.side)
-        s, v, f = of_side(second.kept, second.side)
+        r, u, _ = of_side(first.kept, first.side)
+        s, v, _ = of_side(second.kept, second.side)
         x, y = row(first.other, total.shape[0]), row(second.other, total.shape[0])
         for k in range(total.shape[0]):
             this = float64(decode(own[k]))
-            part = r * (u * this - float64(decode(x[k])) + e)
-            total[k] += part + s * (v * this - float64(decode(y[k])) + f)
+            part = r * (u * this - float64(decode(x[k])))
+            total[k] += part + s * (v * this - float64(decode(y[k])))
 
     @jitable(forceinline=False, fastmath={"contract"})
     def add_one(total: Any, own: Any, term: Any) -> None:
-        r, u, e = of_side(term.kept, term.side)
+        r, u, _ = of_side(term.kept, term.side)
         other = row(term.other, total.shape[0])
         for k in range(total.shape[0]):
-            total[k] += r * (u * float64(decode(own[k])) - float64(decode(other[k])) + e)
+            total[k] += r * (u * float64(decode(own[k])) - float64(decode(other[k])))
 
     @jitable()
     def counts(term: Any) -> bool:
@@ -138,7 +140,13 @@ def _kept_coefficients(functions: Functions, storage: Storage, jitable: Any) -> 
         return has_say(r, u)
 
     @jitable()
-    def add(total: Any, own: Any, first: Any, second: Any, both: bool) -> None:
+    def constant(term: Any) -> float:
+        r, _, e = of_side(term.kept, term.side)
+        return times(r, e)
+
+    # ``r e`` is the same for all components, and added once a row.
+    @jitable()
+    def add(total: Any, own: Any, first: Any, second: Any, both: bool) -> float:
         first_counts, second_counts = counts(first), both and counts(second)
         if first_counts and second_counts:
             add_two(total, own, first, second)
@@ -146,6 +154,7 @@ def _kept_coefficients(functions: Functions, storage: Storage, jitable: Any) -> 
             add_one(total, own, first)
         elif second_counts:
             add_one(total, own, second)
+        return constant(first) + constant(second) if both else constant(first)
 
     return _Kept(none, of, add)
 
@@ -206,6 +215,11 @@ def of_table_kernel(
     size, operands = storage.size, operands_of(arity)
     row, decode, encode = storage.row, storage.decode, storage.encode
     none, _, add = _kept(functions, storage, jitable)
+
+    @jitable(forceinline=False)
+    def add_constant(total: Any, constant: float) -> None:
+        for k in range(total.shape[0]):
+            total[k] += constant
 
     @jitable(forceinline=False)
     def write(fixed: Any, this: int, total: Any) -> None:
@@ -269,14 +283,17 @@ def of_table_kernel(
         nothing = none(no_parameters)
         each, sample_bits = (fixed.kept_size - 8 * operands) // arity, (1 << shift) - 1
         held, is_held = _Term(nothing, 0, 0), False
-        own = row(0, features)
+        own, constant = row(0, features), 0.0
         for k in range(features):
             total[k] = 0
         for e in range(start, end):
             if words[e] >> shift != this:
                 if is_held:
-                    add(total, own, held, held, False)
+                    constant += add(total, own, held, held, False)
                     is_held = False
+                if constant != 0:
+                    add_constant(total, constant)
+                    constant = 0.0
                 if not begun:
                     write(fixed, this, total)
                 clear(fixed, this + 1, words[e] >> shift)
@@ -304,12 +321,14 @@ def of_table_kernel(
                 side = 0 if operand == FIRST[k] else 1
                 term = _Term(found, at[FIRST[k] + SECOND[k] - operand], side)
                 if is_held:
-                    add(total, own, held, term, True)
+                    constant += add(total, own, held, term, True)
                     is_held = False
                 else:
                     held, is_held = term, True
         if is_held:
-            add(total, own, held, held, False)
+            constant += add(total, own, held, held, False)
+        if constant != 0:
+            add_constant(total, constant)
         if not (begun or is_same(fixed, words, end, this)):
             write(fixed, this, total)
         if end == fixed.word_count:
