@@ -8,7 +8,6 @@ and quotients are those of the other cases, in ``bench.runner``.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import importlib
@@ -307,15 +306,9 @@ def _tried(case: Case, pairs: Pairs, peers: Sequence[str], dtype: str) -> Iterat
     bound = calls(case, pairs, peers)
     expected = flat(bound[GRADIENT, OURS]())
     for (mode, provider), thunk in bound.items():
-        try:
-            start = time.perf_counter()
-            result = thunk()
-            seconds = time.perf_counter() - start
-        except (NotImplementedError, TypeError) as error:
-            if provider != FASTCOS_TORCH:
-                raise
-            _left_out(mode, provider, str(error))
-            continue
+        start = time.perf_counter()
+        result = thunk()
+        seconds = time.perf_counter() - start
         check(mode, provider, result, expected, dtype)
         del result
         touched = pairs.table.nbytes + sum(array.nbytes for array in pairs[1:])
@@ -400,9 +393,7 @@ def _warm(case: Case, size: runner.Size, dtype: str, peers: Sequence[str]) -> No
     n, rows = _WARM
     pairs = draw(runner.Size(n, size.d, rows), dtype)
     for thunk in calls(case, pairs, peers).values():
-        # Those that fail are told of where they are tried.
-        with contextlib.suppress(NotImplementedError, TypeError):
-            thunk()
+        thunk()
 
 
 def _is_slow(paced: _Paced) -> bool:

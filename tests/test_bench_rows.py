@@ -97,23 +97,6 @@ def test_a_run_fails_where_a_contender_is_wrong(monkeypatch, capsys):
     assert "GB/s" not in told.out
 
 
-def test_tensors_that_do_not_work_are_left_out(monkeypatch, capsys):
-    def missing(case, pairs):
-        def thunk():
-            raise NotImplementedError("not yet")
-
-        return {VALUE: thunk, GRADIENT: thunk}
-
-    monkeypatch.setitem(rows_cases._PROVIDERS, FASTCOS_TORCH, missing)
-    monkeypatch.setattr(rows_cases, "MISSING", ())
-    pairs = rows_cases.draw(SIZE, "float32")
-    found = list(rows_cases._tried(CASE, pairs, [FASTCOS_TORCH], "float32"))
-    assert {paced.contender.provider for paced in found} == {OURS, MADE_BEFORE}
-    assert capsys.readouterr().out == "".join(
-        f"fastcos-torch is left out, {mode}: not yet\n" for mode in (VALUE, GRADIENT)
-    )
-
-
 def test_torch_that_is_not_installed_is_left_out():
     code = """
 import sys

@@ -19,8 +19,9 @@ from fastcos.engine.rows import Rows, RowsLayout, array_of, group_of, out_of_ran
 from fastcos.kernels.arguments import OfTable, Tables
 from fastcos.kernels.lookup import LINE, kept_words, word_shift
 
-# Tasks of the gradient of a table, of so many components or more.
-_TASK, _TASKS = 1 << 13, 128
+# Tasks of the gradient of a table, of so many components or more. Each has two rows of sums, which
+# are to be less than 3 bytes a sample of a pair where there are more than a few tasks.
+_TASK, _TASKS, _FEW_TASKS, _WORDS_PER_SUM = 1 << 13, 128, 16, 11
 # On a GPU each is a team's, and so many components of a row are a thread for each vector of them.
 _COMPONENTS_OF_DEVICE = 1 << 20
 
@@ -200,7 +201,10 @@ def tasks(words: int, rows: int, features: int, on_device: bool) -> int:
     if on_device:
         return max(1, min(words, _COMPONENTS_OF_DEVICE // features))
     components = (words + rows) * features
-    return max(1, min(words, _TASKS, components // _TASK if components >= SHARED_FROM else 1))
+    if components < SHARED_FROM:
+        return 1
+    most = min(_TASKS, max(_FEW_TASKS, words // (_WORDS_PER_SUM * features)))
+    return max(1, min(words, most, components // _TASK))
 
 
 def check_numbers(plan: Any, operands: Sequence[Any]) -> None:
