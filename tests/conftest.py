@@ -36,6 +36,7 @@ TENSORS_ON_DEVICES = {
     "test_torch",
     "test_torch_capabilities",
     "test_torch_opinfo",
+    "test_torch_rows",
     "test_torch_semantics",
 }
 
@@ -60,6 +61,7 @@ QUICK = {
     },
     "test_reductions": {"test_targets_broadcast_to_a_grid_of_samples"},
     "test_repeated": {"test_options_that_are_equal_and_not_the_same"},
+    "test_rows": {"test_rows_broadcast_like_arrays", "test_sparse_gradients"},
     "test_shapes": {"test_any_feature_axis", "test_pairs_broadcast_and_sum_their_gradients"},
     "test_torch": {"test_weights_and_pos_margin"},
     "test_values": {

@@ -234,6 +234,15 @@ def test_a_number_that_the_table_has_not_is_nan_in_its_own_sample(rng, library, 
 
 
 @pytest.mark.simulated
+def test_an_infinite_row_has_no_gradient_nor_have_those_it_meets(library):
+    table = np.array([[np.inf, 1], [1, 2], [3, 4]], np.float32)
+    operands = [(table, np.array([0])), (table, np.array([1]))]
+    _, (grad,) = call(library, fastcos.paired_distance, operands, "cosine")
+    assert np.isnan(grad[:2]).all()
+    assert (grad[2] == 0).all()
+
+
+@pytest.mark.simulated
 def test_numbers_are_looked_at_if_it_is_asked_for(library):
     e, index = library.asarray(np.ones((3, 2))), library.asarray(np.array([[0, 2], [1, -4]]))
     labels, operand = library.asarray(np.ones((2, 2))), fastcos.rows(e, index)

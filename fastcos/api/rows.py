@@ -35,7 +35,9 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
 
     Args:
         table: Rows ``(R, D)``, or arrays of rows ``(R, ..., D)``. It is read where it is, by the
-            rows that are named; it may be a memory map larger than memory.
+            rows that are named; it may be a memory map larger than memory. Copied are, as of any
+            array, rows that are not contiguous or not of the dtype that is computed in: those that
+            are named, or the table where that is less.
         index: Numbers of rows, integers of any shape; negative ones count from the end. They are
             copied.
         sparse: Whether the gradient is a :class:`RowGradient`, of the rows that are named alone

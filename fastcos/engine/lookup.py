@@ -30,9 +30,8 @@ class Read(NamedTuple):
     """How the rows of an operand are read."""
 
     copied: str  # "table": in a copy; "rows": in a copy of those that are named; "": in place
-    stride: (
-        int  # bytes from one row of a table to the next; of a plain array 1, the unit of offsets
-    )
+    # Bytes from one row of a table to the next; 1 of a plain array, for which the geometry has them
+    stride: int
     inner: int  # how many rows a number of the index stands for: 1 but for tables of three axes
     rows: int  # how many the table has, or its copy, inner ones counted; 0 of a plain array
 
@@ -187,6 +186,7 @@ def _target(
 
 
 def _check_agree(problem: Any, group: Sequence[int]) -> None:
+    """Raises unless all operands of one table ask for the same kind of gradient."""
     flags = [problem.operands[m].sparse for m in group]
     if len(set(flags)) > 1:
         dense, sparse = (problem.names[group[flags.index(flag)]] for flag in (False, True))
@@ -315,6 +315,7 @@ class _Order(NamedTuple):
 
 
 def _order(plan: Any, target: Target, found: _Found, array: Any) -> _Order:
+    """Who takes part in which row of an array."""
     adapter, rows = plan.adapter, math.prod(target.shape)
     numbers = []
     for m in target.operands:

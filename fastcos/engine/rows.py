@@ -41,6 +41,10 @@ class Rows:
 class RowGradient(NamedTuple):
     """The gradient of the rows of a table that samples name; that of all other rows is 0.
 
+    Args:
+        rows: The numbers of the rows, ascending, each once.
+        values: The gradient of each, as an array of as many rows.
+
     Example:
         >>> import numpy as np, fastcos
         >>> E = np.array([[3.0, 4.0], [0.0, 0.0], [0.0, 0.0]])
