@@ -7,6 +7,6 @@
 ``solve`` turns arguments of any kind into arrays first. Around these: which library's arrays they
 are (``libraries``), how an array lies in memory (``layout``), what may be wrong with an argument
 (``checks``), the order in which samples are visited (``passes``), how labels, weights and upstream
-gradients are read (``per_sample``), and where kernels run (``host``, ``device``). Nothing here
-knows a formula or a loop over components.
+gradients are read (``per_sample``), rows of tables (``rows``, ``lookup``), and where kernels run
+(``host``, ``device``). Nothing here knows a formula or a loop over components.
 """

@@ -47,7 +47,7 @@ def execute(
         IndexError: a table on a GPU does not have a row, where labels are checked.
     """
     *operands, target, weight, upstream = arrays
-    place, runs, adapter, like = plan.place, plan.runs, plan.adapter, array_of(operands[0])
+    place, runs, adapter, like = plan.place, plan.runs, plan.adapter, operands[0]
     address, none = adapter.address, plan.reduction == "none"
     result = result or plan.dtype
     each = "float64" if plan.weight_gradient else result if none else None
@@ -55,8 +55,10 @@ def execute(
     if checked and (out or plan.device >= 0 or not runs):
         per_sample.check_labels(adapter, target, plan.device)
         checked = False
-    if plan.lookup and plan.device >= 0 and validate:
-        lookup.check_numbers(plan, operands)
+    if plan.lookup:
+        like = array_of(like)
+        if plan.device >= 0 and validate:
+            lookup.check_numbers(plan, operands)
     # Names hold what was converted: an address does not keep its array alive.
     numbers, constants, factor, scale, denominator, _converted = _numbers(
         plan, target, weight, upstream
@@ -128,9 +130,8 @@ def execute(
         grads = *grads, slopes
     if out or not plan.order:
         return value, tuple(out)
-    # A gradient of one number is a scalar like the value; that of a table has no such axes.
-    found = [grads[i] for i in plan.order]
-    return value, tuple([g[()] if getattr(g, "ndim", 1) == 0 else g for g in found])
+    # A gradient of one number is a scalar like the value.
+    return value, tuple([grads[i] if grads[i].ndim else grads[i][()] for i in plan.order])
 
 
 def _numbers(

@@ -60,6 +60,11 @@ class RowGradient(NamedTuple):
     rows: Any  # the numbers of the rows, ascending, each once
     values: Any  # the gradient of each
 
+    @property
+    def ndim(self) -> int:
+        """The number of axes of the table."""
+        return int(self.values.ndim)
+
 
 class RowsLayout(NamedTuple):
     """The layout of :class:`Rows`."""
