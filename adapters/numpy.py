@@ -167,6 +167,7 @@ def row_numbers(index: Array, rows: int) -> Array:
     found = index.astype(np.int64, order="C")
     if low < 0:
         found[found < 0] += rows
+    found.flags.writeable = False
     return found
 
 

@@ -256,7 +256,7 @@ def test_kernels_of_a_gpu_are_shared(monkeypatch):
     run = types.SimpleNamespace(modes=(0, 0), geometry=np.ones((6, 1)), features=4, tasks=1)
     for factor in (1.0, 1.0, 2.0):
         problem = Problem(losses.identity, cell(factor).record, ("x1", "x2"), (None, None))
-        plan._runs(problem, "float64", on_device, (run,), 0)
+        plan._runs(problem, "float64", on_device, (run,), 0, looks_up=False)
     assert made[0] == made[1] != made[2]
 
 

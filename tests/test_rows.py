@@ -1601,3 +1601,48 @@ def test_a_table_larger_than_what_may_be_taken(tmp_path):
         path.unlink()
     assert done.returncode == 0, done.stderr
     assert done.stdout == "ended\n"
+
+
+def test_a_list_that_has_grown_is_another_table():
+    table = [[1.0, 0.0], [0.0, 1.0]]
+    first = fastcos.rows(table, [0])
+    table += [[1.0, 1.0]] * 1000
+    with pytest.raises(ValueError, match="are rows of one table, which has changed"):
+        value_and_grad(fastcos.cosine_embedding_loss)(first, fastcos.rows(table, [900]), [1])
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "y"),
+    [
+        ("poincare", [2, 0], [2, 0]),
+        ("poincare", [np.inf, 0], [0.5, 0]),
+        ("cosine", [1, np.nan], [0, 0]),
+        ("cosine", [1, np.inf], [0, 0]),
+    ],
+)
+def test_no_gradient_of_a_distance_that_is_none_is_0(name, x, y):
+    table = np.array([x, y, [0.1, 0.2]], np.float32)
+    (grad,) = fastcos.grad(fastcos.paired_distance)(
+        fastcos.rows(table, [0]), fastcos.rows(table, [1]), name
+    )
+    assert np.isnan(grad[:2]).any(axis=1).all()
+    assert (grad[2] == 0).all()
+
+
+def test_the_numbers_of_rows_and_a_sparse_gradient_are_not_for_arithmetic():
+    table = np.eye(3)
+    operand = fastcos.rows(table, [0, 1], sparse=True)
+    with pytest.raises(ValueError, match="read-only"):
+        operand.index[0] = 7
+    (grad,) = fastcos.grad(fastcos.cosine_similarity)(operand, operand)
+    for wrong in (lambda: 2 * grad, lambda: grad * 2, lambda: grad + grad):
+        with pytest.raises(TypeError, match="compute with its values"):
+            wrong()
+
+
+@pytest.mark.parametrize("index", ["0", slice(3), None, {0}])
+def test_what_is_no_index(index):
+    with pytest.raises(TypeError, match=f"index must be integers, got a {type(index).__name__}"):
+        fastcos.rows(np.eye(3), index)
+    with pytest.raises(TypeError, match="sparse must be True or False, got 'yes'"):
+        fastcos.rows(np.eye(3), [0], "yes")

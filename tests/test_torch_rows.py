@@ -1,6 +1,8 @@
 """Rows of a table that is a tensor: the table is the leaf, as it is of torch's own indexing."""
 
 import functools
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -206,3 +208,23 @@ def test_a_table_that_has_lost_rows_since_is_an_error(given):
     for loss in (fastcos.cosine_embedding_loss, ft.cosine_embedding_loss):
         with pytest.raises(ValueError, match="a table that has changed since"):
             loss(*pairs, labels)
+
+
+def test_a_loss_that_is_kept_keeps_no_table(given):
+    table, (i, j, _), labels = given
+    hidden = (table @ torch.eye(FEATURES, dtype=torch.float64)).requires_grad_()
+    loss = fastcos.cosine_embedding_loss(fastcos.rows(hidden, i), fastcos.rows(hidden, j), labels)
+    loss.backward()
+    seen = weakref.ref(hidden)
+    del hidden
+    gc.collect()
+    assert seen() is None
+    assert loss.item() > 0
+
+
+def test_a_similarity_along_an_axis_of_the_index_is_of_copies(given):
+    table, (i, j, _), _ = given
+    i, j = i.reshape(5, -1), j.reshape(5, -1)
+    found = ft.cosine_similarity(fastcos.rows(table, i), fastcos.rows(table, j))
+    assert torch.equal(found, ft.cosine_similarity(table[i], table[j]))
+    assert found.shape == (5, FEATURES)

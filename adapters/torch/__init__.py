@@ -17,7 +17,8 @@ torch's own operator is called instead, and decides what happens, for
   ``reduce``, and every call that is an error.
 
 In the place of a tensor of rows each of them takes ``fastcos.rows`` of a table, which is the leaf;
-torch's own operators are given ``table[index]`` then.
+torch's own operators are given ``table[index]`` then, whose gradient is dense. Make such rows
+outside of what is transformed, traced or exported: ``fastcos.rows`` itself is none of torch's.
 
 Sparse, nested and quantised tensors, and those on other kinds of devices, raise a ``TypeError``;
 tensors on two devices torch's ``RuntimeError``.

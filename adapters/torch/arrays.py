@@ -318,7 +318,9 @@ def is_integer(dtype: Dtype) -> bool:
 def row_numbers(index: Tensor, rows: int) -> Tensor:
     """As the adapter for NumPy's arrays has it."""
     check_integers(index.dtype, is_integer(index.dtype))
-    return torch.from_numpy(of_numpy.row_numbers(index.numpy(), rows))
+    found = of_numpy.row_numbers(index.numpy(), rows)
+    found.flags.writeable = True  # torch has no other arrays
+    return torch.from_numpy(found)
 
 
 def sorted_words(

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -139,8 +139,7 @@ class _Fused(torch.autograd.Function):
         ctx.grads = grads if at_once else None
         # Without its tensors, which are autograd's to keep; a weight that is a number stays.
         weight = None if isinstance(tensors[-1], Tensor) else tensors[-1]
-        # Rows keep their numbers, and their table as what it is known by.
-        rows = tuple([each if type(each) is Rows else None for each in problem.operands])
+        rows = _without_tables(problem.operands)
         ctx.kept = adapter, with_arrays(problem, rows, None, weight), composite, wanted, names
         ctx.save_for_backward(*[t if isinstance(t, Tensor) else None for t in tensors])
         return value
@@ -164,6 +163,19 @@ class _Fused(torch.autograd.Function):
                 _, grads = of_arrays(adapter, problem, wanted, upstream, out, **options)
         found = dict(zip(arrays(bare, wanted), grads, strict=True))
         return None, *[found.get(name) for name in names]
+
+
+def _without_tables(operands: Sequence[Any]) -> tuple[Rows | None, ...]:
+    """Rows with their numbers alone, and for each table something to know it by."""
+    tables: dict[int, object] = {}
+    return tuple(
+        [
+            dataclasses.replace(each, array=None, table=tables.setdefault(id(each.table), object()))
+            if type(each) is Rows
+            else None
+            for each in operands
+        ]
+    )
 
 
 # The apply of the base class in C; what Function.apply does before it concerns transforms only.

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import _reduction as legacy
 
 from fastcos.engine.problem import Problem
-from fastcos.engine.rows import Rows, array_of, check_unchanged
+from fastcos.engine.rows import Rows, array_of, check_unchanged, gathered
 from fastcos.engine.rows import layouts as layouts_of_operands
 
 from .arrays import FLOATS, array_layout, at, is_exact, is_ordinary, layout, unfit
@@ -42,7 +42,7 @@ def layouts_of(rows: tuple[Any, ...], target: Any = _NO_TARGET, weight: Any = No
     if Rows in map(type, rows):
         for t in rows:
             if type(t) is Rows:
-                check_unchanged(at("cpu"), "input", t)
+                check_unchanged(at("cpu"), "an argument", t)
         found = [*layouts_of_operands(at("cpu"), rows)]
     if any([own.device != device for own in found]):
         return None
@@ -69,6 +69,14 @@ def evaluated(
     return evaluate(
         problem, at(array_of(problem.operands[0]).device.type), layouts, composite, result
     )
+
+
+def with_axis(x: Any, dim: int) -> Any:
+    """An operand, and rows of a table as a tensor where the axis is one of their index."""
+    if type(x) is not Rows:
+        return x
+    from_end = dim if dim < 0 else dim - x.ndim
+    return x if len(x.layout.shape) + from_end >= 1 else gathered(x)
 
 
 def refuse(**tensors: Any) -> None:

@@ -21,6 +21,7 @@ from .plain import (
     is_norm,
     layouts_of,
     refuse,
+    with_axis,
 )
 
 
@@ -51,6 +52,8 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         >>> cosine_similarity(torch.tensor([[3.0, 4.0]]), torch.tensor([[6.0, 8.0]])).tolist()
         [1.0]
     """
+    if type(dim) is int:
+        x1, x2 = with_axis(x1, dim), with_axis(x2, dim)
     if (
         (layouts := layouts_of((x1, x2)))
         and type(dim) is int

@@ -8,6 +8,7 @@ from typing import Any, overload
 import numpy.typing as npt
 
 from fastcos.api.calls import not_compiled
+from fastcos.engine.checks import check_flag
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.rows import RowGradient as RowGradient
 from fastcos.engine.rows import Rows
@@ -30,8 +31,8 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
 
     **A table has one gradient**, of its own shape: the sum over all samples and all operands that
     are rows of it, as if the table were the argument. Operands share a table if they were given the
-    same object. ``value_and_grad`` returns one gradient for each array that was given; of ``rows(E,
-    i)`` and ``rows(E, j)`` that is one gradient, and not two.
+    same object; an array that is an argument itself is another one. ``value_and_grad`` returns one
+    gradient for each array that was given: of ``rows(E, i)`` and ``rows(E, j)`` one, and not two.
 
     Args:
         table: Rows ``(R, D)``, or arrays of rows ``(R, ..., D)``. It is read where it is, by the
@@ -42,10 +43,11 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
             copied.
         sparse: Whether the gradient is a :class:`RowGradient`, of the rows that are named alone
             (of a tensor: a coalesced sparse tensor, as ``torch.optim.SparseAdam`` takes it). No
-            array of the size of the table is made then. On a GPU the number of rows is waited for.
+            array of the size of the table is made then. Tensors have to be leaves. On a GPU the
+            number of rows is waited for.
 
     Returns:
-        The operand. It holds the table, and not a copy of it: what is changed there is seen.
+        The operand. It holds the table, and not a copy of it: what is changed in an array is seen.
 
     Raises:
         IndexError: the table has no such row; the first one is named. On a GPU the loss of that
@@ -73,6 +75,10 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
         raise TypeError("index must be integers, got rows of a table")
     if getattr(getattr(index, "dtype", None), "kind", "") == "O":
         raise TypeError("index must be integers, got dtype object")
+    if isinstance(index, (str, bytes, slice, set, type(None), type(...))):
+        raise TypeError(f"index must be integers, got a {type(index).__name__}")
+    sparse = bool(check_flag("sparse", sparse))
+    index = list(index) if isinstance(index, range) else index
     adapter = adapter_of_arrays(("table", "index"), (table, index))
     array = adapter.asarray("table", table)
     if array.ndim < 2:
@@ -86,4 +92,4 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
     if own.device != layout.device:
         raise ValueError(f"index is on device {own.device}, table on device {layout.device}")
     found = adapter.row_numbers(numbers, layout.shape[0])
-    return Rows(table, found, bool(sparse), array, layout)
+    return Rows(table, found, sparse, array, layout)

@@ -87,7 +87,8 @@ def plan(
     """The part of a plan that is about tables, and the visits of its kernels.
 
     Raises:
-        ValueError: an axis that tables do not have; operands of one table that do not agree.
+        ValueError: an axis that the rows of a table do not have; operands of one table that do not
+            agree.
     """
     problem, on_device = call.problem, gpu >= 0
     names, operands = problem.names, problem.operands
@@ -140,7 +141,7 @@ def reads(
 
 
 def check_axis(names: Sequence[str], operands: Sequence[Any], axis: int) -> None:
-    """Raises unless features are an axis of every table, and not of the index."""
+    """Raises unless the feature axis is one of the rows of every table, and none of an index."""
     for name, operand in zip(names, operands, strict=True):
         if type(operand) is RowsLayout and len(operand.table.shape) + axis < 1:
             raise ValueError(
@@ -186,7 +187,18 @@ def _target(
 
 
 def _check_agree(problem: Any, group: Sequence[int]) -> None:
-    """Raises unless all operands of one table ask for the same kind of gradient."""
+    """Raises unless all operands of one table take it for the same, and ask for the same.
+
+    A list or a data frame is converted whenever its rows are named, and may have grown since.
+    """
+    first, *others = [problem.operands[m] for m in group]
+    for m, other in zip(group[1:], others, strict=True):
+        if other.table.shape != first.table.shape or other.dtype != first.dtype:
+            raise ValueError(
+                f"{problem.names[group[0]]} and {problem.names[m]} are rows of one table, which has"
+                f" changed from one to the other: it had shape {first.table.shape} and dtype"
+                f" {first.dtype}, and has {other.table.shape} and {other.dtype}"
+            )
     flags = [problem.operands[m].sparse for m in group]
     if len(set(flags)) > 1:
         dense, sparse = (problem.names[group[flags.index(flag)]] for flag in (False, True))
@@ -309,7 +321,7 @@ def run(
 class _Order(NamedTuple):
     """The samples in the order of the rows of an array that they name."""
 
-    words: Any  # sorted
+    words: Any  # sorted by the rows that they name
     shift: int  # of the number of a row, within a word
     named: Any  # the rows that are named, which the words then count; None for all rows
 

@@ -65,6 +65,16 @@ class RowGradient(NamedTuple):
         """The number of axes of the table."""
         return int(self.values.ndim)
 
+    # A tuple would be repeated, or made longer.
+    def __mul__(self, other: object) -> Any:
+        raise TypeError("a RowGradient is no array: compute with its values")
+
+    def __rmul__(self, other: object) -> Any:
+        return self * other
+
+    def __add__(self, other: object) -> Any:
+        return self * other
+
 
 class RowsLayout(NamedTuple):
     """The layout of :class:`Rows`."""

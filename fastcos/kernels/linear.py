@@ -73,6 +73,12 @@ def kept_coefficients(linear: Any, prepare: Any, jitable: Any) -> Any:
         if c == 0:
             return 0.0, 0.0, 0.0, 0.0, 0.0
         rx, ux, ry, uy, e = linear(prepare(state, d), d)
+        # Of a distance that is not finite no gradient is 0 altogether.
+        lost = d - d
+        if lost != 0 and rx == 0 and ux == 0:
+            rx = lost
+        if lost != 0 and ry == 0 and uy == 0:
+            ry = lost
         # Integers among them become float64.
         return c * rx, 1.0 * ux, c * ry, 1.0 * uy, 1.0 * e
 
@@ -93,7 +99,7 @@ def of_side(kept: Any, side: int) -> Any:
 def has_say(r: float, u: float) -> bool:
     """Whether a gradient of these is one of a sample that has a slope, and not 0 in any case.
 
-    Both are 0 where it has none; ``r`` alone is 0 beside an infinite row, whose gradient is NaN.
+    Both are 0 where it has none, and only there; ``r`` alone is 0 beside an infinite row.
     """
     return r != 0 or u != 0
 

@@ -2,7 +2,8 @@
 
 A first kernel visits the samples. Beside the loss it keeps what the gradients of a sample need: of
 each operand where its row is, and of each distance what :func:`kept_words` counts. A second one
-visits the rows of a table, each with the samples that name it, in the order of sorted *words*::
+visits the rows of a table, each with the samples that name it, in the order of *words* sorted by
+row, and within a row in an order that follows from the shape::
 
     row << shift | sample << OPERAND_BITS | operand
 """
