@@ -212,7 +212,7 @@ def test_a_table_that_has_lost_rows_since_is_an_error(given):
 
 def test_a_loss_that_is_kept_keeps_no_table(given):
     table, (i, j, _), labels = given
-    hidden = (table @ torch.eye(FEATURES, dtype=torch.float64)).requires_grad_()
+    hidden = table @ torch.eye(FEATURES, dtype=torch.float64).requires_grad_()
     loss = fastcos.cosine_embedding_loss(fastcos.rows(hidden, i), fastcos.rows(hidden, j), labels)
     loss.backward()
     seen = weakref.ref(hidden)
