@@ -139,7 +139,8 @@ class _Fused(torch.autograd.Function):
         ctx.grads = grads if at_once else None
         # Without its tensors, which are autograd's to keep; a weight that is a number stays.
         weight = None if isinstance(tensors[-1], Tensor) else tensors[-1]
-        rows = _without_tables(problem.operands)
+        looks_up = Rows in map(type, problem.operands)
+        rows = _without_tables(problem.operands) if looks_up else ()
         ctx.kept = adapter, with_arrays(problem, rows, None, weight), composite, wanted, names
         ctx.save_for_backward(*[t if isinstance(t, Tensor) else None for t in tensors])
         return value
@@ -161,7 +162,8 @@ class _Fused(torch.autograd.Function):
             guard = adapter.device_guard and adapter.device_guard(tensors)
             with guard or contextlib.nullcontext():
                 _, grads = of_arrays(adapter, problem, wanted, upstream, out, **options)
-        found = dict(zip(arrays(bare, wanted), grads, strict=True))
+        names_of_grads = arrays(bare, wanted) if bare.operands else wanted
+        found = dict(zip(names_of_grads, grads, strict=True))
         return None, *[found.get(name) for name in names]
 
 
@@ -201,10 +203,14 @@ def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> boo
 def _restored(bare: Problem, tensors: tuple[Any, ...]) -> Problem:
     """The problem with its tensors."""
     *given, target, weight = tensors
-    operands = [
-        t if rows is None else dataclasses.replace(rows, array=t)
-        for t, rows in zip(given, bare.operands, strict=True)
-    ]
+    operands = (
+        given
+        if not bare.operands
+        else [
+            t if rows is None else dataclasses.replace(rows, array=t)
+            for t, rows in zip(given, bare.operands, strict=True)
+        ]
+    )
     return with_arrays(bare, tuple(operands), target, bare.weight if weight is None else weight)
 
 

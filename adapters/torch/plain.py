@@ -153,10 +153,11 @@ def autocast_dtype(*inputs: Tensor, everywhere: bool = True) -> torch.dtype | No
 
     That is the losses ``everywhere``, what they are made of on a GPU only.
     """
-    first, *others = [*map(array_of, inputs)]
+    first = array_of(inputs[0])
     if first.itemsize == 2 and (everywhere or first.is_cuda):
         enabled = torch.is_autocast_enabled(first.device.type)
-        return torch.float32 if enabled and all([t.itemsize == 2 for t in others]) else None
+        halves = enabled and all([array_of(t).itemsize == 2 for t in inputs])
+        return torch.float32 if halves else None
     return None
 
 
