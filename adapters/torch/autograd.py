@@ -187,7 +187,6 @@ _apply: Any = super(torch.autograd.Function, _Fused).apply
 def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> bool:
     """Whether gradients come with the value, for an upstream gradient of 1."""
     first, *others = problem.operands
-    looks_up = Rows in map(type, problem.operands)
     if problem.reduction == "none" or any([t.dtype is torch.float16 for t in problem.operands]):
         return False
     if _hooks(False) is not None:
@@ -195,7 +194,7 @@ def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> boo
     # On a GPU where the kernel alone makes them: what follows it could not be left out there.
     return adapter.SCALARS_ARE_FREE or (
         problem.weight_name not in wanted
-        and not looks_up
+        and Rows not in map(type, problem.operands)
         and all([t.shape == first.shape and t.dtype is first.dtype for t in others])
     )
 
