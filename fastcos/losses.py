@@ -21,6 +21,15 @@ __all__ = [
 ]
 
 
+#: Which operands the distances of a loss are between: the first of these, or two, or all.
+PAIRS = (0, 1), (0, 2), (1, 2)
+
+
+def operand_count(arity: int) -> int:
+    """How many operands a loss of so many distances has."""
+    return 1 + PAIRS[arity - 1][1]
+
+
 class Loss(NamedTuple):
     """A loss of one sample as a function of its distances.
 

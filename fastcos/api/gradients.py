@@ -51,9 +51,8 @@ def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transfo
 
         There is one gradient for each array: arguments that are :func:`rows` of one table have one
         between them, of the shape of the table, in the place of the first of them; the name of any
-        of them stands for it. A gradient has
-        the shape of its argument, summed over broadcast axes, and its dtype (that of the loss where
-        the argument is of integers). ``f`` can be pickled.
+        of them stands for it. A gradient has the shape of its argument, summed over broadcast axes,
+        and its dtype (that of the loss where the argument is of integers). ``f`` can be pickled.
 
     Raises:
         TypeError: ``loss`` is not a function of this module; ``argnums`` names something that has

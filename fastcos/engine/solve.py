@@ -11,6 +11,7 @@ from fastcos.engine.lookup import arrays
 from fastcos.engine.plan import call_of, plan
 from fastcos.engine.problem import Problem, with_arrays
 from fastcos.engine.rows import Rows, array_of, check_unchanged, gathered, layouts
+from fastcos.losses import PAIRS
 
 
 def evaluate(problem: Problem) -> Any:
@@ -36,8 +37,8 @@ def solve(
     """The value of a problem, and its gradients with respect to the arguments named in ``wanted``.
 
     The value is of dtype ``result``, or of that which is computed in; gradients are added to what
-    is in ``out`` if that is to ``accumulate``. Everything that can be wrong
-    is found before a byte of the caller's is written.
+    is in ``out`` if that is to ``accumulate``. Everything that can be wrong is found before a byte
+    of the caller's is written.
     """
     adapter = adapter or adapter_for(problem, grad_output)
     guard = adapter.device_guard and adapter.device_guard([*map(array_of, problem.operands)])
@@ -145,7 +146,7 @@ def _measured(problem: Problem) -> Problem:
     assert callable(measure)
     adapter = adapter_for(problem)
     arrays = [*map(gathered, operands_of(adapter, problem))]
-    pairs = ((0, 1), (0, 2), (1, 2))[: problem.loss.arity]
+    pairs = PAIRS[: problem.loss.arity]
     names = [f"distance_function({problem.names[i]}, {problem.names[j]})" for i, j in pairs]
     measured = [measure(arrays[i], arrays[j]) for i, j in pairs]
     for name, i, d in zip(names, (i for i, _ in pairs), measured, strict=True):

@@ -9,18 +9,14 @@ row, and within a row in an order that follows from the shape::
 """
 
 from fastcos.distances import Functions
+from fastcos.losses import PAIRS, operand_count
 
 #: Bits of a word that say which operand of the sample names the row.
 OPERAND_BITS = 2
 #: Words of 8 bytes of a cache line.
 LINE = 8
-#: Which operands the distances of a loss are between: the k-th has these two.
-FIRST, SECOND = (0, 0, 1), (1, 2, 2)
-
-
-def operands_of(arity: int) -> int:
-    """How many operands a loss of so many distances has."""
-    return 1 + SECOND[arity - 1]
+#: The operands that the k-th distance of a loss is between.
+FIRST, SECOND = zip(*PAIRS, strict=True)
 
 
 def word_shift(samples: int) -> int:
@@ -45,5 +41,5 @@ def kept_words(functions: Functions, parameters: int, arity: int, size: int) -> 
     read of a sample.
     """
     state = 5 if is_linear(functions, size) else 2 + len(functions.init(0.0, *[1.0] * parameters))
-    words = operands_of(arity) + arity * state
+    words = operand_count(arity) + arity * state
     return LINE if words == LINE - 1 else words

@@ -32,7 +32,8 @@ from fastcos.kernels.cpu.states import as_float64
 from fastcos.kernels.cpu.storage import Storage
 from fastcos.kernels.functions import as_it_is, jitable, registered, times
 from fastcos.kernels.linear import has_say, kept_coefficients, of_side
-from fastcos.kernels.lookup import FIRST, OPERAND_BITS, SECOND, is_linear, operands_of
+from fastcos.kernels.lookup import FIRST, OPERAND_BITS, SECOND, is_linear
+from fastcos.losses import operand_count
 
 # Rows are asked for so many bytes before they are read.
 _AHEAD = 1 << 12
@@ -164,7 +165,7 @@ def looked_up_kernel(
 ) -> Callable[[int, int], int]:
     """``kernel(t, address of the arguments) -> 1``: the losses of a task, and what to keep."""
     measure, size = measurer(functions, storage, jitable)(), storage.size
-    init, operands = functions.init, operands_of(arity)
+    init, operands = functions.init, operand_count(arity)
     kept_of = _kept(functions, storage, jitable).of
 
     def kernel(t: int, block: int) -> int:
@@ -212,7 +213,7 @@ def of_table_kernel(
     function: Any, functions: Functions, arity: int, storage: Storage, unpack: Any, jitable: Any
 ) -> Callable[[int, int], int]:
     """``kernel(t, address of the arguments) -> 1``: the gradients of the rows of a task."""
-    size, operands = storage.size, operands_of(arity)
+    size, operands = storage.size, operand_count(arity)
     row, decode, encode = storage.row, storage.decode, storage.encode
     none, _, add = _kept(functions, storage, jitable)
 

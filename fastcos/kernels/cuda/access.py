@@ -10,14 +10,6 @@ from fastcos.kernels.arguments import PerSample
 from fastcos.kernels.cuda.unroll import all_of, tuple_of
 from fastcos.kernels.functions import jitable
 
-#: Which operands the distances of a loss are between, by how many those are.
-PAIRS = {1: ((0, 1),), 2: ((0, 1), (0, 2)), 3: ((0, 1), (0, 2), (1, 2))}
-
-
-def operand_count(arity: int) -> int:
-    """How many operands a loss of so many distances has."""
-    return 1 + max(j for _, j in PAIRS[arity])
-
 
 def offset(columns: int, row: int) -> Any:
     """``(position, geometry) -> bytes``: the offset of a sample by a row of the geometry."""

@@ -10,14 +10,14 @@ from typing import Any
 from fastcos.distances import Functions
 from fastcos.kernels import WRITE, arguments
 from fastcos.kernels.arguments import Addresses, Constants, DeviceIntegers, PerSample
-from fastcos.kernels.cuda.access import addresses, offset, operand_count, per_sample
+from fastcos.kernels.cuda.access import addresses, offset, per_sample
 from fastcos.kernels.cuda.measure import measure
 from fastcos.kernels.cuda.teams import WARP, WHOLE_WARP, Team, Variant, Visit, thread_of
 from fastcos.kernels.cuda.unroll import tuple_of
 from fastcos.kernels.cuda.write import write_and_sum, write_nothing, write_rows
 from fastcos.kernels.functions import as_it_is, jitable, registered, times
 from fastcos.kernels.linear import Scaled
-from fastcos.losses import Loss
+from fastcos.losses import Loss, operand_count
 
 
 def in_order(operands: int) -> Any:

@@ -7,17 +7,18 @@ A thread accumulates its part of each row; the parts are merged in
 from typing import Any
 
 from fastcos.distances import Functions
-from fastcos.kernels.cuda.access import PAIRS, are_aligned, operand_count
+from fastcos.kernels.cuda.access import are_aligned
 from fastcos.kernels.cuda.merge import merging, state_size
 from fastcos.kernels.cuda.teams import Team, Variant, components, threads_of_warp
 from fastcos.kernels.cuda.unroll import at_each, fold, tuple_of
 from fastcos.kernels.functions import jitable, registered
+from fastcos.losses import PAIRS, operand_count
 
 
 def measure(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
     """``(team, rows, features, parameters) -> (states, distances)``, for the team as a whole."""
     init, finalize = registered(distance.init), registered(distance.finalize)
-    accumulate, float64, pairs = registered(distance.accumulate), gpu.float64, PAIRS[arity]
+    accumulate, float64, pairs = registered(distance.accumulate), gpu.float64, PAIRS[:arity]
     merge = merging(distance, variant, gpu)
     settle = _settling(distance, merge, variant, gpu)
     as_float64 = tuple_of(state_size(distance, variant), lambda k: lambda state: float64(state[k]))

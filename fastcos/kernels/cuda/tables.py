@@ -21,7 +21,6 @@ from fastcos.distances import Functions
 from fastcos.kernels import arguments
 from fastcos.kernels.arguments import DeviceOfTable, DeviceTables, Kept
 from fastcos.kernels.cuda.access import offset as offset_by
-from fastcos.kernels.cuda.access import operand_count
 from fastcos.kernels.cuda.kernel import kernel
 from fastcos.kernels.cuda.measure import measure
 from fastcos.kernels.cuda.merge import state_size
@@ -30,7 +29,7 @@ from fastcos.kernels.cuda.unroll import all_of, tuple_of
 from fastcos.kernels.functions import as_it_is, jitable, registered, times
 from fastcos.kernels.linear import has_say, kept_coefficients, of_side
 from fastcos.kernels.lookup import FIRST, OPERAND_BITS, SECOND, is_linear
-from fastcos.losses import Loss
+from fastcos.losses import Loss, operand_count
 
 _NAN = math.nan
 _OPERAND = (1 << OPERAND_BITS) - 1

@@ -10,11 +10,12 @@ from typing import Any
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, WRITE
 from fastcos.kernels.arguments import Addresses
-from fastcos.kernels.cuda.access import PAIRS, are_aligned, operand_count
+from fastcos.kernels.cuda.access import are_aligned
 from fastcos.kernels.cuda.teams import Team, Variant, Visit, components
 from fastcos.kernels.cuda.unroll import all_of, at_each, tuple_of
 from fastcos.kernels.functions import jitable, registered
 from fastcos.kernels.linear import linear_gradient, linear_triplet_gradient
+from fastcos.losses import PAIRS, operand_count
 
 
 def write_nothing(arity: int, distance: Functions, variant: Variant, gpu: Any) -> Any:
@@ -187,7 +188,7 @@ def _float32_slopes(
 
 def _float64_slopes(arity: int, distance: Functions, gpu: Any) -> Any:
     """``(terms, numbers) -> slopes`` with respect to one component of each operand."""
-    gradient, float64, pairs = registered(distance.gradient), gpu.float64, PAIRS[arity]
+    gradient, float64, pairs = registered(distance.gradient), gpu.float64, PAIRS[:arity]
 
     def of_pair(k: int) -> Any:
         i, j = pairs[k]
