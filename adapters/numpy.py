@@ -124,6 +124,60 @@ def features_last(array: Array, axis: int) -> Array:
     return array if axis == -1 else np.moveaxis(array, axis, -1)
 
 
+#: Dtypes by name, for the matrices of listwise losses.
+DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+
+
+def workspace(shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
+    """Memory for matrices that products are made of."""
+    return np.empty(shape, dtype)
+
+
+def matmul(a: Array, b: Array, out: Array) -> None:
+    """Writes the product of two matrices."""
+    np.matmul(a, b, out=out)
+
+
+def add_matmul(a: Array, b: Array, out: Array) -> None:
+    """Adds the product of two matrices to what is there."""
+    out += a @ b
+
+
+def center(array: Array) -> Array:
+    """The mean row, in float64."""
+    return array.mean(axis=0, dtype=np.float64)
+
+
+def numbered(count: int, like: Array) -> Array:
+    """The first int32 numbers."""
+    return np.arange(count, dtype=np.int32)
+
+
+def classes(name: str, labels: Array, count: int | None) -> Array:
+    """Labels as int32 numbers, equal for equal labels; less than a count, if there is one.
+
+    Raises:
+        TypeError: they are no integers.
+        ValueError: one is negative, or not less than the count.
+    """
+    if labels.dtype.kind not in "iub":
+        raise TypeError(f"{name} must be integers, got dtype {labels.dtype}")
+    low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
+    if low < 0 or (count is not None and labels.size and high >= count):
+        wrong = (labels < 0) | (labels >= count) if count is not None else labels < 0
+        first = int(np.flatnonzero(wrong)[0])
+        accepted = "at least 0" if count is None else f"from 0 to {count - 1}, as there are {count} classes"
+        raise ValueError(f"{name} must be {accepted}; got {labels[first]} at position {first}")
+    if high > np.iinfo(np.int32).max:
+        labels = np.unique(labels, return_inverse=True)[1]
+    return np.ascontiguousarray(labels, dtype=np.int32)
+
+
+def ratio_with(anchor_labels: Array, candidate_labels: Array) -> float:
+    """The number of anchors over that of those that have a positive, each label being one anchor."""
+    return anchor_labels.size / max(np.unique(candidate_labels).size, 1)
+
+
 def scratch(shape: tuple[int, ...], like: Array) -> Array:
     """Memory for float64 numbers."""
     return np.empty(shape)

@@ -10,6 +10,17 @@ Losses:
     triplet_margin_with_distance_loss   the same in any distance
     hinge_embedding_loss                distances with labels ±1
 
+A batch with labels, every row against every other, without the N x N matrix:
+    info_nce_loss                       row i of one set belongs to row i of another
+    sigmoid_contrastive_loss            the same for each pair by itself
+    supervised_contrastive_loss         rows of one label are drawn together
+    contrastive_loss                    all pairs, with margins
+    multi_similarity_loss, circle_loss, lifted_structure_loss, nca_loss
+    batch_hard_triplet_loss, batch_semi_hard_triplet_loss, batch_all_triplet_loss
+    normalized_softmax_loss, cosface_loss, arcface_loss, proxy_nca_loss, proxy_anchor_loss
+    listwise_loss                       one of your own, as a Listwise
+    Listwise, check_listwise            its record, and its slopes against finite differences
+
 Similarity and distance of rows:
     cosine_similarity                   the cosine of the angle
     paired_distance                     any distance, by name or as a Distance
@@ -41,13 +52,30 @@ from fastcos._limit import threads
 from fastcos._version import __version__
 from fastcos.api import (
     RowGradient,
+    arcface_loss,
+    batch_all_triplet_loss,
+    batch_hard_triplet_loss,
+    batch_semi_hard_triplet_loss,
+    circle_loss,
+    contrastive_loss,
+    cosface_loss,
     cosine_distance_loss,
     cosine_embedding_loss,
     cosine_similarity,
     grad,
     hinge_embedding_loss,
+    info_nce_loss,
+    lifted_structure_loss,
+    listwise_loss,
+    multi_similarity_loss,
+    nca_loss,
+    normalized_softmax_loss,
     paired_distance,
+    proxy_anchor_loss,
+    proxy_nca_loss,
     rows,
+    sigmoid_contrastive_loss,
+    supervised_contrastive_loss,
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
     value_and_grad,
@@ -56,21 +84,42 @@ from fastcos.commands.info import show_config
 from fastcos.commands.warmup import warmup
 from fastcos.distances import Distance
 from fastcos.distances.check import check_distance
+from fastcos.listwise import Listwise
+from fastcos.listwise.check import check_listwise
 
 __all__ = [
     "Distance",
+    "Listwise",
     "RowGradient",
     "__version__",
+    "arcface_loss",
+    "batch_all_triplet_loss",
+    "batch_hard_triplet_loss",
+    "batch_semi_hard_triplet_loss",
     "check_distance",
+    "check_listwise",
+    "circle_loss",
+    "contrastive_loss",
+    "cosface_loss",
     "cosine_distance_loss",
     "cosine_embedding_loss",
     "cosine_similarity",
     "distances",
     "grad",
     "hinge_embedding_loss",
+    "info_nce_loss",
+    "lifted_structure_loss",
+    "listwise_loss",
+    "multi_similarity_loss",
+    "nca_loss",
+    "normalized_softmax_loss",
     "paired_distance",
+    "proxy_anchor_loss",
+    "proxy_nca_loss",
     "rows",
     "show_config",
+    "sigmoid_contrastive_loss",
+    "supervised_contrastive_loss",
     "threads",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",

@@ -27,6 +27,7 @@ __all__ = [
     "DistanceName",
     "DtypeName",
     "IsTensor",
+    "ListwiseDistance",
     "LossName",
     "Reduced",
     "Reduction",
@@ -48,6 +49,32 @@ LossName: TypeAlias = Literal[
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "hinge_embedding_loss",
+    "arcface_loss",
+    "batch_all_triplet_loss",
+    "batch_hard_triplet_loss",
+    "batch_semi_hard_triplet_loss",
+    "circle_loss",
+    "contrastive_loss",
+    "cosface_loss",
+    "info_nce_loss",
+    "lifted_structure_loss",
+    "listwise_loss",
+    "multi_similarity_loss",
+    "nca_loss",
+    "normalized_softmax_loss",
+    "proxy_anchor_loss",
+    "proxy_nca_loss",
+    "sigmoid_contrastive_loss",
+    "supervised_contrastive_loss",
+]
+#: What listwise losses take between rows, by name.
+ListwiseDistance: TypeAlias = Literal[
+    "cosine",
+    "dot",
+    "euclidean",
+    "sqeuclidean",
+    "normalized_euclidean",
+    "normalized_sqeuclidean",
 ]
 #: A distance by name or as a record.
 DistanceLike: TypeAlias = DistanceName | Distance

@@ -344,6 +344,45 @@ def row_gradient(rows: Any, values: Tensor, table: Tensor) -> Tensor:
     )
 
 
+#: Dtypes by name, for the matrices of listwise losses.
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def workspace(shape: tuple[int, ...], dtype: Dtype, like: Tensor) -> Tensor:
+    """Memory for matrices that products are made of."""
+    return _new(like.detach(), dtype, shape)
+
+
+def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Writes the product of two matrices."""
+    torch.mm(a, b, out=out)
+
+
+def add_matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Adds the product of two matrices to what is there."""
+    out.addmm_(a, b)
+
+
+def center(array: Tensor) -> Any:
+    """The mean row, in float64."""
+    return array.detach().mean(0, dtype=torch.float64).numpy()
+
+
+def numbered(count: int, like: Tensor) -> Any:
+    """The first int32 numbers."""
+    return np.arange(count, dtype=np.int32)
+
+
+def classes(name: str, labels: Tensor, count: int | None) -> Any:
+    """As the adapter for NumPy's arrays has it."""
+    if labels.dtype not in _INTEGERS:
+        raise TypeError(f"{name} must be integers, got dtype {labels.dtype}")
+    return of_numpy.classes(name, labels.detach().numpy(), count)
+
+
+ratio_with = of_numpy.ratio_with
+
+
 def scratch(shape: tuple[int, ...], like: Tensor) -> Any:
     """Memory for float64 numbers: NumPy's, which is there in a tenth of the time."""
     return np.empty(shape)

@@ -5,7 +5,23 @@ bfloat16, float32, float64, integers and bool; sums are kept in float64. They re
 kind and dtype that went in, a scalar where one number is left.
 """
 
+from fastcos.api.contrastive import (
+    circle_loss,
+    contrastive_loss,
+    info_nce_loss,
+    lifted_structure_loss,
+    listwise_loss,
+    multi_similarity_loss,
+    nca_loss,
+    sigmoid_contrastive_loss,
+    supervised_contrastive_loss,
+)
 from fastcos.api.gradients import grad, value_and_grad
+from fastcos.api.mining import (
+    batch_all_triplet_loss,
+    batch_hard_triplet_loss,
+    batch_semi_hard_triplet_loss,
+)
 from fastcos.api.pairs import (
     cosine_distance_loss,
     cosine_embedding_loss,
@@ -13,18 +29,42 @@ from fastcos.api.pairs import (
     hinge_embedding_loss,
     paired_distance,
 )
+from fastcos.api.proxies import (
+    arcface_loss,
+    cosface_loss,
+    normalized_softmax_loss,
+    proxy_anchor_loss,
+    proxy_nca_loss,
+)
 from fastcos.api.rows import RowGradient, rows
 from fastcos.api.triplets import triplet_margin_loss, triplet_margin_with_distance_loss
 
 __all__ = [
     "RowGradient",
+    "arcface_loss",
+    "batch_all_triplet_loss",
+    "batch_hard_triplet_loss",
+    "batch_semi_hard_triplet_loss",
+    "circle_loss",
+    "contrastive_loss",
+    "cosface_loss",
     "cosine_distance_loss",
     "cosine_embedding_loss",
     "cosine_similarity",
     "grad",
     "hinge_embedding_loss",
+    "info_nce_loss",
+    "lifted_structure_loss",
+    "listwise_loss",
+    "multi_similarity_loss",
+    "nca_loss",
+    "normalized_softmax_loss",
     "paired_distance",
+    "proxy_anchor_loss",
+    "proxy_nca_loss",
     "rows",
+    "sigmoid_contrastive_loss",
+    "supervised_contrastive_loss",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "value_and_grad",

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from fastcos import _hints
 from fastcos.distances import Distance
+from fastcos.engine import batch
 from fastcos.engine.execute import execute
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself
 from fastcos.engine.libraries import adapter_of
@@ -58,6 +59,32 @@ def public(problem: Callable[P, Result]) -> Callable[P, Result]:
 
     PUBLIC.add(function)
     return function
+
+
+#: Those of them that are listwise, with the names of what they have gradients of: those that are
+#: meant where nothing is said, and the others.
+BATCHED: dict[Any, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+
+
+def batched(
+    *names: str, more: tuple[str, ...] = ()
+) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """As :func:`public`, of a function that states a :class:`~fastcos.engine.batch.Batch`.
+
+    ``names`` are what it has gradients of, ``more`` what it has if they are asked for.
+    """
+
+    def decorate(state: Callable[P, Result]) -> Callable[P, Result]:
+        @not_compiled
+        @functools.wraps(state)
+        def function(*args: P.args, **kwargs: P.kwargs) -> Result:
+            return batch.evaluate(stated(function, args, kwargs))
+
+        PUBLIC.add(function)
+        BATCHED[function] = names, more
+        return function
+
+    return decorate
 
 
 def stated(

@@ -10,7 +10,16 @@ from typing import Any, Generic, TypeVar, overload
 import numpy.typing as npt
 
 from fastcos import _hints
-from fastcos.api.calls import PUBLIC, arguments_of, check_weight, not_compiled, planned, stated
+from fastcos.api.calls import (
+    BATCHED,
+    PUBLIC,
+    arguments_of,
+    check_weight,
+    not_compiled,
+    planned,
+    stated,
+)
+from fastcos.engine.batch import solve as solve_batch
 from fastcos.engine.checks import check_flag
 from fastcos.engine.execute import execute
 from fastcos.engine.lookup import arrays
@@ -167,6 +176,13 @@ class Transformed(Generic[OfTensors, OfArrays]):
         known = None
         if out is not None:
             buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
+        if self.loss in BATCHED:
+            batch = stated(self.loss, args, kwargs, "grad_output", "out", "accumulate")
+            adds = bool(check_flag("accumulate", accumulate))
+            _check_buffers(wanted, out, buffers, adds)
+            value, grads = solve_batch(batch, wanted, grad_output, buffers, accumulate=adds)
+            chosen = grads[0] if alone else grads
+            return (value, chosen) if self.valued else chosen
         if accumulate is False and (out is None or _fit(buffers, wanted)):
             known = planned(self.state, wanted, args, kwargs, grad_output, buffers)
         if known is not None:
@@ -276,6 +292,8 @@ def _wanted(loss: Callable[..., Any], argnums: Argnums) -> tuple[str, ...]:
 @functools.cache
 def _differentiable(loss: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What a public function has gradients of: its operands, and its weights if it takes any."""
+    if loss in BATCHED:
+        return BATCHED[loss]
     state: Callable[..., Problem] = loss.__wrapped__  # type: ignore[attr-defined]
     # A problem is stated without a look at its arrays.
     problem = state(*[None] * (state.__code__.co_argcount - len(state.__defaults__ or ())))

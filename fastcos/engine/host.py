@@ -194,11 +194,17 @@ def sorted_words(
     return words
 
 
-def _shared(plan: Any, kernel: int, block: Any, tasks: int, samples: int, parallel: bool) -> float:
+def launch(
+    kernel: int, block: Any, tasks: int, samples: int, threads: Any, *, parallel: bool
+) -> float:
     """Runs the tasks of a kernel, on several threads if that is worth it."""
     if parallel:
-        return _launch()((kernel, block, tasks, samples), plan.adapter.THREADS)
+        return _launch()((kernel, block, tasks, samples), threads)
     return _serial()(kernel, block, tasks, samples)
+
+
+def _shared(plan: Any, kernel: int, block: Any, tasks: int, samples: int, parallel: bool) -> float:
+    return launch(kernel, block, tasks, samples, plan.adapter.THREADS, parallel=parallel)
 
 
 def value(plan: Any, total: float, denominator: float, dtype: Any, like: Any) -> Any:

@@ -25,6 +25,11 @@ DOUBLES, FLOATS, LONGS, BYTES, BOOLS, OWN = 0, 1, 2, 3, 4, 5
 ALIGNED, LOOKED_UP, OF_TABLE = 0, 1, 2
 
 
+#: What the numbers of a listwise loss are made of: the product of two rows, or the square of their
+#: distance, or the distance.
+PRODUCT, SQUARED, EUCLIDEAN = 0, 1, 2
+
+
 class Spec(NamedTuple):
     """What a kernel is compiled for, on a CPU as on a GPU."""
 

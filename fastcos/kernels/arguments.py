@@ -242,3 +242,67 @@ def device_count(
     per_operand = len(DeviceTables._fields) if tables else PER_OPERAND
     geometry = (2 + 2 * operands) * columns + len(Kept._fields) * tables
     return DEVICE_FIXED + per_operand * operands + geometry, CONSTANTS + parameters
+
+
+class Block(NamedTuple):
+    """The arguments of a kernel of a listwise loss: a block of anchors, all of them int64.
+
+    Addresses are 0 where there is nothing of the kind. What is of each anchor, or candidate, begins
+    with that of the first of all, and not of the block.
+    """
+
+    losses: int  # what the host's loop over tasks fills in; not of use here
+    similarities: int  # of the anchors of the block to all candidates, of the dtype computed in
+    anchors: int  # how many the block has
+    candidates: int  # how many there are
+    first: int  # the number of the first anchor of the block
+    excludes: int  # whether an anchor is no candidate of its own
+    anchor_labels: int  # int32
+    candidate_labels: int
+    anchor_rows: int  # of the dtype computed in, for distances that are measured again
+    candidate_rows: int
+    features: int
+    anchor_squares: int  # of their lengths, float64, for distances
+    candidate_squares: int  # the same of candidates, of the dtype computed in
+    anchor_numbers: int  # what the survey found, float64
+    candidate_numbers: int  # the same of candidates, of the dtype computed in
+    anchor_scales: int  # what slopes are multiplied by, float64; 0 where they are not wanted
+    candidate_scales: int  # the same of candidates as anchors, of the dtype computed in
+    values: int  # where value and terms of each anchor go, float64
+    sums: int  # where the sum of the slopes of each anchor goes, of distances; float64
+    learned: int  # where the sums of slopes, and of s times slope, of each anchor go; float64
+    sorted: int  # memory for the numbers of the rows of the block in order
+    parameters: int  # those of the loss, float64
+    offset: int  # what a number is: offset + factor * product or distance
+    factor: int
+
+
+class Unit(NamedTuple):
+    """The arguments of a kernel that makes rows for products, all of them int64."""
+
+    losses: int  # what the host's loop over tasks fills in; not of use here
+    rows: int  # the address of the first
+    stride: int  # bytes from one to the next
+    features: int
+    normalizes: int  # whether they are brought to unit length
+    center: int  # the address of what is subtracted from each, float64; 0 for nothing
+    units: int  # where they go, one after another, in the dtype of the products
+    norms: int  # where their lengths go, or 1; float64
+    squares: int  # where the squares of the lengths that they have then go; float64
+    narrow_squares: int  # the same in the dtype of the products
+
+
+class Project(NamedTuple):
+    """The arguments of a kernel that makes gradients of what products have left, all int64."""
+
+    losses: int  # what the host's loop over tasks fills in; not of use here
+    slopes: int  # the address of what the products have left
+    units: int  # the rows that they were products of
+    features: int
+    normalizes: int  # whether these are of unit length
+    norms: int  # the lengths that they had, float64
+    sums: int  # what the rows are multiplied by and added with, float64; 0 for nothing
+    scale: int  # the address of what all is multiplied by, float64
+    target: int  # where the gradients go
+    stride: int  # bytes from one to the next
+    accumulate: int  # whether they are added to what is there

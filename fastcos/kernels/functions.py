@@ -11,6 +11,7 @@ from numba.core.compiler import Compiler
 from numba.extending import register_jitable
 
 from fastcos.distances.record import BUILT_IN
+from fastcos.listwise import scalars
 
 
 class _Part(JITCodeLibrary):  # type: ignore[misc]
@@ -43,20 +44,26 @@ class _Compiler(Compiler):  # type: ignore[misc]
         return super().compile_extra(function)
 
 
-#: Makes a function one that kernels call. Without the wrapper by which C would call it, which
+#: How a function that kernels call is compiled. Without the wrapper by which C would call it, which
 #: Numba adds to every function: compiling those took a quarter of the time of a kernel.
-jitable = functools.partial(
-    register_jitable, forceinline=True, no_cfunc_wrapper=True, pipeline_class=_Compiler
-)
+PART: dict[str, Any] = {
+    "forceinline": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": _Compiler,
+}
+#: Makes a function one that kernels call.
+jitable = functools.partial(register_jitable, **PART)
 
 #: The modules of the functions that kernels are made for. The cache on disk knows their sources.
 SCALAR_MODULES = (
     *("distances.angles", "distances.hyperbolic", "distances.norms"),
     *("distances.ranges", "distances.ratios", "losses"),
+    *("listwise.pairs", "listwise.scalars", "listwise.softmax", "listwise.triplets"),
 )
 _OURS = tuple([f"fastcos.{module}" for module in SCALAR_MODULES])
 
-_registered: set[Any] = set()
+#: Those that are registered; the exponentials are in kernels what each kind of machine has.
+_registered: set[Any] = {scalars.exp, scalars.sigmoid, scalars.softplus}
 
 
 def registered(function: Any) -> Any:

@@ -15,7 +15,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from fastcos.distances import Functions
 from fastcos.kernels import ALIGNED, DOUBLES, FLOATS, LONGS, Spec
 from fastcos.kernels.cache import compiled, digest, exported, source_digest
-from fastcos.kernels.cpu import kernels, order, tables
+from fastcos.kernels.cpu import kernels, listwise, order, tables, unit
 from fastcos.kernels.cpu.memory import call, doubles, floats, int8s, longs
 from fastcos.kernels.cpu.samples import table_unpacker, unpacker
 from fastcos.kernels.cpu.storage import STORAGE
@@ -24,13 +24,15 @@ from fastcos.kernels.functions import SCALAR_MODULES, is_ours, jitable, name_of,
 # The modules whose source ends up in a compiled kernel.
 SOURCES = (
     *(*SCALAR_MODULES, "kernels", "kernels.arguments", "kernels.functions", "kernels.linear"),
-    "kernels.lookup",
+    *("kernels.lookup", "listwise.record"),
+    *("kernels.cpu.exponential", "kernels.cpu.listwise", "kernels.cpu.unit"),
     *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.gradients", "kernels.cpu.measure"),
     *("kernels.cpu.kernels", "kernels.cpu.memory", "kernels.cpu.samples", "kernels.cpu.states"),
     *("kernels.cpu.order", "kernels.cpu.storage", "kernels.cpu.streaming", "kernels.cpu.tables"),
 )
 
 _kernels: dict[Spec, Any] = {}
+_listwise: dict[tuple[Any, ...], Any] = {}
 
 
 def kernel_of(spec: Spec) -> Any:
@@ -73,6 +75,41 @@ def _compiled(spec: Spec) -> Any:
     kernel = body(registered(function), functions, *more, STORAGE[spec.dtype], unpack, _tagged(tag))
     kernel.__qualname__ += f"_{tag}"
     return exported(kernel, int64(int64, int64), spec.what, keep=ours)
+
+
+def listwise_kernel_of(functions: tuple[Any, ...], variant: listwise.Variant, what: str) -> Any:
+    """The compiled kernel of the functions of a listwise loss, as :func:`kernel_of`."""
+    key = functions, variant
+    if key not in _listwise:
+        with global_compiler_lock:
+            if key not in _listwise:
+                ours = all(map(is_ours, functions))
+                tag = uuid.uuid4().hex
+                if ours:
+                    tag = digest(digest_of_sources(), *map(name_of, (*functions, variant)))
+                kernel = listwise.listwise_kernel(functions, variant, _tagged(tag))
+                kernel.__qualname__ += f"_{tag}"
+                _listwise[key] = exported(kernel, int64(int64, int64), what, keep=ours)
+    return _listwise[key]
+
+
+@functools.cache
+def unit_kernel_of(dtype: str, wide: bool) -> Any:
+    """The compiled kernel that makes rows of a dtype ready for products."""
+    return _of_rows(unit.unit_kernel, dtype, wide, f"rows ({dtype})")
+
+
+@functools.cache
+def project_kernel_of(dtype: str, wide: bool) -> Any:
+    """The compiled kernel that makes gradients of a dtype of what products have left."""
+    return _of_rows(unit.project_kernel, dtype, wide, f"gradients of rows ({dtype})")
+
+
+def _of_rows(make: Callable[..., Any], dtype: str, wide: bool, what: str) -> Any:
+    tag = digest(digest_of_sources(), make.__name__, dtype, str(wide))
+    kernel = make(STORAGE[dtype], wide, _tagged(tag))
+    kernel.__qualname__ += f"_{tag}"
+    return exported(kernel, int64(int64, int64), what, keep=True)
 
 
 def _tagged(tag: str) -> Any:

@@ -104,6 +104,12 @@ def words(address: Any, length: Any) -> Any:
 
 
 @emitted
+def ints(address: Any, length: Any) -> Any:
+    """The int32 numbers at an address."""
+    return _array_at(types.int32, address, length)
+
+
+@emitted
 def floats(address: Any, length: Any) -> Any:
     """The float32 numbers at an address."""
     return _array_at(types.float32, address, length)

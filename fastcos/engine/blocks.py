@@ -1,0 +1,172 @@
+"""The loop of a listwise loss over blocks of anchors: products, the kernel over rows, products.
+
+For a block of anchors their similarities to all candidates come from the array library's own matrix
+product, into one buffer that all blocks share. The kernel leaves slopes in their place, of which two
+products more make the gradients: three products in all, and none is made twice. What a loss has to
+know of other rows before it can give slopes, its survey, takes one more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastcos.engine import blocks_device, blocks_host
+from fastcos.engine.sweep import Asked, Pass, Sweep
+from fastcos.kernels import PRODUCT
+from fastcos.listwise import Listwise
+
+#: Bytes of the similarities of a block, unless the caller says how many anchors it has.
+BLOCK_BYTES = 64 << 20
+_NOTHING = Asked()
+#: Fewer anchors than this make the products slower than they could be.
+_AT_LEAST = 16
+
+
+def prepared(found: Any, measure: Any, block: int | None, ordered: bool) -> Sweep:
+    """Rows made ready for products, and how high blocks are."""
+    adapter, x, y = found.adapter, found.anchors, found.candidates
+    place = blocks_host if found.device < 0 else blocks_device
+    name = "float64" if adapter.float_name(found.dtype) == "float64" else "float32"
+    dtype = adapter.DTYPES[name]
+    moves = measure.of != PRODUCT and not measure.normalizes
+    center = adapter.center(x if y is None else y) if moves else None
+    anchors = place.unit_rows(adapter, x, dtype, measure.normalizes, center)
+    candidates = (
+        anchors if y is None else place.unit_rows(adapter, y, dtype, measure.normalizes, center)
+    )
+    columns = len(candidates.units)
+    size = 8 if name == "float64" else 4
+    if block is None:
+        block = BLOCK_BYTES // max(size * columns * (2 if ordered else 1), 1)
+        block = max(block, _AT_LEAST)
+    return Sweep(
+        *(adapter, place, measure, dtype, anchors, candidates),
+        *(found.anchor_labels, found.candidate_labels, y is None),
+        *(max(min(block, len(anchors.units)), 1), found.device, (x, x if y is None else y)),
+    )
+
+
+def turned(sweep: Sweep) -> Sweep:
+    """The same with anchors and candidates exchanged."""
+    return sweep._replace(
+        anchors=sweep.candidates,
+        candidates=sweep.anchors,
+        anchor_labels=sweep.candidate_labels,
+        candidate_labels=sweep.anchor_labels,
+        height=max(min(sweep.height, len(sweep.candidates.units)), 1),
+        originals=sweep.originals[::-1],
+    )
+
+
+def scales(sweep: Sweep, weight: Any, upstream: Any) -> Any:
+    """What the slopes of each anchor are multiplied by, but for what all have in common."""
+    found = sweep.adapter.scratch((len(sweep.anchors.units),), sweep.originals[0])
+    found[...] = weight * upstream
+    return found
+
+
+def run(
+    sweep: Sweep,
+    loss: Listwise,
+    parameters: Sequence[Any],
+    numbers: Any = None,
+    scales: Any = None,
+    asked: Asked = _NOTHING,
+) -> Pass:
+    """Goes over all blocks.
+
+    Args:
+        sweep: The rows.
+        loss: The loss.
+        parameters: Its parameters.
+        numbers: What its survey has found, one number for each candidate.
+        scales: Those of the anchors, where slopes are wanted.
+        asked: Which gradients are.
+    """
+    adapter, place, like = sweep.adapter, sweep.place, sweep.originals[0]
+    anchors, columns = len(sweep.anchors.units), len(sweep.candidates.units)
+    features = sweep.anchors.units.shape[1]
+    values = adapter.scratch((anchors, 2), like)
+    if not anchors:
+        values[...] = 0
+    new = adapter.workspace
+    similarities = new((sweep.height, columns), sweep.dtype, like)
+    needs_anchors = asked.anchors or (sweep.excludes and asked.anchors)
+    needs_candidates = asked.candidates or (sweep.excludes and asked.anchors)
+    of_anchors = of_candidates = sums = column_sums = ones = learned = None
+    if needs_anchors:
+        of_anchors = new((anchors, features), sweep.dtype, like)
+    if needs_candidates:
+        of_candidates = new((columns, features), sweep.dtype, like)
+        of_candidates[...] = 0
+    summed = sweep.measure.of != PRODUCT and not sweep.measure.normalizes
+    if summed and (needs_anchors or needs_candidates):
+        sums = adapter.scratch((anchors,), like)
+        column_sums, ones = (
+            new((columns, 1), sweep.dtype, like),
+            new((sweep.height, 1), sweep.dtype, like),
+        )
+        column_sums[...], ones[...] = 0, 1
+    if asked.learned:
+        learned = adapter.scratch((anchors, 2), like)
+        if not anchors:
+            learned[...] = 0
+    kernel = place.bound(sweep, loss, parameters, numbers, scales, values, sums, learned)
+    x, y = sweep.anchors.units, sweep.candidates.units
+    for first in range(0, anchors, sweep.height):
+        last = min(first + sweep.height, anchors)
+        block, own = similarities[: last - first], x[first:last]
+        adapter.matmul(own, y.T, block)
+        kernel(block, first)
+        if needs_anchors:
+            adapter.matmul(block, y, of_anchors[first:last])
+        if needs_candidates:
+            adapter.add_matmul(block.T, own, of_candidates)
+            if column_sums is not None:
+                adapter.add_matmul(block.T, ones[: last - first], column_sums)
+    both = (
+        (0.0, 0.0)
+        if learned is None
+        else tuple([adapter.number(adapter.wrap(learned[:, k]).sum()) for k in (0, 1)])
+    )
+    if column_sums is not None:
+        # What a row is multiplied by in its own gradient: the slopes are of the other sign here.
+        column_sums = place.negated_sums(adapter, column_sums)
+    return Pass(values, of_anchors, of_candidates, sums, column_sums, both)
+
+
+def total(adapter: Any, values: Any, weight: Any) -> Any:
+    """The weighted sum over the anchors."""
+    return adapter.number(adapter.wrap(values * weight).sum())
+
+
+def denominator(adapter: Any, reduction: str, values: Any, weight: Any) -> Any:
+    """What the weighted sum of the losses is divided by."""
+    anchors = values.shape[0]
+    if reduction == "sum":
+        return 1.0
+    if reduction == "sum_over_batch_size":
+        return float(anchors)
+    if reduction == "mean":
+        return total(adapter, values[:, 1], weight)
+    if isinstance(weight, float):
+        return float(anchors if weight else 0)
+    return adapter.number((weight != 0).sum())
+
+
+def gradient(
+    sweep: Sweep, found: Pass, side: str, scale: Any, out: Any, dtype: Any, accumulate: bool
+) -> Any:
+    """The gradient of one side, from what the products have left."""
+    adapter = sweep.adapter
+    of_anchors = side == "anchors"
+    rows = sweep.anchors if of_anchors else sweep.candidates
+    slopes = found.anchors if of_anchors else found.candidates
+    sums = found.anchor_sums if of_anchors else found.candidate_sums
+    if sweep.excludes:
+        slopes += found.candidates
+        sums = None if sums is None else sums + found.candidate_sums
+    into = adapter.empty_like(sweep.originals[not of_anchors], -1, dtype) if out is None else out
+    sweep.place.project(sweep, rows, slopes, sums, scale, into, accumulate and out is not None)
+    return into

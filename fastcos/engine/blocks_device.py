@@ -1,0 +1,1 @@
+"""What :mod:`fastcos.engine.blocks` runs on arrays of a GPU: the functions of ``blocks_host``."""

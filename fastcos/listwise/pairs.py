@@ -1,0 +1,283 @@
+"""Losses of pairs: sums, and logarithms of sums, over positives and over negatives apart."""
+
+import math
+from typing import Any
+
+from fastcos.listwise.record import DISTANCE, Listwise, Survey
+from fastcos.listwise.scalars import exp, sigmoid, softplus
+
+#: What the survey says of an anchor without negatives: the logarithm of nothing, but finite, for
+#: two of them are subtracted.
+NOTHING = -1e30
+
+
+def _counted() -> Listwise:
+    # How many positive pairs, and how many negative ones, have a loss.
+    def start(row: Any, pos_margin: Any, neg_margin: Any) -> Any:
+        return pos_margin, neg_margin
+
+    def accumulate(sums: Any, context: Any, each: Any) -> Any:
+        pos_margin, neg_margin = context
+        positive, negative = sums
+        if each.positive:
+            positive += 1.0 if each.s > pos_margin else 0.0
+        else:
+            negative += 1.0 if each.s < neg_margin else 0.0
+        return positive, negative
+
+    def finalize(sums: Any, context: Any, row: Any, pos_margin: Any, neg_margin: Any) -> Any:
+        return sums[0], sums[1], context
+
+    def slope(coefficients: Any, each: Any) -> Any:
+        return 0 * each.s
+
+    return Listwise("counted", start, accumulate, finalize, slope, sums=2, of=DISTANCE)
+
+
+def _contrastive(survey: Survey | None) -> Listwise:
+    # l = Σ_P max(0, d - m₊) / n₊ + Σ_N max(0, m₋ - d) / n₋
+    # n₊ and n₋ are the numbers of pairs in the batch that have a loss, or 1.
+    def start(
+        row: Any, pos_margin: Any, neg_margin: Any, of_positives: Any, of_negatives: Any
+    ) -> Any:
+        return pos_margin, neg_margin, 0.0
+
+    def accumulate(sums: Any, context: Any, each: Any) -> Any:
+        pos_margin, neg_margin, zero = context
+        above, below = each.s - pos_margin, neg_margin - each.s
+        return (
+            sums[0] + (above if each.positive and above > zero else zero),
+            sums[1] + (below if not each.positive and below > zero else zero),
+        )
+
+    def finalize(
+        sums: Any,
+        context: Any,
+        row: Any,
+        pos_margin: Any,
+        neg_margin: Any,
+        of_positives: Any,
+        of_negatives: Any,
+    ) -> Any:
+        up, down = 1 / max(of_positives, 1.0), 1 / max(of_negatives, 1.0)
+        return up * sums[0] + down * sums[1], 1.0, (pos_margin, neg_margin, up, -down, 0.0)
+
+    def slope(coefficients: Any, each: Any) -> Any:
+        pos_margin, neg_margin, up, down, zero = coefficients
+        if each.positive:
+            return up if each.s >= pos_margin else zero
+        return down if each.s <= neg_margin else zero
+
+    return Listwise(
+        "contrastive", start, accumulate, finalize, slope, sums=2, of=DISTANCE, survey=survey
+    )
+
+
+def _multi_similarity() -> Listwise:
+    # l = log(1 + Σ_P exp(-α (s - λ))) / α + log(1 + Σ_N exp(β (s - λ))) / β
+    # The 1 is exp(0): 0 is among the exponents of both. Without positives, or negatives, log 1 = 0.
+    # dl/ds = -exp(-α (s - λ) - lse₊) for positives, exp(β (s - λ) - lse₋) for negatives
+    def start(row: Any, alpha: Any, beta: Any, base: Any) -> Any:
+        top_positive = max(alpha * (base - row.least_positive), 0.0)
+        top_negative = max(beta * (row.greatest_negative - base), 0.0)
+        return base, -alpha, beta, top_positive, top_negative, 0.0
+
+    def accumulate(sums: Any, context: Any, each: Any) -> Any:
+        base, of_positive, of_negative, top_positive, top_negative, zero = context
+        a = (each.s - base) * (of_positive if each.positive else of_negative)
+        e = exp(a - (top_positive if each.positive else top_negative))
+        return sums[0] + (e if each.positive else zero), sums[1] + (zero if each.positive else e)
+
+    def finalize(sums: Any, context: Any, row: Any, alpha: Any, beta: Any, base: Any) -> Any:
+        _, _, _, top_positive, top_negative, _ = context
+        positive = top_positive + math.log(sums[0] + math.exp(-top_positive))
+        negative = top_negative + math.log(sums[1] + math.exp(-top_negative))
+        coefficients = base, -alpha, beta, positive, negative, -1.0, 1.0
+        return positive / alpha + negative / beta, 1.0, coefficients
+
+    def slope(coefficients: Any, each: Any) -> Any:
+        base, of_positive, of_negative, positive, negative, minus, plus = coefficients
+        a = (each.s - base) * (of_positive if each.positive else of_negative)
+        e = exp(a - (positive if each.positive else negative))
+        return e * (minus if each.positive else plus)
+
+    return Listwise("multi_similarity", start, accumulate, finalize, slope, sums=2)
+
+
+def _circle() -> Listwise:
+    # a = -γ α₊ (s - Δ₊) for positives, γ α₋ (s - Δ₋) for negatives, with
+    # α₊ = max(0, 1 + m - s),  Δ₊ = 1 - m,    α₋ = max(0, s + m),  Δ₋ = m
+    # l = softplus(lse₊ + lse₋),    dl/ds = sigmoid(lse₊ + lse₋) exp(a - lse±) (∓ γ α±)
+    # α is a weight, and not differentiated, as in the paper. a is convex in s where it is not 0:
+    # its greatest value is at the least or the greatest s, or 0.
+    def start(row: Any, gamma: Any, m: Any) -> Any:
+        top_positive = top_negative = 0.0
+        if row.positives > 0:
+            top_positive = max(
+                -gamma * max(0.0, 1 + m - row.least_positive) * (row.least_positive - 1 + m),
+                -gamma * max(0.0, 1 + m - row.greatest_positive) * (row.greatest_positive - 1 + m),
+            )
+        if row.negatives > 0:
+            top_negative = max(
+                gamma * max(0.0, row.least_negative + m) * (row.least_negative - m),
+                gamma * max(0.0, row.greatest_negative + m) * (row.greatest_negative - m),
+            )
+        return 1 + m, m, 1 - m, gamma, -gamma, top_positive, top_negative, 0.0
+
+    def accumulate(sums: Any, context: Any, each: Any) -> Any:
+        above, m, near, gamma, minus, top_positive, top_negative, zero = context
+        weight = above - each.s if each.positive else each.s + m
+        weight = weight if weight > zero else zero
+        a = weight * (minus if each.positive else gamma) * (each.s - (near if each.positive else m))
+        e = exp(a - (top_positive if each.positive else top_negative))
+        return sums[0] + (e if each.positive else zero), sums[1] + (zero if each.positive else e)
+
+    def finalize(sums: Any, context: Any, row: Any, gamma: Any, m: Any) -> Any:
+        above, _, near, _, minus, top_positive, top_negative, _ = context
+        if row.positives == 0 or row.negatives == 0:
+            return 0.0, 0.0, (above, m, near, gamma, minus, 0.0, 0.0, 0.0, 0.0)
+        positive = top_positive + math.log(sums[0])
+        negative = top_negative + math.log(sums[1])
+        z = positive + negative
+        value, by = softplus(z), sigmoid(z)
+        terms = 1.0 if value > 0 else 0.0
+        return value, terms, (above, m, near, gamma, minus, positive, negative, by, 0.0)
+
+    def slope(coefficients: Any, each: Any) -> Any:
+        above, m, near, gamma, minus, positive, negative, by, zero = coefficients
+        weight = above - each.s if each.positive else each.s + m
+        weight = (weight if weight > zero else zero) * (minus if each.positive else gamma)
+        a = weight * (each.s - (near if each.positive else m))
+        return by * weight * exp(a - (positive if each.positive else negative))
+
+    return Listwise("circle", start, accumulate, finalize, slope, sums=2)
+
+
+def _nearby() -> Listwise:
+    # l = log Σ_N exp(m₋ - d), what the lifted structure loss knows of an anchor and of a positive.
+    def start(row: Any, neg_margin: Any, pos_margin: Any) -> Any:
+        return neg_margin, neg_margin - row.least_negative, 0.0
+
+    def accumulate(sums: Any, context: Any, each: Any) -> Any:
+        neg_margin, shift, zero = context
+        e = exp(neg_margin - each.s - shift)
+        return (sums[0] + (zero if each.positive else e),)
+
+    def finalize(sums: Any, context: Any, row: Any, neg_margin: Any, pos_margin: Any) -> Any:
+        value = NOTHING if row.negatives == 0 else context[1] + math.log(sums[0])
+        return value, 1.0, (0.0,)
+
+    def slope(coefficients: Any, each: Any) -> Any:
+        return 0 * each.s
+
+    return Listwise("nearby", start, accumulate, finalize, slope, of=DISTANCE)
+
+
+def _lifted_structure() -> Listwise:
+    # e_i = Σ_N exp(m₋ - d_in), of anchor i and of each candidate by the survey, as logarithms
+    # J_ij = log(e_i + e_j) + d_ij - m₊,    l_i = Σ_P max(0, J_ij)² / 2
+    # J_ij is J_ji. With w the scales of the anchors, Σ w_i l_i has the slopes
+    #     w_i max(0, J_ij)  at a positive j,  and at a negative n
+    #     -exp(m₋ - d_in) / e_i  Σ_P (w_i + w_j) max(0, J_ij) e_i / (e_i + e_j)
+    def start(row: Any, neg_margin: Any, pos_margin: Any) -> Any:
+        return row.number, pos_margin, row.scale, 0.0
+
+    def accumulate(sums: Any, context: Any, each: Any) -> Any:
+        own, pos_margin, scale, zero = context
+        j = own + softplus(each.number - own) + each.s - pos_margin
+        j = j if each.positive and j > zero else zero
+        share = (scale + each.scale) * j * sigmoid(own - each.number)
+        return sums[0] + j * j, sums[1] + share
+
+    def finalize(sums: Any, context: Any, row: Any, neg_margin: Any, pos_margin: Any) -> Any:
+        coefficients = row.number, pos_margin, row.scale, -sums[1], neg_margin - row.number, 0.0
+        return 0.5 * sums[0], row.positives, coefficients
+
+    def slope(coefficients: Any, each: Any) -> Any:
+        own, pos_margin, scale, share, less, zero = coefficients
+        j = own + softplus(each.number - own) + each.s - pos_margin
+        at_positive = scale * (j if j > zero else zero)
+        return at_positive if each.positive else share * exp(less - each.s)
+
+    return Listwise(
+        *("lifted_structure", start, accumulate, finalize, slope),
+        sums=2,
+        of=DISTANCE,
+        survey=Survey(nearby),
+    )
+
+
+def _nca() -> Listwise:
+    # a = scale s;  p = Σ_P exp(a) / Σ exp(a),  l = -log p = softplus(lse₋ - lse₊)
+    # With q = 1 - p = sigmoid(lse₋ - lse₊):
+    # dl/ds = -scale q exp(a - lse₊) for positives, scale q exp(a - lse₋) for negatives
+    def start(row: Any, scale: Any) -> Any:
+        top_positive = scale * row.greatest_positive if row.positives > 0 else 0.0
+        top_negative = scale * row.greatest_negative if row.negatives > 0 else 0.0
+        return scale, top_positive, top_negative, 0.0
+
+    def accumulate(sums: Any, context: Any, each: Any) -> Any:
+        scale, top_positive, top_negative, zero = context
+        e = exp(each.s * scale - (top_positive if each.positive else top_negative))
+        return sums[0] + (e if each.positive else zero), sums[1] + (zero if each.positive else e)
+
+    def finalize(sums: Any, context: Any, row: Any, scale: Any) -> Any:
+        _, top_positive, top_negative, _ = context
+        if row.positives == 0:
+            return 0.0, 0.0, (scale, 0.0, 0.0, 0.0, 0.0)
+        if row.negatives == 0:
+            return 0.0, 1.0, (scale, 0.0, 0.0, 0.0, 0.0)
+        positive = top_positive + math.log(sums[0])
+        negative = top_negative + math.log(sums[1])
+        by = scale * sigmoid(negative - positive)
+        return softplus(negative - positive), 1.0, (scale, positive, negative, -by, by)
+
+    def slope(coefficients: Any, each: Any) -> Any:
+        scale, positive, negative, of_positive, of_negative = coefficients
+        e = exp(each.s * scale - (positive if each.positive else negative))
+        return e * (of_positive if each.positive else of_negative)
+
+    return Listwise("nca", start, accumulate, finalize, slope, sums=2)
+
+
+def _proxy_anchor() -> Listwise:
+    # The proxies are the anchors here, and the rows of the batch their candidates.
+    # l = r log(1 + Σ_P exp(-α (s - δ))) + log(1 + Σ_N exp(α (s + δ)))
+    # r is the number of proxies over that of proxies with positives, so that the mean of l is that
+    # of each part over the proxies that it is of. The 1 is exp(0).
+    def start(row: Any, margin: Any, alpha: Any, ratio: Any) -> Any:
+        top_positive = max(alpha * (margin - row.least_positive), 0.0)
+        top_negative = max(alpha * (margin + row.greatest_negative), 0.0)
+        return -margin, margin, -alpha, alpha, top_positive, top_negative, 0.0
+
+    def accumulate(sums: Any, context: Any, each: Any) -> Any:
+        below, above, minus, alpha, top_positive, top_negative, zero = context
+        a = (each.s + (below if each.positive else above)) * (minus if each.positive else alpha)
+        e = exp(a - (top_positive if each.positive else top_negative))
+        return sums[0] + (e if each.positive else zero), sums[1] + (zero if each.positive else e)
+
+    def finalize(sums: Any, context: Any, row: Any, margin: Any, alpha: Any, ratio: Any) -> Any:
+        below, above, minus, _, top_positive, top_negative, _ = context
+        positive = top_positive + math.log(sums[0] + math.exp(-top_positive))
+        negative = top_negative + math.log(sums[1] + math.exp(-top_negative))
+        coefficients = below, above, minus, alpha, positive, negative, -alpha * ratio, alpha
+        return ratio * positive + negative, 1.0, coefficients
+
+    def slope(coefficients: Any, each: Any) -> Any:
+        below, above, minus, alpha, positive, negative, of_positive, of_negative = coefficients
+        a = (each.s + (below if each.positive else above)) * (minus if each.positive else alpha)
+        e = exp(a - (positive if each.positive else negative))
+        return e * (of_positive if each.positive else of_negative)
+
+    return Listwise("proxy_anchor", start, accumulate, finalize, slope, sums=2)
+
+
+counted = _counted()
+contrastive = _contrastive(None)
+contrastive_mean = _contrastive(Survey(counted, totals=True))
+multi_similarity = _multi_similarity()
+circle = _circle()
+nearby = _nearby()
+lifted_structure = _lifted_structure()
+nca = _nca()
+proxy_anchor = _proxy_anchor()
