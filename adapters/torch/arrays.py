@@ -21,15 +21,17 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fastcos import kernels
+from fastcos.engine.batch import Batch
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself
 from fastcos.engine.rows import check_integers
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
+from fastcos.kernels.forks import importing
 
 from .. import numpy as of_numpy
 from .._foreign import check_in_memory
 from ..numpy import asarray as of_host
 from ..numpy import extent, overlap, overlaps_itself
-from .autograd import evaluate as evaluate
+from . import autograd
 
 Dtype = torch.dtype
 
@@ -63,6 +65,16 @@ _ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
 # page faults, a third of the time of a call, at 4096 x 128.
 _kept: dict[int, collections.deque[Any]] = {}
 _KEPT_FROM, _KEPT_AT_MOST = 1 << 20, 64 << 20
+
+
+def evaluate(problem: Any, adapter: Any) -> Tensor:
+    """The value of a problem, or of a listwise loss, recorded where a gradient may be asked for."""
+    if type(problem) is Batch:
+        with importing():
+            from . import listwise
+
+        return listwise.evaluate(problem, adapter)
+    return autograd.evaluate(problem, adapter)
 
 
 def float_name(dtype: Dtype) -> str | None:

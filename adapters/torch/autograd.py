@@ -38,7 +38,7 @@ from fastcos.engine.rows import layouts as layouts_of
 from fastcos.engine.solve import of_arrays, operands_of, solve
 
 #: The hooks for saved tensors that are set now. Before torch 2.8 nobody can say.
-_hooks: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda _: None)
+hooks: Any = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda _: None)
 
 Composite = Callable[..., Tensor] | None
 Layouts = tuple[ArrayLayout | None, ...] | None
@@ -189,7 +189,7 @@ def _are_at_once(adapter: Any, problem: Problem, wanted: tuple[str, ...]) -> boo
     first, *others = problem.operands
     if problem.reduction == "none" or any([t.dtype is torch.float16 for t in problem.operands]):
         return False
-    if _hooks(False) is not None:
+    if hooks(False) is not None:
         return False
     # On a GPU where the kernel alone makes them: what follows it could not be left out there.
     return adapter.SCALARS_ARE_FREE or (

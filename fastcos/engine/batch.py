@@ -202,13 +202,13 @@ def _checked(batch: Batch, adapter: Any, grad_output: Any) -> Checked:
     classes = numbered[0] if len(numbered) == 1 else None
     own = _labels(adapter, one, x, classes)
     others = own if two is None else _labels(adapter, two, y, classes)
-    weight = _per_anchor(adapter, batch.weight_name, batch.weight, len(x))
+    weight = _per_anchor(adapter, batch.weight_name, batch.weight, len(x), x)
     check_reduction(batch.reduction)
     if not per_sample.is_number(grad_output) and grad_output is not None:
         grad_output = adapter.asarray("grad_output", grad_output)
         of_none = batch.reduction == "none"
         check_per_sample("grad_output", tuple(grad_output.shape), (len(x),) if of_none else ())
-    upstream = _per_anchor(adapter, "grad_output", grad_output, len(x))
+    upstream = _per_anchor(adapter, "grad_output", grad_output, len(x), x)
     parameters = [
         value if type(value) is float else adapter.float64(name, value)
         for name, value in batch.parameters.items()
@@ -222,8 +222,8 @@ def _checked(batch: Batch, adapter: Any, grad_output: Any) -> Checked:
     )
 
 
-def _per_anchor(adapter: Any, name: str, value: Any, anchors: int) -> Any:
-    """A float, or a contiguous float64 array of one number for each anchor."""
+def _per_anchor(adapter: Any, name: str, value: Any, anchors: int, like: Any) -> Any:
+    """A number, or scratch memory with one float64 number for each anchor."""
     if value is None:
         return 1.0
     if per_sample.is_number(value):
@@ -232,11 +232,9 @@ def _per_anchor(adapter: Any, name: str, value: Any, anchors: int) -> Any:
     check_per_sample(name, tuple(array.shape), (anchors,))
     if array.ndim == 0:
         return adapter.number(array)
-    return (
-        adapter.numbers(array, (anchors,))
-        if array.shape[0] == anchors
-        else adapter.number(array[0])
-    )
+    found = adapter.scratch((anchors,), like)
+    adapter.wrap(found)[...] = array
+    return found
 
 
 def _check_out(batch: Batch, found: Checked, wanted: tuple[str, ...], out: Sequence[Any]) -> None:
