@@ -166,7 +166,11 @@ def classes(name: str, labels: Array, count: int | None) -> Array:
     if low < 0 or (count is not None and labels.size and high >= count):
         wrong = (labels < 0) | (labels >= count) if count is not None else labels < 0
         first = int(np.flatnonzero(wrong)[0])
-        accepted = "at least 0" if count is None else f"from 0 to {count - 1}, as there are {count} classes"
+        accepted = (
+            "at least 0"
+            if count is None
+            else f"from 0 to {count - 1}, as there are {count} classes"
+        )
         raise ValueError(f"{name} must be {accepted}; got {labels[first]} at position {first}")
     if high > np.iinfo(np.int32).max:
         labels = np.unique(labels, return_inverse=True)[1]

@@ -23,11 +23,35 @@ outside of what is transformed, traced or exported: ``fastcos.rows`` itself is n
 Sparse, nested and quantised tensors, and those on other kinds of devices, raise a ``TypeError``;
 tensors on two devices torch's ``RuntimeError``.
 
+The listwise losses, of a batch with labels, are not torch's: they are the functions of ``fastcos``
+itself, here for the one import, and modules of them, ``InfoNCELoss``, ``SupConLoss`` and so on.
+What is said of the functions of ``fastcos`` holds for them.
+
 The functions of ``fastcos`` itself take tensors too, with first derivatives only:
 ``torch.compile`` leaves them out of its graphs; under transforms, tracing and export, and for
 second derivatives, they raise an error that names this module. Of a subclass they take the numbers,
 and return plain tensors.
 """
+
+from fastcos.api import (
+    arcface_loss,
+    batch_all_triplet_loss,
+    batch_hard_triplet_loss,
+    batch_semi_hard_triplet_loss,
+    circle_loss,
+    contrastive_loss,
+    cosface_loss,
+    info_nce_loss,
+    lifted_structure_loss,
+    listwise_loss,
+    multi_similarity_loss,
+    nca_loss,
+    normalized_softmax_loss,
+    proxy_anchor_loss,
+    proxy_nca_loss,
+    sigmoid_contrastive_loss,
+    supervised_contrastive_loss,
+)
 
 from . import compiling
 from .functional import (
@@ -36,27 +60,80 @@ from .functional import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
+from .listwise_modules import (
+    BatchAllTripletLoss,
+    BatchHardTripletLoss,
+    BatchSemiHardTripletLoss,
+    CircleLoss,
+    ContrastiveLoss,
+    InfoNCELoss,
+    LiftedStructureLoss,
+    MultiSimilarityLoss,
+    NCALoss,
+    SigmoidContrastiveLoss,
+    SupConLoss,
+)
 from .modules import (
     CosineEmbeddingLoss,
     HingeEmbeddingLoss,
     TripletMarginLoss,
     TripletMarginWithDistanceLoss,
 )
+from .proxy_modules import (
+    ArcFaceLoss,
+    CosFaceLoss,
+    NormalizedSoftmaxLoss,
+    ProxyAnchorLoss,
+    ProxyNCALoss,
+)
 from .similarity import CosineSimilarity, PairwiseDistance, cosine_similarity, pairwise_distance
 
 compiling.leave_alone()
 
 __all__ = [
+    "ArcFaceLoss",
+    "BatchAllTripletLoss",
+    "BatchHardTripletLoss",
+    "BatchSemiHardTripletLoss",
+    "CircleLoss",
+    "ContrastiveLoss",
+    "CosFaceLoss",
     "CosineEmbeddingLoss",
     "CosineSimilarity",
     "HingeEmbeddingLoss",
+    "InfoNCELoss",
+    "LiftedStructureLoss",
+    "MultiSimilarityLoss",
+    "NCALoss",
+    "NormalizedSoftmaxLoss",
     "PairwiseDistance",
+    "ProxyAnchorLoss",
+    "ProxyNCALoss",
+    "SigmoidContrastiveLoss",
+    "SupConLoss",
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
+    "arcface_loss",
+    "batch_all_triplet_loss",
+    "batch_hard_triplet_loss",
+    "batch_semi_hard_triplet_loss",
+    "circle_loss",
+    "contrastive_loss",
+    "cosface_loss",
     "cosine_embedding_loss",
     "cosine_similarity",
     "hinge_embedding_loss",
+    "info_nce_loss",
+    "lifted_structure_loss",
+    "listwise_loss",
+    "multi_similarity_loss",
+    "nca_loss",
+    "normalized_softmax_loss",
     "pairwise_distance",
+    "proxy_anchor_loss",
+    "proxy_nca_loss",
+    "sigmoid_contrastive_loss",
+    "supervised_contrastive_loss",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
 ]

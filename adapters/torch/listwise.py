@@ -63,14 +63,13 @@ class _Made(torch.autograd.Function):
         if not at_once:
             # What is no tensor could be changed unseen: labels and weights as they are now.
             kept = [
-                array if array is None or isinstance(array, (Tensor, float, int))
+                array
+                if array is None or isinstance(array, (Tensor, float, int))
                 else adapter.asarray("an argument", array).clone()
                 for array in arrays
             ]
             ctx.plain = [None if isinstance(array, Tensor) else array for array in kept]
-            ctx.save_for_backward(
-                *[array if isinstance(array, Tensor) else None for array in kept]
-            )
+            ctx.save_for_backward(*[array if isinstance(array, Tensor) else None for array in kept])
         return value
 
     @staticmethod
