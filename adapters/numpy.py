@@ -145,7 +145,7 @@ def add_matmul(a: Array, b: Array, out: Array) -> None:
 
 def center(array: Array) -> Array:
     """The mean row, in float64."""
-    return array.mean(axis=0, dtype=np.float64)
+    return cast(Array, array.mean(axis=0, dtype=np.float64))
 
 
 def numbered(count: int, like: Array) -> Array:
@@ -178,7 +178,7 @@ def classes(name: str, labels: Array, count: int | None) -> Array:
 
 
 def ratio_with(anchor_labels: Array, candidate_labels: Array) -> float:
-    """The number of anchors over that of those that have a positive, each label being one anchor."""
+    """The number of anchors, which are classes, over that of those with a candidate."""
     return anchor_labels.size / max(np.unique(candidate_labels).size, 1)
 
 

@@ -22,13 +22,14 @@ ADAPTERS = pathlib.Path(importlib.import_module("fastcos.adapters").__file__).pa
 # beside the rooms, and may be imported by all but those that are listed without it.
 ROOMS = {
     "commands": {
-        *("api", "engine", "kernels", "distances", "losses", "typing"),
+        *("api", "engine", "kernels", "distances", "listwise", "losses", "typing"),
         *("_extras", "_hints", "_version"),
     },
-    "api": {"engine", "distances", "losses", "typing", "_hints"},
-    "engine": {"kernels", "distances", "losses", "typing", "_hints"},
-    "kernels": {"distances", "losses", "_extras", "_limit"},
+    "api": {"engine", "distances", "listwise", "losses", "typing", "_hints"},
+    "engine": {"kernels", "distances", "listwise", "losses", "typing", "_hints"},
+    "kernels": {"distances", "listwise", "losses", "_extras", "_limit"},
     "distances": set(),
+    "listwise": set(),
     "losses": set(),
     "typing": {"distances"},
     "adapters": {
@@ -45,13 +46,14 @@ ROOMS = {
     "_hints": set(),
     "_limit": set(),
     "_version": set(),
-    "__init__": {"api", "commands", "distances", "_limit", "_version"},
+    "__init__": {"api", "commands", "distances", "listwise", "_limit", "_version"},
     "__main__": {"commands", "typing", "_extras", "_hints"},
 }
 # Imports when called, and of what.
 LATE = {
     ("distances.check", "api"),  # it compares with the compiled kernel
     ("distances.faults", "kernels"),  # it says what does not compile
+    ("listwise.check", "api"),  # it compares with the compiled kernel
 }
 # Within kernels: what both targets share knows neither.
 TARGETS = ("kernels.cpu", "kernels.cuda")

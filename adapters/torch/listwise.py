@@ -38,7 +38,7 @@ def evaluate(batch: Batch, adapter: Any) -> Tensor:
             raise RuntimeError("weight has no gradient here: pass weight.detach()")
         if wanted:
             labels = [side.labels for side in sides]
-            value: Tensor = _Made.apply(
+            value: Tensor = _apply(
                 (adapter, batch, wanted, tuple(tensors), result),
                 *tensors.values(),
                 *labels,
@@ -77,7 +77,8 @@ class _Made(torch.autograd.Function):
         adapter, bare, wanted, names = ctx.call
         if torch.is_grad_enabled():
             raise RuntimeError(_FIRST_ONLY)
-        grads, scale = ctx.grads, upstream
+        grads = ctx.grads
+        scale: Tensor | None = upstream
         if grads is None:
             saved = zip(ctx.saved_tensors, ctx.plain, strict=True)
             arrays = [plain if tensor is None else tensor for tensor, plain in saved]
@@ -92,6 +93,9 @@ class _Made(torch.autograd.Function):
             for name, dtype in zip(names, ctx.dtypes, strict=True)
         ]
         return None, *of_names, *[None] * more
+
+
+_apply: Any = _Made.apply
 
 
 def _scaled(grad: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -78,7 +78,8 @@ def batched(
         @not_compiled
         @functools.wraps(state)
         def function(*args: P.args, **kwargs: P.kwargs) -> Result:
-            return batch.evaluate(stated(function, args, kwargs))
+            stated_batch: Any = stated(function, args, kwargs)
+            return batch.evaluate(stated_batch)
 
         PUBLIC.add(function)
         BATCHED[function] = names, more

@@ -177,7 +177,7 @@ class Transformed(Generic[OfTensors, OfArrays]):
         if out is not None:
             buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
         if self.loss in BATCHED:
-            batch = stated(self.loss, args, kwargs, "grad_output", "out", "accumulate")
+            batch: Any = stated(self.loss, args, kwargs, "grad_output", "out", "accumulate")
             adds = bool(check_flag("accumulate", accumulate))
             _check_buffers(wanted, out, buffers, adds)
             value, grads = solve_batch(batch, wanted, grad_output, buffers, accumulate=adds)

@@ -259,7 +259,8 @@ def proxy_anchor_loss(
 ) -> Result:
     r"""Proxy-Anchor: each proxy against all rows of the batch.
 
-    .. math:: l_c = \frac{C}{C_+} \log\Bigl(1 + \sum_{i: y_i = c} e^{-\alpha (s_{ic} - margin)}\Bigr)
+    .. math:: l_c = \frac{C}{C_+}
+        \log\Bigl(1 + \sum_{i: y_i = c} e^{-\alpha (s_{ic} - margin)}\Bigr)
         + \log\Bigl(1 + \sum_{i: y_i \ne c} e^{\alpha (s_{ic} + margin)}\Bigr)
 
     of the C proxies, of which :math:`C_+` have a row in the batch.

@@ -51,7 +51,27 @@ _SIGNATURES: dict[LossName, _Signature] = {
     "triplet_margin_with_distance_loss": _Signature(3, distance="distance_function", ways=_SWAPS),
     "hinge_embedding_loss": _Signature(1, labelled=True, axes=0),
 }
-LOSSES = tuple(_SIGNATURES)
+# The listwise losses: what their rows meet, and the options that make kernels of their own.
+_PAIRS, _LABELS, _PROXIES = range(3)
+_BATCHES: dict[LossName, tuple[int, tuple[dict[str, Any], ...]]] = {
+    "info_nce_loss": (_PAIRS, ({}, {"symmetric": True})),
+    "sigmoid_contrastive_loss": (_PAIRS, ({},)),
+    "supervised_contrastive_loss": (_LABELS, ({},)),
+    "contrastive_loss": (_LABELS, ({}, {"reduction": "sum"})),
+    "multi_similarity_loss": (_LABELS, ({},)),
+    "circle_loss": (_LABELS, ({},)),
+    "lifted_structure_loss": (_LABELS, ({},)),
+    "nca_loss": (_LABELS, ({},)),
+    "batch_hard_triplet_loss": (_LABELS, ({}, {"soft": True})),
+    "batch_semi_hard_triplet_loss": (_LABELS, ({},)),
+    "batch_all_triplet_loss": (_LABELS, ({},)),
+    "normalized_softmax_loss": (_PROXIES, ({},)),
+    "cosface_loss": (_PROXIES, ({},)),
+    "arcface_loss": (_PROXIES, ({},)),
+    "proxy_nca_loss": (_PROXIES, ({},)),
+    "proxy_anchor_loss": (_PROXIES, ({},)),
+}
+LOSSES = (*_SIGNATURES, *_BATCHES)
 
 
 class _Call(NamedTuple):
@@ -87,7 +107,8 @@ def warmup(
     Values and gradients, for arrays small and large, of NumPy and torch; for the triplet losses
     with and without ``swap``, for :func:`cosine_distance_loss` with and without ``normalize``. The
     functions of ``fastcos.adapters.torch`` use the same kernels, but for its ``cosine_similarity``,
-    which has one of its own.
+    which has one of its own. Listwise losses are compiled for their default ``distance``, and not
+    for a ``device``.
 
     Kernels fit processors like the one that compiled them, or GPUs of the ``device`` that is named,
     which need not be there: images for machines that have one are built on others. A GPU finds what
@@ -199,7 +220,16 @@ def _calls(
     tables: bool,
 ) -> Iterator[_Call]:
     """The calls of one loss, each of which needs a kernel of its own."""
-    signature, kind = _SIGNATURES[loss], _dtype(dtype)
+    kind = _dtype(dtype)
+    if loss in _BATCHES:
+        meets, options_of = _BATCHES[loss]
+        for way in options_of if capability is None else ():
+            options = [f"{k}={v}" for k, v in way.items()]
+            name = f"{loss}({', '.join([dtype, *options])})"
+            function = getattr(api, loss)
+            yield _Call(name, functools.partial(_run_batch, function, meets, kind, lengths[0], way))
+        return
+    signature = _SIGNATURES[loss]
     ways, run = signature.ways, _run if capability is None else functools.partial(_for, capability)
     if signature.distance:
         ways = tuple({signature.distance: record, **way} for record in distances for way in ways)
@@ -244,6 +274,16 @@ def _run(given: _Arguments) -> None:
         # Labels are looked at, by a kernel of their own, before the buffers are written to.
         out = tuple(map(np.empty_like, arrays))
         api.value_and_grad(function)(*arrays, *labels, **options, out=out)
+
+
+def _run_batch(
+    function: Callable[..., Any], meets: int, dtype: Any, features: int, options: dict[str, Any]
+) -> None:
+    """Calls a listwise loss; few rows are as good as many."""
+    x = np.eye(4, features, dtype=dtype)
+    others = ([0, 0, 1, 1],) if meets == _LABELS else (x,) if meets == _PAIRS else (x, [0, 0, 1, 1])
+    function(x, *others, **options)
+    api.value_and_grad(function)(x, *others, **options)
 
 
 def _for(capability: tuple[int, int], given: _Arguments) -> None:

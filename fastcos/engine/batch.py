@@ -258,7 +258,7 @@ def _like(batch: Batch, found: Checked, name: str) -> tuple[tuple[int, ...], Any
     """Shape and dtype of the gradient with that name."""
     if name in batch.parameters:
         return (), found.dtype
-    array = found.anchors if name == batch.anchors.name else found.candidates
+    array: Any = found.anchors if name == batch.anchors.name else found.candidates
     dtype = array.dtype if found.adapter.float_name(array.dtype) else found.dtype
     return tuple(array.shape), dtype
 
@@ -310,7 +310,7 @@ def _solved(
         last = per_sample.quotient(adapter, found.upstream, denominator)
     grads = []
     for position, name in enumerate(wanted):
-        shape, dtype = _like(batch, found, name)
+        _, dtype = _like(batch, found, name)
         if wide and adapter.float_name(dtype) in ("float16", "bfloat16"):
             dtype = sweep.dtype
         into = out[position] if out else None

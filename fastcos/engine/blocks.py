@@ -1,9 +1,9 @@
 """The loop of a listwise loss over blocks of anchors: products, the kernel over rows, products.
 
-For a block of anchors their similarities to all candidates come from the array library's own matrix
-product, into one buffer that all blocks share. The kernel leaves slopes in their place, of which two
-products more make the gradients: three products in all, and none is made twice. What a loss has to
-know of other rows before it can give slopes, its survey, takes one more.
+For a block of anchors their similarities to all candidates come from the array library's own
+matrix product, into one buffer that all blocks share. The kernel leaves slopes in their place, of
+which two products more make the gradients: three products in all, and none is made twice. What a
+loss has to know of other rows before it can give slopes, its survey, takes one more.
 """
 
 from __future__ import annotations
@@ -94,7 +94,10 @@ def run(
     similarities = new((sweep.height, columns), sweep.dtype, like)
     needs_anchors = asked.anchors or (sweep.excludes and asked.anchors)
     needs_candidates = asked.candidates or (sweep.excludes and asked.anchors)
-    of_anchors = of_candidates = sums = column_sums = ones = learned = None
+    of_anchors: Any = None
+    of_candidates: Any = None
+    sums = column_sums = learned = None
+    ones: Any = None
     if needs_anchors:
         of_anchors = new((anchors, features), sweep.dtype, like)
     if needs_candidates:

@@ -1,4 +1,4 @@
-"""Listwise losses as records of scalar functions: one anchor, and its similarities to all candidates.
+"""Listwise losses as records of scalar functions of one anchor and all candidates.
 
 ``fastcos.info_nce_loss`` and its like are made of the records in the modules here. ``Listwise`` is
 one of your own; ``exp``, ``softplus`` and ``sigmoid`` are for its functions.

@@ -95,7 +95,7 @@ def check_listwise(
         )
     error = np.where(smooth, np.abs(given - fine), 0) / scale
     error = np.where(above & np.isnan(given), math.inf, error)
-    i, j = np.unravel_index(np.argmax(error), error.shape)
+    i, j = map(int, np.unravel_index(np.argmax(error), error.shape))
     if error[i, j] > rtol:
         raise ValueError(
             f"slope of {loss.name} is wrong: of anchor {i} and candidate {j}, both ways,"
@@ -120,7 +120,7 @@ def _check_compiled(loss: Listwise, x: Any, labels: Any) -> None:
         )
 
 
-def _rows(loss: Listwise, numbers: Any, labels: Any) -> list[tuple[float, float, list[float]]]:
+def _rows(loss: Listwise, numbers: Any, labels: Any) -> list[tuple[Any, Any, Any]]:
     """Value, terms and slopes of each anchor of a matrix, by the functions as plain Python."""
     parameters: tuple[float, ...] = loss.parameters
     of_each = [0.0] * len(labels)
@@ -139,7 +139,8 @@ def _rows(loss: Listwise, numbers: Any, labels: Any) -> list[tuple[float, float,
         }
         known = [sorted(c.s for c in each.values() if c.positive is p) for p in (True, False)]
         extremes = [e for k in known for e in (min(k, default=math.inf), max(k, default=-math.inf))]
-        row = Row(float(len(known[0])), float(len(known[1])), *extremes, of_each[i], 1.0)
+        counts = float(len(known[0])), float(len(known[1]))
+        row = Row._make((*counts, *extremes, of_each[i], 1.0))
         order = Order(np.array(known[0] + known[1]), len(known[0]), len(known[1]))
         more = (order,) if loss.ordered else ()
         context = loss.start(row, *parameters)

@@ -13,7 +13,7 @@ from fastcos.listwise.scalars import exp, sigmoid, softplus
 def _softmax() -> Listwise:
     # a = (s - m) / T for positives, s / T for negatives;  lse = log Σ exp(a)
     # l = lse - (Σ_P a) / |P|,    dl/ds = (exp(a - lse) - [positive] / |P|) / T
-    # With one positive for each anchor this is the cross entropy; with several it is SupCon's L_out.
+    # With one positive for each anchor this is the cross entropy; with several, SupCon's L_out.
     # m is cosface's margin, and 0 elsewhere. s / T is all that T enters by where m is 0:
     # dl/dT = -(Σ s dl/ds) / T.
     def start(row: Any, temperature: Any, margin: Any) -> Any:

@@ -21,7 +21,7 @@ from fastcos.listwise import Candidate, Order, Row
 
 FIELDS = len(Block._fields)
 #: A squared distance that is less than this part of the squares that it is the difference of is
-#: measured again, from the rows: of its digits less than five bits are lost to the product otherwise.
+#: measured again, from the rows. Of what is not, the product has cost five bits at most.
 DOUBTFUL = 2.0**-5
 #: What the sums of the slopes may be reordered by; comparisons for extremes want more.
 _SUMS = {"reassoc", "contract"}
