@@ -21,17 +21,22 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fastcos import kernels
-from fastcos.engine.batch import Batch
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself
 from fastcos.engine.rows import check_integers
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
-from fastcos.kernels.forks import importing
 
 from .. import numpy as of_numpy
 from .._foreign import check_in_memory
 from ..numpy import asarray as of_host
 from ..numpy import extent, overlap, overlaps_itself
-from . import autograd
+from .listwise import evaluate as evaluate
+from .matrices import DTYPES as DTYPES
+from .matrices import add_matmul as add_matmul
+from .matrices import center as center
+from .matrices import classes as classes
+from .matrices import matmul as matmul
+from .matrices import numbered as numbered
+from .matrices import ratio_with as ratio_with
 
 Dtype = torch.dtype
 
@@ -65,16 +70,6 @@ _ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
 # page faults, a third of the time of a call, at 4096 x 128.
 _kept: dict[int, collections.deque[Any]] = {}
 _KEPT_FROM, _KEPT_AT_MOST = 1 << 20, 64 << 20
-
-
-def evaluate(problem: Any, adapter: Any) -> Tensor:
-    """The value of a problem, or of a listwise loss, recorded where a gradient may be asked for."""
-    if type(problem) is Batch:
-        with importing():
-            from . import listwise
-
-        return listwise.evaluate(problem, adapter)
-    return autograd.evaluate(problem, adapter)
 
 
 def float_name(dtype: Dtype) -> str | None:
@@ -356,43 +351,9 @@ def row_gradient(rows: Any, values: Tensor, table: Tensor) -> Tensor:
     )
 
 
-#: Dtypes by name, for the matrices of listwise losses.
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
 def workspace(shape: tuple[int, ...], dtype: Dtype, like: Tensor) -> Tensor:
     """Memory for matrices that products are made of."""
     return _new(like.detach(), dtype, shape)
-
-
-def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """Writes the product of two matrices."""
-    torch.mm(a, b, out=out)
-
-
-def add_matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """Adds the product of two matrices to what is there."""
-    out.addmm_(a, b)
-
-
-def center(array: Tensor) -> Any:
-    """The mean row, in float64."""
-    return array.detach().mean(0, dtype=torch.float64).numpy()
-
-
-def numbered(count: int, like: Tensor) -> Any:
-    """The first int32 numbers."""
-    return np.arange(count, dtype=np.int32)
-
-
-def classes(name: str, labels: Tensor, count: int | None) -> Any:
-    """As the adapter for NumPy's arrays has it."""
-    if labels.dtype not in _INTEGERS:
-        raise TypeError(f"{name} must be integers, got dtype {labels.dtype}")
-    return of_numpy.classes(name, labels.detach().numpy(), count)
-
-
-ratio_with = of_numpy.ratio_with
 
 
 def scratch(shape: tuple[int, ...], like: Tensor) -> Any:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fastcos.engine.batch import Batch, solve
 
-from .autograd import hooks
-from .plain import autocast_dtype
+from . import autograd
+from .autocast import autocast_dtype
 
 _FIRST_ONLY = (
     "listwise losses have first derivatives only, and no batched ones: what would be differentiated"
@@ -25,8 +25,14 @@ _FIRST_ONLY = (
 )
 
 
-def evaluate(batch: Batch, adapter: Any) -> Tensor:
-    """The value of a listwise loss on tensors, recorded where a gradient may be asked for."""
+def evaluate(problem: Any, adapter: Any) -> Tensor:
+    """The value of a problem, or of a listwise loss, recorded where a gradient may be asked for."""
+    if type(problem) is Batch:
+        return _evaluate(problem, adapter)
+    return autograd.evaluate(problem, adapter)
+
+
+def _evaluate(batch: Batch, adapter: Any) -> Tensor:
     sides = [side for side in (batch.anchors, batch.candidates) if side]
     given = {side.name: side.rows for side in sides} | batch.parameters
     tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
@@ -53,7 +59,7 @@ class _Made(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Any, *arrays: Any) -> Any:
         adapter, batch, wanted, names, result = call
-        at_once = batch.reduction != "none" and hooks(False) is None
+        at_once = batch.reduction != "none" and autograd.hooks(False) is None
         value, grads = solve(
             batch, wanted if at_once else (), adapter=adapter, result=result, wide=True
         )

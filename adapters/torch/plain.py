@@ -1,6 +1,6 @@
 """Which calls are plain: tensors that kernels can read, and nobody who wants to see how.
 
-All else goes to torch's operators. What both ways share, such as autocast, is here too.
+All else goes to torch's operators. What both ways share is here too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from fastcos.engine.rows import Rows, array_of, check_unchanged, gathered
 from fastcos.engine.rows import layouts as layouts_of_operands
 
 from .arrays import FLOATS, array_layout, at, is_exact, is_ordinary, layout, unfit
+from .autocast import autocast_dtype as autocast_dtype
+from .autocast import cast as cast
 from .autograd import Composite, Layouts, evaluate
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -146,21 +148,3 @@ def are_broadcast(a: torch.Size, b: torch.Size) -> bool:
 def labels_of(target: Tensor) -> Tensor:
     """Targets as torch compares them with 1 and -1: True is 1, and of uint8 255 is -1."""
     return target.to(torch.int8) if target.dtype in _CONVERTED else target
-
-
-def autocast_dtype(*inputs: Tensor, everywhere: bool = True) -> torch.dtype | None:
-    """float32 where autocast computes in it what is given in a half type.
-
-    That is the losses ``everywhere``, what they are made of on a GPU only.
-    """
-    first = array_of(inputs[0])
-    if first.itemsize == 2 and (everywhere or first.is_cuda):
-        enabled = torch.is_autocast_enabled(first.device.type)
-        halves = enabled and all([array_of(t).itemsize == 2 for t in inputs])
-        return torch.float32 if halves else None
-    return None
-
-
-def cast(result: torch.dtype | None, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """The inputs in the dtype of the result, or as they are."""
-    return inputs if result is None else tuple([t.to(result) for t in inputs])

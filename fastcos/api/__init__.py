@@ -10,13 +10,13 @@ from fastcos.api.contrastive import (
     contrastive_loss,
     info_nce_loss,
     lifted_structure_loss,
-    listwise_loss,
     multi_similarity_loss,
     nca_loss,
     sigmoid_contrastive_loss,
     supervised_contrastive_loss,
 )
 from fastcos.api.gradients import grad, value_and_grad
+from fastcos.api.listwise import listwise_loss
 from fastcos.api.mining import (
     batch_all_triplet_loss,
     batch_hard_triplet_loss,

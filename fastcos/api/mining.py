@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastcos.api.calls import batched
-from fastcos.api.contrastive import labelled
+from fastcos.api.listwise import labelled
 from fastcos.engine.batch import real
 from fastcos.engine.checks import check_flag
 from fastcos.listwise import triplets

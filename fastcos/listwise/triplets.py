@@ -2,6 +2,13 @@
 
 from typing import Any
 
+from fastcos.listwise.order import (
+    chosen_negative,
+    count_negatives,
+    count_positives,
+    first_beyond,
+    first_from,
+)
 from fastcos.listwise.record import DISTANCE, Listwise
 from fastcos.listwise.scalars import sigmoid, softplus
 
@@ -50,30 +57,6 @@ def _hard(soft: bool) -> Any:
 # many there are is found by bisection.
 
 
-def count_negatives(d: Any, margin: Any, order: Any, zero: Any) -> Any:
-    """Of how many negatives ``d - negative + margin >= zero``."""
-    low, high = order.positives, order.positives + order.negatives
-    while low < high:
-        middle = (low + high) // 2
-        if d - order.values[middle] + margin >= zero:
-            low = middle + 1
-        else:
-            high = middle
-    return low - order.positives
-
-
-def count_positives(d: Any, margin: Any, order: Any, zero: Any) -> Any:
-    """Of how many positives ``positive - d + margin >= zero``."""
-    low, high = 0, order.positives
-    while low < high:
-        middle = (low + high) // 2
-        if order.values[middle] - d + margin >= zero:
-            high = middle
-        else:
-            low = middle + 1
-    return order.positives - low
-
-
 def _all() -> Listwise:
     # l = Σ_P Σ_N max(0, z), by parts: with k of the negatives for a positive, and c of the
     # positives for a negative, where z >= 0,
@@ -110,33 +93,6 @@ def _all() -> Listwise:
 TINY = 1e-37
 
 
-def chosen_negative(d: Any, order: Any) -> Any:
-    """Where the semi-hard negative of a positive at distance d is: the nearest of those beyond d.
-
-    If there is none, it is the farthest of all.
-    """
-    low, high = order.positives, order.positives + order.negatives
-    while low < high:
-        middle = (low + high) // 2
-        if order.values[middle] > d:
-            high = middle
-        else:
-            low = middle + 1
-    return min(low, order.positives + order.negatives - 1)
-
-
-def first_beyond(d: Any, order: Any) -> Any:
-    """How many positives are nearer than d."""
-    low, high = 0, order.positives
-    while low < high:
-        middle = (low + high) // 2
-        if order.values[middle] >= d:
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
 def _semi_hard() -> Listwise:
     # l = Σ_P max(0, d - d_n + m), n the nearest negative that is farther than the positive, or the
     # farthest of all where none is. dl/dd is 1 for a positive with z >= 0; for a negative -1 for
@@ -167,23 +123,15 @@ def _semi_hard() -> Listwise:
             z = each.s - order.values[chosen_negative(each.s, order)] + margin
             return 1.0 if z >= zero else 0.0
         # The negatives that are equally far: values[first:last].
-        low, high = order.positives, end
-        while low < high:
-            middle = (low + high) // 2
-            if order.values[middle] >= each.s:
-                high = middle
-            else:
-                low = middle + 1
-        first, high = low, end
-        while low < high:
-            middle = (low + high) // 2
-            if order.values[middle] > each.s:
-                high = middle
-            else:
-                low = middle + 1
-        last = low
-        since = 0 if first == order.positives else first_beyond(order.values[first - 1], order)
-        until = order.positives if last == end else first_beyond(each.s, order)
+        first = first_from(order.values, order.positives, end, each.s)
+        last = first_beyond(order.values, first, end, each.s)
+        below = order.values[max(first - 1, 0)]
+        since = (
+            0 if first == order.positives else first_from(order.values, 0, order.positives, below)
+        )
+        until = order.positives
+        if last < end:
+            until = first_from(order.values, 0, order.positives, each.s)
         active = order.positives - count_positives(each.s, margin, order, zero)
         return -1.0 * max(until - max(since, active), 0) / (last - first)
 

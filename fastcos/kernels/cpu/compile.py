@@ -24,7 +24,7 @@ from fastcos.kernels.functions import SCALAR_MODULES, is_ours, jitable, name_of,
 # The modules whose source ends up in a compiled kernel.
 SOURCES = (
     *(*SCALAR_MODULES, "kernels", "kernels.arguments", "kernels.functions", "kernels.linear"),
-    *("kernels.lookup", "listwise.record"),
+    *("kernels.lookup", "listwise", "listwise.order", "listwise.record", "listwise.scalars"),
     *("kernels.cpu.exponential", "kernels.cpu.listwise", "kernels.cpu.unit"),
     *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.gradients", "kernels.cpu.measure"),
     *("kernels.cpu.kernels", "kernels.cpu.memory", "kernels.cpu.samples", "kernels.cpu.states"),

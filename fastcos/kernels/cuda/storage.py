@@ -10,8 +10,13 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import cuda, float64, types
 from numba.cuda.extending import intrinsic
+from numba.cuda.np import arrayobj
+
+from fastcos.kernels.cuda import exponential  # noqa: F401  # what the functions of losses call
 
 __all__ = [
+    "ARRAYS",
+    "CASTS",
     "STORAGE",
     "cuda",
     "float64",
@@ -205,3 +210,48 @@ fma = _instructions(
     types.float32(types.float32, types.float32, types.float32),
     lambda builder, a, b, c: builder.fma(a, b, c),
 )
+
+
+def _array_of(number: Any) -> Any:
+    """``(address, length) -> array`` in global memory."""
+    kind = types.Array(number, 1, "C", readonly=True)
+
+    @intrinsic
+    def array_at(typingctx: Any, address: Any, length: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            array = arrayobj.make_array(kind)(context, builder)
+            word = context.get_data_type(number)
+            # Arrays have generic pointers; of one that is made of a global one the compiler knows.
+            pointer = builder.addrspacecast(_global(builder, args[0], word), word.as_pointer())
+            size = context.get_constant(types.intp, number.bitwidth // 8)
+            arrayobj.populate_array(array, pointer, [args[1]], [size], size, meminfo=None)
+            return array._getvalue()
+
+        return kind(types.int64, types.int64), codegen
+
+    return array_at
+
+
+def _cast_to(number: Any) -> Any:
+    """``(numbers) -> numbers``: those of a tuple as one type, integers among them."""
+
+    @intrinsic
+    def cast(typingctx: Any, numbers: Any) -> Any:
+        kind = types.BaseTuple.from_types([number] * len(numbers))
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            found = [
+                context.cast(builder, builder.extract_value(args[0], k), own, number)
+                for k, own in enumerate(numbers.types)
+            ]
+            return context.make_tuple(builder, kind, found)
+
+        return kind(numbers), codegen
+
+    return cast
+
+
+_NUMBERS = {"float32": types.float32, "float64": types.float64}
+#: Arrays at addresses, to be read, by dtype; and what makes the numbers of a tuple a dtype.
+ARRAYS = {name: _array_of(number) for name, number in _NUMBERS.items()}
+CASTS = {name: _cast_to(number) for name, number in _NUMBERS.items()}

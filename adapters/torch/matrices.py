@@ -1,0 +1,44 @@
+"""What listwise losses ask of torch, on the CPU: products of matrices, and labels as numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import numpy as of_numpy
+
+#: torch.dtypes by name, for the matrices of listwise losses.
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Writes the product of two matrices."""
+    torch.mm(a, b, out=out)
+
+
+def add_matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Adds the product of two matrices to what is there."""
+    out.addmm_(a, b)
+
+
+def center(array: Tensor) -> Any:
+    """The mean row, in float64."""
+    return array.detach().mean(0, dtype=torch.float64).numpy()
+
+
+def numbered(count: int, like: Tensor) -> Any:
+    """The first int32 numbers."""
+    return np.arange(count, dtype=np.int32)
+
+
+def classes(name: str, labels: Tensor, count: int | None) -> Any:
+    """As the adapter for NumPy's arrays has it."""
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f"{name} must be integers, got dtype {labels.dtype}")
+    return of_numpy.classes(name, labels.detach().numpy(), count)
+
+
+ratio_with = of_numpy.ratio_with
