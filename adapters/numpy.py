@@ -135,17 +135,20 @@ def workspace(shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
 
 def matmul(a: Array, b: Array, out: Array) -> None:
     """Writes the product of two matrices."""
-    np.matmul(a, b, out=out)
+    with np.errstate(all="ignore"):  # what is not finite is seen in the result
+        np.matmul(a, b, out=out)
 
 
 def add_matmul(a: Array, b: Array, out: Array) -> None:
     """Adds the product of two matrices to what is there."""
-    out += a @ b
+    with np.errstate(all="ignore"):
+        out += a @ b
 
 
 def center(array: Array) -> Array:
     """The mean row, in float64."""
-    return cast(Array, array.mean(axis=0, dtype=np.float64))
+    with np.errstate(all="ignore"):
+        return cast(Array, array.mean(axis=0, dtype=np.float64))
 
 
 def numbered(count: int, like: Array) -> Array:
@@ -154,7 +157,7 @@ def numbered(count: int, like: Array) -> Array:
 
 
 def classes(name: str, labels: Array, count: int | None) -> Array:
-    """Labels as int32 numbers, equal for equal labels; less than a count, if there is one.
+    """Labels as int32 numbers, or as int64 ones; less than a count, if there is one.
 
     Raises:
         TypeError: they are no integers.
@@ -172,9 +175,7 @@ def classes(name: str, labels: Array, count: int | None) -> Array:
             else f"from 0 to {count - 1}, as there are {count} classes"
         )
         raise ValueError(f"{name} must be {accepted}; got {labels[first]} at position {first}")
-    if high > np.iinfo(np.int32).max:
-        labels = np.unique(labels, return_inverse=True)[1]
-    return np.ascontiguousarray(labels, dtype=np.int32)
+    return np.ascontiguousarray(labels, np.int32 if high <= np.iinfo(np.int32).max else np.int64)
 
 
 def ratio_with(anchor_labels: Array, candidate_labels: Array) -> float:

@@ -12,6 +12,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
+
 from fastcos import _hints
 from fastcos.engine import blocks, per_sample
 from fastcos.engine.checks import (
@@ -133,6 +135,9 @@ def solve(
     names, arrays = _arguments(batch)
     adapter = adapter or adapter_of_arrays([*names, "grad_output"], [*arrays, grad_output])
     guard = adapter.device_guard and adapter.device_guard(arrays)
+    for name in wanted:
+        if name not in names:
+            raise TypeError(f"the gradient of {name} needs {name} to be given")
     with guard or contextlib.nullcontext():
         found = _checked(batch, adapter, grad_output)
         if out:
@@ -202,6 +207,7 @@ def _checked(batch: Batch, adapter: Any, grad_output: Any) -> Checked:
     classes = numbered[0] if len(numbered) == 1 else None
     own = _labels(adapter, one, x, classes)
     others = own if two is None else _labels(adapter, two, y, classes)
+    own, others = _short(own, others)
     weight = _per_anchor(adapter, batch.weight_name, batch.weight, len(x), x)
     check_reduction(batch.reduction)
     if not per_sample.is_number(grad_output) and grad_output is not None:
@@ -220,6 +226,15 @@ def _checked(batch: Batch, adapter: Any, grad_output: Any) -> Checked:
         *(adapter, x, None if two is None else y, own, others),
         *(adapter.common_dtype([x, y]), parameters, weight, upstream, device),
     )
+
+
+def _short(own: Any, others: Any) -> tuple[Any, Any]:
+    """Labels of both sides as int32: those that it does not hold are numbered, alike on both."""
+    both = own, others
+    if not any(type(each) is np.ndarray and each.dtype == np.int64 for each in both):
+        return both
+    numbers = np.unique(np.concatenate(both), return_inverse=True)[1].astype(np.int32)
+    return numbers[: len(own)], numbers[len(own) :]
 
 
 def _per_anchor(adapter: Any, name: str, value: Any, anchors: int, like: Any) -> Any:

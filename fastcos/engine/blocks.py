@@ -30,7 +30,8 @@ def prepared(found: Any, measure: Any, block: int | None, ordered: bool) -> Swee
     name = "float64" if adapter.float_name(found.dtype) == "float64" else "float32"
     dtype = adapter.DTYPES[name]
     moves = measure.of != PRODUCT and not measure.normalizes
-    center = adapter.center(x if y is None else y) if moves else None
+    others = x if y is None else y
+    center = adapter.center(others) if moves and len(others) else None
     anchors = place.unit_rows(adapter, x, dtype, measure.normalizes, center)
     candidates = (
         anchors if y is None else place.unit_rows(adapter, y, dtype, measure.normalizes, center)

@@ -14,16 +14,14 @@ NOTHING = -1e30
 def _counted() -> Listwise:
     # How many positive pairs, and how many negative ones, have a loss.
     def start(row: Any, pos_margin: Any, neg_margin: Any) -> Any:
-        return pos_margin, neg_margin
+        return pos_margin, neg_margin, 1.0, 0.0
 
     def accumulate(sums: Any, context: Any, each: Any) -> Any:
-        pos_margin, neg_margin = context
-        positive, negative = sums
-        if each.positive:
-            positive += 1.0 if each.s > pos_margin else 0.0
-        else:
-            negative += 1.0 if each.s < neg_margin else 0.0
-        return positive, negative
+        pos_margin, neg_margin, one, zero = context
+        return (
+            sums[0] + (one if each.positive and each.s > pos_margin else zero),
+            sums[1] + (one if not each.positive and each.s < neg_margin else zero),
+        )
 
     def finalize(sums: Any, context: Any, row: Any, pos_margin: Any, neg_margin: Any) -> Any:
         return sums[0], sums[1], context
@@ -34,9 +32,10 @@ def _counted() -> Listwise:
     return Listwise("counted", start, accumulate, finalize, slope, sums=2, of=DISTANCE)
 
 
-def _contrastive(survey: Survey | None) -> Listwise:
+def _contrastive() -> Listwise:
     # l = Σ_P max(0, d - m₊) / n₊ + Σ_N max(0, m₋ - d) / n₋
-    # n₊ and n₋ are the numbers of pairs in the batch that have a loss, or 1.
+    # n₊ and n₋ are 1 or, for the mean, the numbers of pairs in the batch that have a loss, each
+    # times the weight of its anchor.
     def start(
         row: Any, pos_margin: Any, neg_margin: Any, of_positives: Any, of_negatives: Any
     ) -> Any:
@@ -59,7 +58,8 @@ def _contrastive(survey: Survey | None) -> Listwise:
         of_positives: Any,
         of_negatives: Any,
     ) -> Any:
-        up, down = 1 / max(of_positives, 1.0), 1 / max(of_negatives, 1.0)
+        up = 1 / of_positives if of_positives != 0 else 0.0
+        down = 1 / of_negatives if of_negatives != 0 else 0.0
         return up * sums[0] + down * sums[1], 1.0, (pos_margin, neg_margin, up, -down, 0.0)
 
     def slope(coefficients: Any, each: Any) -> Any:
@@ -68,9 +68,7 @@ def _contrastive(survey: Survey | None) -> Listwise:
             return up if each.s >= pos_margin else zero
         return down if each.s <= neg_margin else zero
 
-    return Listwise(
-        "contrastive", start, accumulate, finalize, slope, sums=2, of=DISTANCE, survey=survey
-    )
+    return Listwise("contrastive", start, accumulate, finalize, slope, sums=2, of=DISTANCE)
 
 
 def _multi_similarity() -> Listwise:
@@ -273,8 +271,8 @@ def _proxy_anchor() -> Listwise:
 
 
 counted = _counted()
-contrastive = _contrastive(None)
-contrastive_mean = _contrastive(Survey(counted, totals=True))
+contrastive = _contrastive()
+contrastive_mean = contrastive._replace(survey=Survey(counted, totals=True))
 multi_similarity = _multi_similarity()
 circle = _circle()
 nearby = _nearby()
