@@ -31,6 +31,7 @@ from ..numpy import asarray as of_host
 from ..numpy import extent, overlap, overlaps_itself
 from .listwise import evaluate as evaluate
 from .matrices import DTYPES as DTYPES
+from .matrices import SHARED_BESIDE_PRODUCTS as SHARED_BESIDE_PRODUCTS
 from .matrices import add_matmul as add_matmul
 from .matrices import center as center
 from .matrices import classes as classes

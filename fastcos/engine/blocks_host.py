@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from fastcos.engine import host
-from fastcos.engine.passes import SHARED_FROM
 from fastcos.engine.sweep import Rows, Sweep
 from fastcos.kernels.arguments import Block, Project, Unit
 from fastcos.kernels.forks import importing
@@ -146,5 +145,6 @@ def _place(array: Any) -> int:
 def _launch(
     kernel: Any, arguments: tuple[int, ...], tasks: int, numbers: int, adapter: Any
 ) -> None:
-    block = np.array(arguments).view(float)
-    host.launch(kernel.address, block, tasks, 0, adapter.THREADS, parallel=numbers >= SHARED_FROM)
+    # Integers, which are put into memory as they are.
+    block, parallel = np.array(arguments).view(float), numbers >= adapter.SHARED_BESIDE_PRODUCTS
+    host.launch(kernel.address, block, tasks, 0, adapter.THREADS, parallel=parallel)

@@ -71,7 +71,8 @@ class Listwise(NamedTuple):
             the candidates, made of the counts and extremes in ``row`` (:class:`Row`). What it
             returns is rounded to the dtype that is computed in.
         accumulate: ``(sums, context, candidate) -> sums``: one candidate (:class:`Candidate`) taken
-            in. ``sums`` are float64 and begin with 0; the compiler may reorder what is added.
+            in. ``sums`` begin with 0, and are added up in float64 after every 256 candidates; the
+            compiler may reorder what is added.
         finalize: ``(sums, context, row, *parameters) -> (value, terms, coefficients)``: the loss of
             the anchor, how many terms it is the sum of, which ``reduction="mean"`` divides by, and
             a tuple of numbers for ``slope``.

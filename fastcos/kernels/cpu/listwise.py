@@ -9,13 +9,23 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import float32, float64
 
 from fastcos.kernels import EUCLIDEAN, PRODUCT, SQUARED
 from fastcos.kernels.arguments import Block
 from fastcos.kernels.cpu import exponential  # noqa: F401  # what the functions of losses call
-from fastcos.kernels.cpu.memory import double_tuple, doubles, floats, ints, long_tuple
-from fastcos.kernels.cpu.states import as_float32, as_float64
+from fastcos.kernels.cpu.memory import (
+    double_tuple,
+    doubles,
+    equal,
+    floats,
+    greater,
+    ints,
+    lesser,
+    long_tuple,
+)
+from fastcos.kernels.cpu.states import add_up, as_float32, as_float64
 from fastcos.kernels.functions import registered
 from fastcos.listwise import Candidate, Order, Row
 
@@ -23,9 +33,10 @@ FIELDS = len(Block._fields)
 #: A squared distance that is less than this part of the squares that it is the difference of is
 #: measured again, from the rows. Of what is not, the product has cost five bits at most.
 DOUBTFUL = 2.0**-5
-#: What the sums of the slopes may be reordered by; comparisons for extremes want more.
+#: Candidates whose terms are added up in the dtype of the row, before they are in float64: with
+#: float64 sums the whole loop would have half as many numbers in a vector.
+STRETCH = 256
 _SUMS = {"reassoc", "contract"}
-_EXTREMES = {"nnan", "nsz", "reassoc", "contract"}
 
 
 class Extremes(NamedTuple):
@@ -65,7 +76,11 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
     size = 4 if variant.dtype == "float32" else 8
     array = floats if variant.dtype == "float32" else doubles
     count, of, ordered, paired = variant.parameters, variant.of, variant.ordered, variant.paired
-    zeros = (0.0,) * variant.sums
+    # Counts of what is in order can be greater than float32 has integers.
+    narrow_sums = variant.dtype == "float32" and not ordered
+    as_sums = as_float32 if narrow_sums else as_float64
+    none = (0.0,) * variant.sums
+    zeros = (np.float32(0),) * variant.sums if narrow_sums else none
     narrow = as_float32 if variant.dtype == "float32" else as_float64
 
     @jitable()
@@ -83,22 +98,22 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
     @jitable()
     def candidate(part: Part, label: Any, j: int) -> Any:
         if paired:
-            return Candidate(part.row[j], part.labels[j] == label, part.numbers[j], part.scales[j])
-        return Candidate(part.row[j], part.labels[j] == label, number(0), number(0))
+            return Candidate(
+                part.row[j], equal(part.labels[j], label), part.numbers[j], part.scales[j]
+            )
+        return Candidate(part.row[j], equal(part.labels[j], label), number(0), number(0))
 
-    @jitable(fastmath=_EXTREMES)
+    @jitable(fastmath=_SUMS)
     def extremes_of(part: Part, label: Any, found: Any) -> Any:
         positives, low_positive, high_positive, low_negative, high_negative = found
         row, labels, top = part.row, part.labels, number(math.inf)
         for j in range(row.shape[0]):
-            s, positive = row[j], labels[j] == label
-            positives += positive
-            a, b = s if positive else top, s if positive else -top
-            c, d = top if positive else s, -top if positive else s
-            low_positive = a if a < low_positive else low_positive
-            high_positive = b if b > high_positive else high_positive
-            low_negative = c if c < low_negative else low_negative
-            high_negative = d if d > high_negative else high_negative
+            s, positive = row[j], equal(labels[j], label)
+            positives += number(1) if positive else number(0)
+            low_positive = lesser(s if positive else top, low_positive)
+            high_positive = greater(s if positive else -top, high_positive)
+            low_negative = lesser(top if positive else s, low_negative)
+            high_negative = greater(-top if positive else s, high_negative)
         return Extremes(positives, low_positive, high_positive, low_negative, high_negative)
 
     @jitable(fastmath=_SUMS)
@@ -151,13 +166,25 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
             row[j] = offset + factor * row[j]
 
     @jitable(fastmath=_SUMS)
-    def summed(sums: Any, context: Any, part: Part, label: Any, order: Any) -> Any:
+    def sum_of_stretch(context: Any, part: Part, label: Any, order: Any) -> Any:
+        sums = zeros
         for j in range(part.row.shape[0]):
             each = candidate(part, label, j)
             if ordered:
-                sums = accumulate(sums, context, each, order)
+                sums = as_sums(accumulate(sums, context, each, order))
             else:
-                sums = accumulate(sums, context, each)
+                sums = as_sums(accumulate(sums, context, each))
+        return sums
+
+    @jitable()
+    def summed(
+        sums: Any, context: Any, n: Block, row: int, span: Any, label: Any, order: Any
+    ) -> Any:
+        begin, end = span
+        while begin < end:
+            part = part_of(n, row, begin, min(begin + STRETCH, end))
+            sums = add_up(sums, sum_of_stretch(context, part, label, order))
+            begin += STRETCH
         return sums
 
     @jitable()
@@ -199,7 +226,7 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
         values, positive, negative = order.values, 0, order.positives
         for part in (before, after):
             for j in range(part.row.shape[0]):
-                if part.labels[j] == label:
+                if equal(part.labels[j], label):
                     values[positive] = part.row[j]
                     positive += 1
                 else:
@@ -237,7 +264,7 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
             to_numbers(before.row, offset, factor)
             to_numbers(after.row, offset, factor)
         top = number(math.inf)
-        found = extremes_of(before, label, Extremes(0, top, -top, top, -top))
+        found = extremes_of(before, label, Extremes(number(0), top, -top, top, -top))
         found = extremes_of(after, label, found)
         candidates = columns - (1 if n.excludes else 0)
         scale = doubles(n.anchor_scales + 8 * i, 1)[0] if n.anchor_scales != 0 else 0.0
@@ -259,12 +286,13 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
             scale,
         )
         in_order = n.sorted + size * columns * t if ordered else 0
-        order = Order(array(in_order, columns), found.positives, candidates - found.positives)
+        positives = int(found.positives)
+        order = Order(array(in_order, columns), positives, candidates - positives)
         if ordered:
             sort(before, after, label, order)
         context = narrow(start(known, *parameters))
-        sums = summed(zeros, context, before, label, order)
-        sums = summed(sums, context, after, label, order)
+        sums = summed(none, context, n, place, (0, own), label, order)
+        sums = summed(sums, context, n, place, (own + 1, columns), label, order)
         value, terms, coefficients = finalize(sums, context, known, *parameters)
         values[0], values[1] = value, terms
         if not wanted:

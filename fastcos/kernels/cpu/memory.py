@@ -67,6 +67,37 @@ def call(function: Any, first: Any, second: Any) -> Any:
 
 
 @emitted
+def equal(a: Any, b: Any) -> Any:
+    """``a == b`` of two integers of one type; Numba's own makes 64 bits of them first."""
+    signature = types.boolean(a, a) if a == b else None
+    return signature, lambda context, builder, signature, args: builder.icmp_signed("==", *args)
+
+
+def _chosen(a: Any, less: str) -> Any:
+    # Loops that find extremes are vectorised where nothing has to be done for NaN and -0, and
+    # where each instruction says so: Numba's fastmath does not mark a selection.
+    marks = ("nnan", "nsz")
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first = builder.fcmp_ordered(less, *args, flags=marks)
+        return builder.select(first, *args, flags=marks)
+
+    return a(a, a), codegen
+
+
+@emitted
+def lesser(a: Any, b: Any) -> Any:
+    """The lesser of two floats of one type, neither of them NaN."""
+    return _chosen(a, "<")
+
+
+@emitted
+def greater(a: Any, b: Any) -> Any:
+    """The greater of two floats of one type, neither of them NaN."""
+    return _chosen(a, ">")
+
+
+@emitted
 def fma(a: Any, b: Any, c: Any) -> Any:
     """``a * b + c`` in float32, rounded once."""
     signature = types.float32(types.float32, types.float32, types.float32)

@@ -130,6 +130,21 @@ def as_float32(state: Any) -> Any:
     return _cast(types.float32, state)
 
 
+@emitted
+def add_up(total: Any, part: Any) -> Any:
+    """The sum of two tuples of numbers, of the type of the first."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole, more = args[0], context.cast(builder, args[1], part, total)
+        both = [
+            builder.fadd(builder.extract_value(whole, i), builder.extract_value(more, i))
+            for i in range(len(total))
+        ]
+        return context.make_tuple(builder, total, both)
+
+    return total(total, part), codegen
+
+
 def _with_stretch(state: Any, end: Any, start: Any, combine: Any) -> Any:
     """Signature and codegen that update a float64 state by a stretch accumulated in float32.
 
