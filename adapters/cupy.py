@@ -34,6 +34,7 @@ from .numpy import asarray as of_host
 
 try:
     import cupy as cp
+    from cupy import cublas
 except ImportError as error:
     raise ImportError(
         f"arrays on a GPU need CuPy ({error}): {_extras.command('cupy', 'cuda')}"
@@ -118,6 +119,69 @@ def is_read(layout: ArrayLayout) -> bool:
 def rows(array: Array, axis: int, dtype: Any) -> Array:
     """A C-contiguous copy in the dtype to compute in, the feature axis last."""
     return cp.array(features_last(array, axis), dtype=dtype, order="C")
+
+
+#: Dtypes by name, for the matrices of listwise losses.
+DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+
+
+def workspace(shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
+    """Memory for matrices that products are made of."""
+    return cp.empty(shape, dtype)
+
+
+def matmul(a: Array, b: Array, out: Array) -> None:
+    """Writes the product of two matrices.
+
+    By cuBLAS itself: CuPy's own function would make the transpose of a matrix first, and does not
+    add to what is there. Of float32 these are products in float32, and not in TF32, which CuPy's
+    setting (CUPY_TF32) has its own function use and not this one; NVIDIA_TF32_OVERRIDE would.
+    """
+    if out.size:
+        cublas.gemm("N", "N", a, b, out=out)
+
+
+def add_matmul(a: Array, b: Array, out: Array) -> None:
+    """Adds the product of two matrices to what is there."""
+    if out.size:
+        cublas.gemm("N", "N", a, b, out=out, beta=1.0)
+
+
+def center(array: Array) -> Array:
+    """The mean row, in float64."""
+    if float_name(array.dtype) not in DTYPES:
+        array = array.astype(np.float64)
+    return array.mean(axis=0, dtype=np.float64)
+
+
+def numbered(count: int, like: Array) -> Array:
+    """The first int64 numbers, as labels."""
+    return arange(count, like)
+
+
+def classes(name: str, labels: Array, count: int | None) -> Array:
+    """Labels as int64 numbers.
+
+    To look at them would be to wait for them: of labels below 0 those that are equal are a class,
+    and one that is not less than the count is of no class, as one below 0 is: such an anchor has no
+    positives.
+
+    Raises:
+        TypeError: they are no integers.
+    """
+    if labels.dtype.kind not in "iub":
+        raise TypeError(f"{name} must be integers, got dtype {labels.dtype}")
+    return cp.ascontiguousarray(labels.astype(np.int64, copy=False))
+
+
+def ratio_with(anchor_labels: Array, candidate_labels: Array) -> Array:
+    """The number of anchors, which are classes, over that of those with a candidate."""
+    anchors = anchor_labels.size
+    wrong = (candidate_labels < 0) | (candidate_labels >= anchors)
+    there = cp.zeros(anchors + 1)
+    there[cp.where(wrong, anchors, candidate_labels)] = 1.0
+    some = there[:anchors].sum()
+    return anchors / cp.where(some > 0, some, 1.0)
 
 
 def scratch(shape: tuple[int, ...], like: Array) -> Array:

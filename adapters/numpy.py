@@ -187,6 +187,20 @@ def ratio_with(anchor_labels: Array, candidate_labels: Array) -> float:
     return anchor_labels.size / max(np.unique(candidate_labels).size, 1)
 
 
+where = np.where
+nonzero = np.nonzero
+
+
+def numbered_like(array: Array) -> Array:
+    """A number for each of an array, from 0 on."""
+    return np.arange(len(array))
+
+
+def joined(parts: Sequence[Array], like: Array) -> Array:
+    """Numbers of rows, one part after the other."""
+    return np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64, copy=False)
+
+
 def scratch(shape: tuple[int, ...], like: Array) -> Array:
     """Memory for float64 numbers."""
     return np.empty(shape)

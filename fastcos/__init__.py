@@ -19,6 +19,7 @@ A batch with labels, every row against every other, without the N x N matrix:
     batch_hard_triplet_loss, batch_semi_hard_triplet_loss, batch_all_triplet_loss
     normalized_softmax_loss, cosface_loss, arcface_loss, proxy_nca_loss, proxy_anchor_loss
     listwise_loss                       one of your own, as a Listwise
+    mine_triplets                       triplets as numbers of rows, for the losses below
     Listwise, check_listwise            its record, and its slopes against finite differences
 
 Similarity and distance of rows:
@@ -67,6 +68,7 @@ from fastcos.api import (
     info_nce_loss,
     lifted_structure_loss,
     listwise_loss,
+    mine_triplets,
     multi_similarity_loss,
     nca_loss,
     normalized_softmax_loss,
@@ -110,6 +112,7 @@ __all__ = [
     "info_nce_loss",
     "lifted_structure_loss",
     "listwise_loss",
+    "mine_triplets",
     "multi_similarity_loss",
     "nca_loss",
     "normalized_softmax_loss",

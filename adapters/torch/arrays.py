@@ -35,9 +35,13 @@ from .matrices import SHARED_BESIDE_PRODUCTS as SHARED_BESIDE_PRODUCTS
 from .matrices import add_matmul as add_matmul
 from .matrices import center as center
 from .matrices import classes as classes
+from .matrices import joined as joined
 from .matrices import matmul as matmul
+from .matrices import nonzero as nonzero
 from .matrices import numbered as numbered
+from .matrices import numbered_like as numbered_like
 from .matrices import ratio_with as ratio_with
+from .matrices import where as where
 
 Dtype = torch.dtype
 

@@ -41,8 +41,11 @@ from .arrays import (
     sum_to,
     values,
 )
+from .matrices import DTYPES, add_matmul
 
 __all__ = [
+    "DTYPES",
+    "add_matmul",
     "arange",
     "array_layout",
     "check_out",
@@ -104,6 +107,55 @@ def wrap(numbers: Tensor) -> Tensor:
 def new(shape: tuple[int, ...], dtype: Dtype, like: Tensor) -> Tensor:
     """Memory for what is returned."""
     return torch.empty(shape, dtype=dtype, device=like.device)
+
+
+def workspace(shape: tuple[int, ...], dtype: Dtype, like: Tensor) -> Tensor:
+    """Memory for matrices that products are made of."""
+    return new(shape, dtype, like)
+
+
+def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Writes the product of two matrices.
+
+    Of float32 it is in float32, unless the program asks torch for TF32, for all of its products
+    (``torch.backends.cuda.matmul.allow_tf32``, ``torch.set_float32_matmul_precision``). Autocast
+    leaves products into given memory as they are.
+    """
+    torch.mm(a, b, out=out)
+
+
+def center(array: Tensor) -> Tensor:
+    """The mean row, in float64."""
+    return array.detach().mean(0, dtype=torch.float64)
+
+
+def numbered(count: int, like: Tensor) -> Tensor:
+    """The first int64 numbers, as labels."""
+    return arange(count, like)
+
+
+def classes(name: str, labels: Tensor, count: int | None) -> Tensor:
+    """Labels as int64 numbers.
+
+    To look at them would be to wait for them: of labels below 0 those that are equal are a class,
+    and one that is not less than the count is of no class, as one below 0 is: such an anchor has no
+    positives.
+
+    Raises:
+        TypeError: they are no integers.
+    """
+    if labels.is_floating_point() or labels.is_complex():
+        raise TypeError(f"{name} must be integers, got dtype {labels.dtype}")
+    return labels.detach().to(torch.int64).contiguous()
+
+
+def ratio_with(anchor_labels: Tensor, candidate_labels: Tensor) -> Tensor:
+    """The number of anchors, which are classes, over that of those with a candidate."""
+    anchors = anchor_labels.numel()
+    wrong = (candidate_labels < 0) | (candidate_labels >= anchors)
+    there = torch.zeros(anchors + 1, dtype=torch.float64, device=anchor_labels.device)
+    there.index_fill_(0, torch.where(wrong, anchors, candidate_labels), 1.0)
+    return anchors / there[:anchors].sum().clamp(min=1.0)
 
 
 def row_numbers(index: Tensor, rows: int) -> Tensor:

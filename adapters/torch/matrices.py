@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,3 +50,21 @@ def classes(name: str, labels: Tensor, count: int | None) -> Any:
 
 
 ratio_with = of_numpy.ratio_with
+
+
+def nonzero(mask: Tensor) -> tuple[Tensor, ...]:
+    """Where a mask is true, by axes."""
+    return mask.nonzero(as_tuple=True)
+
+
+where = torch.where
+
+
+def numbered_like(array: Tensor) -> Tensor:
+    """A number for each of a tensor, from 0 on."""
+    return torch.arange(len(array), device=array.device)
+
+
+def joined(parts: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Numbers of rows, one part after the other."""
+    return torch.cat([torch.empty(0, dtype=torch.int64, device=like.device), *parts])

@@ -21,6 +21,7 @@ from fastcos.api.mining import (
     batch_all_triplet_loss,
     batch_hard_triplet_loss,
     batch_semi_hard_triplet_loss,
+    mine_triplets,
 )
 from fastcos.api.pairs import (
     cosine_distance_loss,
@@ -56,6 +57,7 @@ __all__ = [
     "info_nce_loss",
     "lifted_structure_loss",
     "listwise_loss",
+    "mine_triplets",
     "multi_similarity_loss",
     "nca_loss",
     "normalized_softmax_loss",

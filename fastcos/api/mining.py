@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from fastcos.api.calls import batched
+from typing import Any, Literal
+
+from fastcos import _hints
+from fastcos.api.calls import batched, not_compiled
 from fastcos.api.listwise import labelled
+from fastcos.engine import mining
 from fastcos.engine.batch import real
 from fastcos.engine.checks import check_flag
 from fastcos.listwise import triplets
@@ -183,3 +187,68 @@ def batch_all_triplet_loss(
         real({"margin": margin}, arrays=False),
         (distance, weight, reduction, block),
     )
+
+
+@not_compiled
+def mine_triplets(
+    x: ArrayLike,
+    labels: ArrayLike,
+    kind: Literal["hard", "semi-hard", "all"] = "hard",
+    *,
+    margin: float = 5.0,
+    ref: ArrayLike | None = None,
+    ref_labels: ArrayLike | None = None,
+    distance: ListwiseDistance = "euclidean",
+    block: int | None = None,
+    max_triplets: int = 100_000_000,
+) -> tuple[Result, Result, Result]:
+    r"""Triplets of a batch, as numbers of rows: for :func:`rows`, or for indexing.
+
+    .. math:: (a,\ p,\ n): \quad y_a = y_p \ne y_n
+
+    ``"hard"``: each anchor with its farthest positive and its nearest negative. ``"semi-hard"``:
+    each pair of one label with the nearest negative that is farther than the positive, or the
+    farthest of all, where the triplet costs something. ``"all"``: all that cost something.
+
+    Args:
+        x: Rows ``(N, D)``.
+        labels: One integer, at least 0, for each row.
+        kind: Which triplets.
+        margin: A triplet costs something if ``d(a, p) - d(a, n) + margin > 0``. Not of use for
+            ``"hard"``.
+        ref: Rows ``(M, D)`` that positives and negatives are taken from; by default those of ``x``.
+        ref_labels: Their labels.
+        distance: As in :func:`contrastive_loss`.
+        block: As in :func:`info_nce_loss`.
+        max_triplets: With more of them it is an error, before memory is at its end.
+
+    Returns:
+        The numbers of anchors, of positives and of negatives: int64 arrays of the library of ``x``,
+        on its device, in the order of the anchors.
+
+    Raises:
+        ValueError: an unknown kind, more triplets than ``max_triplets``, shapes that do not fit.
+        TypeError: labels that are no integers; complex, object, string, masked or sparse input.
+
+    Singular points: of candidates equally far the first is taken.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
+        >>> a, p, n = fastcos.mine_triplets(x, [0, 0, 1])
+        >>> a, p, n
+        (array([0, 1]), array([1, 0]), array([2, 2]))
+        >>> r = fastcos.rows
+        >>> round(float(fastcos.triplet_margin_loss(r(x, a), r(x, p), r(x, n), eps=0)), 6)
+        3.197224
+
+    Source: Hermans et al., arXiv 1703.07737; Schroff et al., arXiv 1503.03832.
+    """
+    if kind not in mining.KINDS:
+        hint = _hints.hint(kind, mining.KINDS)
+        raise ValueError(f"kind must be one of {', '.join(mining.KINDS)}; got {kind!r}{hint}")
+    batch: Any = labelled(
+        triplets.hard, (x, labels, ref, ref_labels), {}, (distance, None, "mean", block)
+    )
+    by = real({"margin": margin}, arrays=False)["margin"]
+    return mining.mine(batch, kind, by, max_triplets)

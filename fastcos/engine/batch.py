@@ -139,7 +139,7 @@ def solve(
         if name not in names:
             raise TypeError(f"the gradient of {name} needs {name} to be given")
     with guard or contextlib.nullcontext():
-        found = _checked(batch, adapter, grad_output)
+        found = checked(batch, adapter, grad_output)
         if out:
             _check_out(batch, found, wanted, out)
         return _solved(batch, found, wanted, out, result or found.dtype, accumulate, wide)
@@ -185,7 +185,8 @@ def _labels(adapter: Any, side: Side, rows: Any, classes: int | None) -> Any:
     return adapter.classes(side.labels_name, labels, classes)
 
 
-def _checked(batch: Batch, adapter: Any, grad_output: Any) -> Checked:
+def checked(batch: Batch, adapter: Any, grad_output: Any) -> Checked:
+    """The arguments of a batch as arrays; raises where they do not fit."""
     one, two = batch.anchors, batch.candidates
     x = _rows(adapter, one.name, one.rows)
     y = x if two is None else _rows(adapter, two.name, two.rows)

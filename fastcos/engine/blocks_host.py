@@ -53,7 +53,7 @@ def bound(
     """``run(block, first)``: the kernel of a loss, for a block of anchors from the first on."""
     with importing():
         from fastcos.kernels.cpu import compile
-        from fastcos.kernels.cpu.listwise import Variant
+        from fastcos.kernels.listwise import Variant
 
     adapter, measure, like = sweep.adapter, sweep.measure, sweep.originals[0]
     dtype = adapter.float_name(sweep.dtype)
