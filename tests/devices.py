@@ -184,6 +184,7 @@ def simulated(monkeypatch, threads=64):
     gpu, library = _simulated()
     monkeypatch.setattr(launch, "launcher", functools.partial(simulator.launcher, gpu))
     monkeypatch.setattr(teams, "THREADS", threads)
+    monkeypatch.setattr(teams, "ANCHOR_THREADS", threads)
     monkeypatch.setattr(cuda, "FINISHING_THREADS", threads)
     # Numba's types called outside of what it compiles do the same, in fifty times as long.
     monkeypatch.setattr(linear, "float32", np.float32)

@@ -128,9 +128,22 @@ class _Cuda:
     def shfl_sync(self, mask, value, source):
         return self._wait(mask, value, source)
 
+    def ballot_sync(self, mask, predicate):
+        return self._wait(mask, 1 if predicate else 0, None)
+
+    @staticmethod
+    def popc(bits):
+        return int(bits).bit_count()
+
+    @staticmethod
+    def ffs(bits):
+        return (int(bits) & -int(bits)).bit_length()
+
+    warpsize = WARP
+
     def _wait(self, whom, value, source):
         thread = getcurrent()
-        if whom != "block":
+        if whom != "block" and source is not None:
             assert whom >> thread.lane & 1, "a shuffle that the thread itself takes no part in"
             assert whom >> source & 1, "a value from a thread that takes no part"
         thread.waits, thread.value, thread.source = whom, value, source
@@ -138,10 +151,22 @@ class _Cuda:
         return thread.value
 
 
+def _sharing(number):
+    def share(shared, numbers):
+        assert len(numbers) <= Gpu.SHARED
+        shared[: len(numbers)] = [number(value) for value in numbers]
+
+    def shared_like(shared, numbers):
+        return tuple(number(value) for value in shared[: len(numbers)])
+
+    return share, shared_like
+
+
 class Gpu:
     """The namespace that kernels are made with, and ``launch`` to run them."""
 
     float64 = np.float64
+    SHARED = 32
 
     def __init__(self, order="forward", seed=0):
         self.memory = Memory()
@@ -158,6 +183,11 @@ class Gpu:
         self.get_long = lambda address: self._integer(address, np.int64)
         self.get_byte = lambda address: self._integer(address, np.int8)
         self.put_long = self._put_long
+        self.ARRAYS = {
+            "float32": functools.partial(self._array, np.float32),
+            "float64": functools.partial(self._array, np.float64),
+        }
+        self.SHARING = {"float32": _sharing(np.float32), "float64": _sharing(np.float64)}
         self.launches = 0
 
     def _integer(self, address, dtype):
@@ -167,6 +197,13 @@ class Gpu:
     def _put_long(self, address, value):
         view, k = self.memory.at(address, np.int64)
         view[k] = value
+
+    def _array(self, dtype, address, length):
+        if address == 0 or length == 0:
+            return None
+        self.memory.at(address + (length - 1) * _SIZES[dtype], dtype)
+        view, k = self.memory.at(address, dtype)
+        return view[k : k + length]
 
     @staticmethod
     def transposed(rows):
@@ -244,7 +281,10 @@ def _ready(alive):
         if len(threads) == mask.bit_count():
             values = {thread.lane: thread.value for thread in threads}
             for thread in threads:
-                thread.value = values[thread.source]
+                if thread.source is None:
+                    thread.value = sum(bit << lane for lane, bit in values.items())
+                else:
+                    thread.value = values[thread.source]
             ready += threads
     return ready
 
@@ -299,6 +339,10 @@ class Array(np.ndarray):
     def device(self):
         return Device(self.library, self.number)
 
+    @property
+    def __cuda_array_interface__(self):
+        return {"data": (self.ctypes.data, False), "shape": self.shape, "version": 3}
+
     def __array_finalize__(self, source):
         self.library = getattr(source, "library", None)
         self.number = getattr(source, "number", 0)
@@ -327,6 +371,10 @@ class Array(np.ndarray):
     def copy(self):
         self._check_current()
         return self.library.own(np.asarray(self).copy())
+
+    def mean(self, axis, dtype):
+        self._check_current()
+        return self.library.own(np.asarray(self).mean(axis=axis, dtype=dtype))
 
     def sum(self, axis=None, keepdims=False):
         self._check_current()
@@ -368,6 +416,7 @@ class Library:
     def __init__(self, gpu):
         self._gpu = gpu
         self.current, self.entered = 0, []
+        self.cublas = types.SimpleNamespace(gemm=self._gemm)
         self.cuda = types.SimpleNamespace(
             runtime=types.SimpleNamespace(getDevice=lambda: self.current),
             get_current_stream=lambda: types.SimpleNamespace(ptr=7),
@@ -410,8 +459,18 @@ class Library:
     def arange(self, count, dtype):
         return self.own(np.arange(count, dtype=dtype))
 
+    def zeros(self, shape):
+        return self.own(np.zeros(shape))
+
     def cumsum(self, array, dtype):
         return self.own(np.cumsum(np.asarray(array), dtype=dtype))
+
+    def _gemm(self, transa, transb, a, b, out, beta=0.0):
+        assert (transa, transb) == ("N", "N")
+        assert a.dtype == b.dtype == out.dtype
+        product = np.asarray(a) @ np.asarray(b)
+        # What is there is not read, and may be NaN, where it is times 0.
+        out[...] = product if beta == 0 else product + beta * np.asarray(out)
 
     moveaxis = staticmethod(np.moveaxis)
     may_share_memory = staticmethod(np.may_share_memory)

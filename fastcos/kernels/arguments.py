@@ -248,7 +248,8 @@ class Block(NamedTuple):
     """The arguments of a kernel of a listwise loss: a block of anchors, all of them int64.
 
     Addresses are 0 where there is nothing of the kind. What is of each anchor, or candidate, begins
-    with that of the first of all, and not of the block.
+    with that of the first of all, and not of the block. The kernel for a GPU has the parameters by
+    themselves (:func:`fastcos.kernels.cuda.listwise.count_of_anchors`).
     """
 
     losses: int  # what the host's loop over tasks fills in; not of use here
@@ -257,7 +258,7 @@ class Block(NamedTuple):
     candidates: int  # how many there are
     first: int  # the number of the first anchor of the block
     excludes: int  # whether an anchor is no candidate of its own
-    anchor_labels: int  # int32
+    anchor_labels: int  # int32; on a GPU, where nobody has looked at them, int64
     candidate_labels: int
     anchor_rows: int  # of the dtype computed in, for distances that are measured again
     candidate_rows: int

@@ -20,11 +20,19 @@ from fastcos.kernels.cpu.memory import call, doubles, floats, int8s, longs
 from fastcos.kernels.cpu.samples import table_unpacker, unpacker
 from fastcos.kernels.cpu.storage import STORAGE
 from fastcos.kernels.functions import SCALAR_MODULES, is_ours, jitable, name_of, registered
+from fastcos.kernels.listwise import Variant
 
 # The modules whose source ends up in a compiled kernel.
 SOURCES = (
     *(*SCALAR_MODULES, "kernels", "kernels.arguments", "kernels.functions", "kernels.linear"),
-    *("kernels.lookup", "listwise", "listwise.order", "listwise.record", "listwise.scalars"),
+    *(
+        "kernels.lookup",
+        "kernels.listwise",
+        "listwise",
+        "listwise.order",
+        "listwise.record",
+        "listwise.scalars",
+    ),
     *("kernels.cpu.exponential", "kernels.cpu.listwise", "kernels.cpu.unit"),
     *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.gradients", "kernels.cpu.measure"),
     *("kernels.cpu.kernels", "kernels.cpu.memory", "kernels.cpu.samples", "kernels.cpu.states"),
@@ -77,7 +85,7 @@ def _compiled(spec: Spec) -> Any:
     return exported(kernel, int64(int64, int64), spec.what, keep=ours)
 
 
-def listwise_kernel_of(functions: tuple[Any, ...], variant: listwise.Variant, what: str) -> Any:
+def listwise_kernel_of(functions: tuple[Any, ...], variant: Variant, what: str) -> Any:
     """The compiled kernel of the functions of a listwise loss, as :func:`kernel_of`."""
     key = functions, variant
     if key not in _listwise:

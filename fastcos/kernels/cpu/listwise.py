@@ -27,12 +27,10 @@ from fastcos.kernels.cpu.memory import (
 )
 from fastcos.kernels.cpu.states import add_up, as_float32, as_float64
 from fastcos.kernels.functions import registered
+from fastcos.kernels.listwise import DOUBTFUL, Variant
 from fastcos.listwise import Candidate, Order, Row
 
 FIELDS = len(Block._fields)
-#: A squared distance that is less than this part of the squares that it is the difference of is
-#: measured again, from the rows. Of what is not, the product has cost five bits at most.
-DOUBTFUL = 2.0**-5
 #: Candidates whose terms are added up in the dtype of the row, before they are in float64: with
 #: float64 sums the whole loop would have half as many numbers in a vector.
 STRETCH = 256
@@ -56,17 +54,6 @@ class Part(NamedTuple):
     labels: Any
     numbers: Any
     scales: Any
-
-
-class Variant(NamedTuple):
-    """What a kernel is compiled for, beside the functions of the loss."""
-
-    dtype: str  # that of the similarities, float32 or float64
-    parameters: int  # how many the loss has
-    sums: int  # how many it keeps
-    of: int  # what its numbers are made of: PRODUCT, SQUARED or EUCLIDEAN
-    ordered: bool  # whether it wants them in order
-    paired: bool  # whether it wants numbers and scales of candidates
 
 
 def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[[int, int], int]:

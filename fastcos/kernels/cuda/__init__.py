@@ -17,7 +17,8 @@ Nothing is added up by atomics: a team's sum, its block's, and the sum over the 
 kernel of its own, are taken in an order that follows from the shape.
 
 Rows that are looked up in tables have kernels of their own (``tables``): one for the samples, and
-one for the rows of a table.
+one for the rows of a table. So have listwise losses: one for the similarities of an anchor
+(``listwise``), and two for rows before and after matrix products (``unit``).
 
 What is made here are plain Python functions. They use the machine through ``gpu``: the module
 ``storage``, when ``binaries`` compiles and ``launch`` launches them, or a simulator of it.
@@ -28,30 +29,40 @@ from typing import Any
 
 from fastcos.distances import Functions
 from fastcos.kernels.cuda.kernel import distances_sample, finishing, in_order, kernel, rows_sample
+from fastcos.kernels.cuda.listwise import count_of_anchors, of_anchors
 from fastcos.kernels.cuda.merge import state_size
 from fastcos.kernels.cuda.tables import joining, looked_up, of_table
 from fastcos.kernels.cuda.teams import (
     FINISHING_THREADS,
     Layout,
     Variant,
+    anchor_threads,
     layout,
     layout_of_table,
 )
+from fastcos.kernels.cuda.unit import PROJECT, UNIT, projected, units
 from fastcos.losses import Loss
 
 __all__ = [
     "FINISHING_THREADS",
+    "PROJECT",
+    "UNIT",
     "Layout",
     "Variant",
+    "anchor_threads",
+    "count_of_anchors",
     "finishing",
     "joining",
     "layout",
     "layout_of_table",
     "looked_up",
+    "of_anchors",
     "of_table",
     "pair",
     "pointwise",
+    "projected",
     "triplet",
+    "units",
 ]
 
 

@@ -24,7 +24,9 @@ OLDEST = (8, 0)
 #: The modules of fastcos that end up in a kernel.
 SOURCES = (
     *(*SCALAR_MODULES, "kernels", "kernels.functions", "kernels.linear", "kernels.lookup"),
+    *("kernels.listwise", "listwise", "listwise.order", "listwise.record", "listwise.scalars"),
     *("kernels.arguments", "kernels.cuda", "kernels.cuda.access", "kernels.cuda.kernel"),
+    *("kernels.cuda.exponential", "kernels.cuda.listwise", "kernels.cuda.unit"),
     *("kernels.cuda.measure", "kernels.cuda.merge", "kernels.cuda.storage"),
     *("kernels.cuda.tables", "kernels.cuda.teams", "kernels.cuda.unroll", "kernels.cuda.write"),
 )

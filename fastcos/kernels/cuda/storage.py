@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import cuda, float64, types
 from numba.cuda.extending import intrinsic
-from numba.cuda.np import arrayobj
 
 from fastcos.kernels.cuda import exponential  # noqa: F401  # what the functions of losses call
 
 __all__ = [
     "ARRAYS",
-    "CASTS",
+    "SHARED",
+    "SHARING",
     "STORAGE",
     "cuda",
     "float64",
@@ -214,17 +214,19 @@ fma = _instructions(
 
 def _array_of(number: Any) -> Any:
     """``(address, length) -> array`` in global memory."""
-    kind = types.Array(number, 1, "C", readonly=True)
+    kind = types.Array(number, 1, "C")
 
     @intrinsic
     def array_at(typingctx: Any, address: Any, length: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            array = arrayobj.make_array(kind)(context, builder)
+            array = context.make_array(kind)(context, builder)
             word = context.get_data_type(number)
             # Arrays have generic pointers; of one that is made of a global one the compiler knows.
             pointer = builder.addrspacecast(_global(builder, args[0], word), word.as_pointer())
             size = context.get_constant(types.intp, number.bitwidth // 8)
-            arrayobj.populate_array(array, pointer, [args[1]], [size], size, meminfo=None)
+            context.populate_array(
+                array, data=pointer, shape=[args[1]], strides=[size], itemsize=size, meminfo=None
+            )
             return array._getvalue()
 
         return kind(types.int64, types.int64), codegen
@@ -232,26 +234,55 @@ def _array_of(number: Any) -> Any:
     return array_at
 
 
-def _cast_to(number: Any) -> Any:
-    """``(numbers) -> numbers``: those of a tuple as one type, integers among them."""
+def _sharing(number: Any) -> tuple[Any, Any]:
+    """``share(shared, numbers)`` and ``shared_like(shared, numbers) -> numbers``.
+
+    A tuple rounded to a type of number, from one thread to all; it has as many numbers as another,
+    of which nothing else is used.
+    """
+
+    def check(numbers: Any) -> None:
+        if len(numbers) > SHARED:
+            raise ValueError(f"{len(numbers)} numbers, of at most {SHARED}, in a tuple")
 
     @intrinsic
-    def cast(typingctx: Any, numbers: Any) -> Any:
+    def share(typingctx: Any, shared: Any, numbers: Any) -> Any:
+        check(numbers)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = context.make_array(shared)(context, builder, args[0]).data
+            for k, own in enumerate(numbers.types):
+                value = builder.extract_value(args[1], k)
+                value = context.cast(builder, value, own, number)
+                value = context.cast(builder, value, number, types.float64)
+                builder.store(value, builder.gep(data, [_BITS[32](k)]))
+            return context.get_dummy_value()
+
+        return types.void(shared, numbers), codegen
+
+    @intrinsic
+    def shared_like(typingctx: Any, shared: Any, numbers: Any) -> Any:
+        check(numbers)
         kind = types.BaseTuple.from_types([number] * len(numbers))
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = context.make_array(shared)(context, builder, args[0]).data
+            places = [builder.gep(data, [_BITS[32](k)]) for k in range(len(numbers))]
             found = [
-                context.cast(builder, builder.extract_value(args[0], k), own, number)
-                for k, own in enumerate(numbers.types)
+                context.cast(builder, builder.load(place), types.float64, number)
+                for place in places
             ]
             return context.make_tuple(builder, kind, found)
 
-        return kind(numbers), codegen
+        return kind(shared, numbers), codegen
 
-    return cast
+    return share, shared_like
 
 
+#: How many numbers a tuple may have that one thread shares with all.
+SHARED = 32
 _NUMBERS = {"float32": types.float32, "float64": types.float64}
-#: Arrays at addresses, to be read, by dtype; and what makes the numbers of a tuple a dtype.
+#: Arrays at addresses, to be read, by dtype.
 ARRAYS = {name: _array_of(number) for name, number in _NUMBERS.items()}
-CASTS = {name: _cast_to(number) for name, number in _NUMBERS.items()}
+#: What gives a tuple of a dtype to all threads, and what takes it there.
+SHARING = {name: _sharing(number) for name, number in _NUMBERS.items()}

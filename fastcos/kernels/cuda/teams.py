@@ -13,6 +13,8 @@ THREADS = 128
 FINISHING_THREADS = 1024
 #: Threads of a warp: the largest team that is not a block.
 WARP = 32
+#: The logarithm of how many threads have a row where each warp has one.
+ROW_SHIFT = WARP.bit_length() - 1
 #: All threads of a warp, as bits.
 WHOLE_WARP = 0xFFFFFFFF
 # Vectors of 16 bytes that a thread takes of each row, at most. Many, for what follows the sums is
@@ -52,6 +54,18 @@ def layout_of_table(features: int, dtype: str) -> Layout:
     size = 8 if dtype == "float64" else 4 if dtype == "float32" else 2
     shift = (min(-(-features * size // 16), _LARGEST_TEAM) - 1).bit_length()
     return Layout(shift, max(THREADS, 1 << shift))
+
+
+#: Threads of the block that goes over the candidates of an anchor, at most and at least.
+ANCHOR_THREADS, FEWEST_ANCHOR_THREADS = 256, 64
+#: Candidates for each of its threads, from which on there are as many as there can be.
+_CANDIDATES = 4
+
+
+def anchor_threads(candidates: int) -> int:
+    """How many threads go over so many candidates of an anchor."""
+    many = candidates > _CANDIDATES * FEWEST_ANCHOR_THREADS
+    return ANCHOR_THREADS if many else FEWEST_ANCHOR_THREADS
 
 
 class Variant(NamedTuple):
