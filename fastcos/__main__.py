@@ -21,6 +21,7 @@ LOSSES = (
     "cosine_distance_loss",
     "triplet_margin_with_distance_loss",
     "hinge_embedding_loss",
+    "supervised_contrastive_loss",
 )
 # Two of them come with scikit-learn.
 _EXTRAS = ("matplotlib", "scipy", "sklearn", "threadpoolctl", "tqdm")
