@@ -7,7 +7,8 @@ from fastcos.listwise.record import DISTANCE, Listwise, Survey
 from fastcos.listwise.scalars import exp, sigmoid, softplus
 
 #: What the survey says of an anchor without negatives: the logarithm of nothing, but finite, for
-#: two of them are subtracted.
+#: two of them are subtracted. Less the opposite, all exponents are those of 0: where an anchor has
+#: no loss the slopes are 0 times these, and not 0 times what overflows.
 NOTHING = -1e30
 
 
@@ -133,7 +134,7 @@ def _circle() -> Listwise:
     def finalize(sums: Any, context: Any, row: Any, gamma: Any, m: Any) -> Any:
         above, _, near, _, minus, top_positive, top_negative, _ = context
         if row.positives == 0 or row.negatives == 0:
-            return 0.0, 0.0, (above, m, near, gamma, minus, 0.0, 0.0, 0.0, 0.0)
+            return 0.0, 0.0, (above, m, near, gamma, minus, -NOTHING, -NOTHING, 0.0, 0.0)
         positive = top_positive + math.log(sums[0])
         negative = top_negative + math.log(sums[1])
         z = positive + negative
@@ -222,9 +223,9 @@ def _nca() -> Listwise:
     def finalize(sums: Any, context: Any, row: Any, scale: Any) -> Any:
         _, top_positive, top_negative, _ = context
         if row.positives == 0:
-            return 0.0, 0.0, (scale, 0.0, 0.0, 0.0, 0.0)
+            return 0.0, 0.0, (scale, -NOTHING, -NOTHING, 0.0, 0.0)
         if row.negatives == 0:
-            return 0.0, 1.0, (scale, 0.0, 0.0, 0.0, 0.0)
+            return 0.0, 1.0, (scale, -NOTHING, -NOTHING, 0.0, 0.0)
         positive = top_positive + math.log(sums[0])
         negative = top_negative + math.log(sums[1])
         by = scale * sigmoid(negative - positive)
