@@ -11,7 +11,7 @@ from typing import Any
 
 def exp(x: Any) -> Any:
     """``e`` to the power of x; in float32 infinite from 88.37 on."""
-    return math.exp(x) if x < 709 else math.inf
+    return math.inf if x > 709 else math.exp(x)
 
 
 def softplus(x: Any) -> Any:
