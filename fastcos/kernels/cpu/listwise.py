@@ -24,6 +24,7 @@ from fastcos.kernels.cpu.memory import (
     ints,
     lesser,
     long_tuple,
+    wide_vectors,
 )
 from fastcos.kernels.cpu.states import add_up, as_float32, as_float64
 from fastcos.kernels.functions import registered
@@ -92,6 +93,7 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
 
     @jitable(fastmath=_SUMS)
     def extremes_of(part: Part, label: Any, found: Any) -> Any:
+        wide_vectors()
         positives, low_positive, high_positive, low_negative, high_negative = found
         row, labels, top = part.row, part.labels, number(math.inf)
         for j in range(row.shape[0]):
@@ -105,6 +107,7 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
 
     @jitable(fastmath=_SUMS)
     def zero_or_nan(part: Part) -> Any:
+        wide_vectors()
         row, total = part.row, number(0)
         for j in range(row.shape[0]):
             total += row[j] * number(0)
@@ -112,6 +115,7 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
 
     @jitable(fastmath=_SUMS)
     def to_squares(row: Any, square: Any, squares: Any) -> Any:
+        wide_vectors()
         doubtful = 0
         for j in range(row.shape[0]):
             both = square + squares[j]
@@ -144,16 +148,19 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
 
     @jitable()
     def to_roots(row: Any) -> None:
+        wide_vectors()
         for j in range(row.shape[0]):
             row[j] = math.sqrt(row[j])
 
     @jitable(fastmath={"contract"})
     def to_numbers(row: Any, offset: Any, factor: Any) -> None:
+        wide_vectors()
         for j in range(row.shape[0]):
             row[j] = offset + factor * row[j]
 
     @jitable(fastmath=_SUMS)
     def sum_of_stretch(context: Any, part: Part, label: Any, order: Any) -> Any:
+        wide_vectors()
         sums = zeros
         for j in range(part.row.shape[0]):
             each = candidate(part, label, j)
@@ -182,6 +189,7 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
 
     @jitable(fastmath=_SUMS)
     def learned_of(coefficients: Any, part: Part, label: Any, order: Any) -> Any:
+        wide_vectors()
         slopes = s_slopes = 0.0
         for j in range(part.row.shape[0]):
             each = candidate(part, label, j)
@@ -194,6 +202,7 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
     def write(
         coefficients: Any, part: Part, label: Any, order: Any, scale: Any, offset: Any
     ) -> Any:
+        wide_vectors()
         # With q the square of the distance, or the distance: d product = -dq / 2, or -q dq.
         total, row = 0.0, part.row
         for j in range(row.shape[0]):

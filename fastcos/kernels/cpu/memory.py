@@ -67,6 +67,22 @@ def call(function: Any, first: Any, second: Any) -> Any:
 
 
 @emitted
+def wide_vectors() -> Any:
+    """Has loops of the function that calls this use vectors of 512 bits, where there are any.
+
+    The compiler prefers 256 on processors that lowered their clock for the wider ones. Loops that
+    compute take a third of the time with these; those that wait for memory do not care.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # Past the check of llvmlite's set, which knows the attributes without a value only.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@emitted
 def equal(a: Any, b: Any) -> Any:
     """``a == b`` of two integers of one type; Numba's own makes 64 bits of them first."""
     signature = types.boolean(a, a) if a == b else None
