@@ -2,8 +2,8 @@
 
 ``python -m bench torch`` measures the torch adapter, and needs torch. With ``--device cuda`` either
 measures a GPU, and needs one: CuPy arrays, or torch's. ``python -m bench rows`` measures rows of a
-table. ``python -m bench all`` makes every committed file of results of the CPU anew, and renders
-them.
+table, ``python -m bench listwise`` losses of all rows with all rows. ``python -m bench all`` makes
+every committed file of results of the CPU anew, and renders them.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     (report.ROWS, ("rows",)),
+    (report.LISTWISE, ("listwise",)),
     (report.START, ("start",)),
 )
 
@@ -72,8 +73,9 @@ def main(arguments: Sequence[str]) -> int:
         return report.main(arguments[1:])
     if arguments[:1] == ["all"]:
         return _all(arguments[1:])
-    if arguments[:1] == ["start"]:
-        return importlib.import_module("bench.start").main(arguments[1:])  # type: ignore[no-any-return]
+    if arguments[:1] in (["start"], ["listwise"]):
+        module = importlib.import_module(f"bench.{arguments[0]}")
+        return module.main(arguments[1:])  # type: ignore[no-any-return]
     known = {name for name, _ in SUITES}
     what = arguments[0] if arguments and arguments[0] in known else ""
     parser = argparse.ArgumentParser(prog="python -m bench", add_help=False, allow_abbrev=False)
@@ -112,7 +114,7 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=" ".join(("python -m bench", *suite.words)),
         description=suite.title,
-        epilog="See also: python -m bench {torch,rows,all,report} --help, and --device cuda.",
+        epilog="See also: python -m bench {torch,rows,listwise,all,report} --help, --device cuda.",
     )
     parser.add_argument(
         "--cases", default=suite.chosen, help="patterns of names, separated by commas"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bench.report import AGAIN, TARGET, Results
+from bench.report import AGAIN, EAGER, FASTCOS_TORCH, PML, ST, TARGET, Results, _bytes
 
 _CASE, _DTYPE = "cosine_embedding_loss", "float32"
 #: What SimSIMD and NumKong have of it.
@@ -207,6 +209,83 @@ def _draw_shares(
     figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=1 + len(peers))
     figure.suptitle(
         f"{results.run['gpu']['name']}; lines are medians, bands 20% to 80% of the rounds",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+
+
+#: Whose memory is drawn, with the label and the marker.
+_OF_MEMORY = (
+    (FASTCOS_TORCH, "fastcos", {"color": "black", "marker": "o"}),
+    (EAGER, "torch", _EAGER),
+    (PML, "pytorch-metric-learning", {"color": "tab:orange", "marker": "s"}),
+    (ST, "sentence-transformers", {"color": "tab:green", "marker": "P"}),
+)
+
+
+def draw_listwise(results: Results, path: pathlib.Path) -> None:
+    """Draws what a call takes of memory over the number of rows, a panel for each case.
+
+    The rows are as long as most that were measured. A cross is where memory was not enough.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib import ticker
+
+    rows = results.rows
+    d = collections.Counter(r["d"] for r in rows).most_common(1)[0][0]
+    cases = list(dict.fromkeys(r["case"] for r in rows))
+    columns = min(4, len(cases))
+    figure, panels = plt.subplots(
+        *(math.ceil(len(cases) / columns), columns),
+        figsize=(3.4 * columns, 1 + 3 * math.ceil(len(cases) / columns)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axes in panels.flat[len(cases) :]:
+        axes.set_visible(False)
+    for axes, case in zip(panels.flat, cases, strict=False):
+        mine = sorted((r for r in rows if (r["case"], r["d"]) == (case, d)), key=lambda r: r["n"])
+        for provider, label, style in _OF_MEMORY:
+            own = [r for r in mine if r["provider"] == provider]
+            # No pages at all would have no place on this axis.
+            known = [
+                (r["n"], max(r["peak_bytes"], 4096)) for r in own if r["peak_bytes"] is not None
+            ]
+            if known:
+                axes.plot(*zip(*known, strict=True), label=label, ms=4, **style)
+            lacking = [r["n"] for r in own if r["no_peak"] == "memory"]
+            most = [results.run["memory"]] * len(lacking)
+            axes.plot(lacking, most, "x", color=style["color"], label="_")
+        each = sorted({(r["n"], 4 * r["n"] * r["candidates"]) for r in mine})
+        if each:
+            style = {"color": "0.5", "lw": 1, "ls": "--"}
+            axes.plot(*zip(*each, strict=True), label="all similarities, float32", **style)
+        axes.set_title(case, fontsize=9)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_locator(ticker.LogLocator(base=8))
+        axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda n, _: f"{n:,.0f}"))
+        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda n, _: _bytes(n)))
+        axes.tick_params(axis="x", labelrotation=60)
+        axes.grid(which="both", alpha=0.2)
+    by_label = {
+        label: handle
+        for axes in panels.flat
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    columns = 5 if columns > 2 else 2
+    figure.legend(
+        by_label.values(), by_label.keys(), fontsize=8, loc="outside lower center", ncols=columns
+    )
+    figure.suptitle(
+        f"What a call takes beyond the arrays, over the number of rows of {d}\n"
+        "(crosses: does not fit the memory of this machine)",
         fontsize=10,
     )
     figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})

@@ -25,6 +25,8 @@ CUDA, CUDA_PICTURE = "cuda.jsonl", "cuda.png"
 TORCH_CUDA, TORCH_CUDA_PICTURE = "torch-cuda.jsonl", "torch-cuda.png"
 #: Rows of a table.
 ROWS = "rows.jsonl"
+#: Losses of all rows with all rows.
+LISTWISE, LISTWISE_PICTURE = "listwise.jsonl", "listwise.png"
 #: What the first call takes.
 START = "start.jsonl"
 
@@ -32,6 +34,11 @@ _DTYPE = "float32"
 #: What did not fit the memory, or is not measured.
 _NOTHING = "–"
 AGAIN = "fastcos again"
+#: Providers of whom more than one module knows.
+FASTCOS_TORCH, EAGER, COMPILE = "fastcos-torch", "eager", "compile"
+PML, ST = "pml", "st"
+NUMPY_PRODUCTS, TORCH_PRODUCTS = "numpy products", "torch products"
+TORCH_AGAIN = "fastcos-torch again"
 #: Bandwidth to reach, as a share of the ceiling.
 TARGET = 0.9
 #: Numbers in an array of a GPU from which it is to be reached.
@@ -80,12 +87,14 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.root / RESULTS
     found = {
         name: load(folder / name)
-        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA, ROWS, START)
+        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA, ROWS, LISTWISE, START)
         if (folder / name).exists()
     }
     if given.full:
         found.pop(START, None)  # which is shown in full
-        sys.stdout.write("\n".join(f"## {name}\n\n{full(r)}" for name, r in found.items()))
+        for name, results in found.items():
+            every = listwise_full if name == LISTWISE else full
+            sys.stdout.write(f"## {name}\n\n{every(results)}\n")
         return 0
     status = 0
     for document in dict.fromkeys(block.document for block in BLOCKS):
@@ -111,6 +120,8 @@ def main(arguments: Sequence[str]) -> int:
             picture.draw_cuda(found[CUDA], folder / CUDA_PICTURE)
         if TORCH_CUDA in found:
             picture.draw_torch_cuda(found[TORCH_CUDA], folder / TORCH_CUDA_PICTURE)
+        if LISTWISE in found:
+            picture.draw_listwise(found[LISTWISE], folder / LISTWISE_PICTURE)
     return status
 
 
@@ -358,7 +369,7 @@ def _by_size(named: _Named, dtype: str, mode: str, peers: Sequence[str], host: b
 # Rows of a table
 # --------------------------------------------------------------------------------------------------
 
-MADE_BEFORE, FASTCOS_TORCH = "made before", "fastcos-torch"
+MADE_BEFORE = "made before"
 _ROWS_PEERS = {
     "copies": "copies",
     "add.at": "copies, `np.add.at`",
@@ -421,6 +432,138 @@ def rows_tables(results: Results) -> str:
         )
         text += f"\n{_markdown(header, [line(shape, mode, peers) for shape in shapes])}"
     return f"{text}\n{_controls(results)}"
+
+
+# --------------------------------------------------------------------------------------------------
+# Losses of all rows with all rows
+# --------------------------------------------------------------------------------------------------
+
+_LIBRARIES = {PML: "PML", ST: "ST"}
+#: Why something is not known, in a table.
+_WHY = {"memory": "does not fit", "failed": "failed"}
+
+
+def listwise_tables(results: Results) -> str:
+    """Times, quotients, shares of the products and memory, by case and size; then the picture."""
+    run, rows = results.run, results.rows
+    found = {(r["case"], r["n"], r["d"], r["provider"]): r for r in rows}
+    keys = list(dict.fromkeys((r["case"], r["n"], r["d"]) for r in rows))
+
+    def time(row: Mapping[str, Any]) -> str:
+        return _seconds(row["least"]) if row.get("least") else _why(row, "left_out")
+
+    def share(row: Mapping[str, Any]) -> str:
+        return f"{row['share']:.0%}" if row.get("share") else _NOTHING
+
+    def against(key: tuple[Any, ...], peer: str) -> str:
+        """How much longer a peer takes, than on tensors; or why that is not known."""
+        ratio = found.get((*key, FASTCOS_TORCH), {}).get("faster", {}).get(peer)
+        return _why(found.get((*key, peer), {}), "left_out") if ratio is None else _times(ratio)
+
+    def peak(key: tuple[Any, ...], provider: str) -> str:
+        row, others = found.get((*key, provider), {}), [(*key, p) for p in (EAGER, *_LIBRARIES)]
+        if row.get("peak_bytes") is None:
+            return _why(row, "no_peak")
+        text = _count(row["peak_bytes"])
+        least = min((found[k]["peak_bytes"] or math.inf for k in others if k in found), default=0)
+        more = provider in ("fastcos", FASTCOS_TORCH) and 0 < least < row["peak_bytes"]
+        return f"**{text}**" if more else text
+
+    def libraries(key: tuple[Any, ...], cell: Callable[[tuple[Any, ...], str], str]) -> str:
+        there = [p for p in _LIBRARIES if (*key, p) in found]
+        return ", ".join(f"{cell(key, p)} {_LIBRARIES[p]}" for p in there) or _NOTHING
+
+    def line(key: tuple[Any, ...]) -> tuple[str, ...]:
+        arrays, tensors = (found.get((*key, p), {}) for p in ("fastcos", FASTCOS_TORCH))
+        again = tensors.get("faster", {}).get(TORCH_AGAIN)
+        return (
+            f"`{key[0]}` {key[1]:,} × {key[2]}",
+            *(time(arrays), share(arrays), time(tensors), share(tensors)),
+            _NOTHING if again is None else f"{again:.2f}",
+            *(against(key, EAGER), against(key, COMPILE), libraries(key, against)),
+            *(peak(key, p) for p in ("fastcos", FASTCOS_TORCH, EAGER)),
+            libraries(key, peak),
+        )
+
+    header = (
+        "value and gradients, N × D",
+        *("NumPy arrays", "of ceiling", "tensors", "of ceiling", "again"),
+        *("vs torch", "vs torch.compile", "vs PML, ST"),
+        *("memory: arrays", "tensors", "torch", "PML, ST"),
+    )
+    ratios = [
+        ratio
+        for r in rows
+        if r["provider"] == FASTCOS_TORCH
+        for peer, ratio in r["faster"].items()
+        if peer in (EAGER, COMPILE, *_LIBRARIES)
+    ]
+    slower = sum(ratio < 1 for ratio in ratios)
+    again = [r["faster"][TORCH_AGAIN] for r in rows if TORCH_AGAIN in r["faster"]]
+    noise = f", the same call measured twice, {_range(again)}" if again else ""
+    commits = dict.fromkeys(r["commit"] for r in rows if r["commit"] != run["commit"])
+    earlier = f" Some rows are of {', '.join(commits)}." if commits else ""
+    return (
+        f"{_machine(run)}{earlier} NumPy's products are by {run['blas']}; torch has"
+        f" {run['torch_threads']} threads.\n\n"
+        "Value and gradients of N rows of D float32 numbers: the least time of the rounds, on NumPy"
+        " arrays and on tensors through autograd. *Of ceiling*: what the three products of a call"
+        " alone take of it, by the same library, in blocks as high as those of fastcos. Then times"
+        " faster, on tensors, than torch's operators, as they are and compiled, and than"
+        " pytorch-metric-learning (PML) and sentence-transformers (ST) where they have the loss."
+        " *Memory* is what a call takes at most, beyond the arrays that it is given; gradients are"
+        " in it. **Bold**: slower, or more memory than the least of the others.\n\n"
+        f"{_markdown(header, map(line, keys))}\n"
+        f"In {slower} of {len(ratios)} comparisons fastcos is the slower one. *Again* is it against"
+        f" itself{noise}. Other processes took at most {max(r['others'] for r in rows):.0%} of the"
+        " machine.\n\n"
+        f"![Memory of a call by the number of rows]({RESULTS.name}/{LISTWISE_PICTURE})\n"
+    )
+
+
+def _why(row: Mapping[str, Any], key: str) -> str:
+    return _WHY.get(row.get(key, ""), _NOTHING)
+
+
+def _range(ratios: Sequence[float]) -> str:
+    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def listwise_lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of a case and size as plain text, for whoever watches a run."""
+    first = rows[0]
+    out = [f"{first['case']}  {first['n']}x{first['d']}, blocks of {first['block']}"]
+    for r in rows:
+        timed = "left out" if r["least"] is None else _seconds(r["least"])
+        share = "" if r["share"] is None else f"{r['share']:.0%}"
+        peak = "" if r["peak_bytes"] is None else _count(r["peak_bytes"])
+        peers = ", ".join(
+            f"{ratio:.2f} {name}" if name.endswith(" again") else f"{_times(ratio)} {name}"
+            for name, ratio in r["faster"].items()
+        )
+        told = f"  {r['provider']:<22}{timed:>9}{r['repeats']:>4}{share:>6}{peak:>10}  {peers}"
+        out.append(told.rstrip())
+    return "\n".join(out)
+
+
+def listwise_full(results: Results) -> str:
+    """Every row, in the order of the file."""
+    header = (
+        *("case", "provider", "size", "least", "p50", "rounds"),
+        *("of the products", "times faster than", "memory"),
+    )
+    body = [
+        (
+            *(r["case"], r["provider"], shape(r["n"], r["d"])),
+            *(_NOTHING if r[q] is None else _seconds(r[q]) for q in ("least", "p50")),
+            str(r["repeats"]),
+            _NOTHING if r["share"] is None else f"{r['share']:.0%}",
+            ", ".join(f"{ratio:.2f} {name}" for name, ratio in r["faster"].items()),
+            _why(r, "no_peak") if r["peak_bytes"] is None else _count(r["peak_bytes"]),
+        )
+        for r in results.rows
+    ]
+    return _machine(results.run) + "\n\n" + _markdown(header, body)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -575,6 +718,7 @@ BLOCKS = (
     Block("README.md", "bench-torch-cuda", TORCH_CUDA, torch_cuda_tables),
     Block("bench/README.md", "bench-distances", DISTANCES, distance_tables),
     Block("bench/README.md", "bench-rows", ROWS, rows_tables),
+    Block("bench/README.md", "bench-listwise", LISTWISE, listwise_tables),
     Block("bench/README.md", "bench-start", START, start_table),
 )
 
@@ -681,6 +825,8 @@ _VERSIONS = {
     "torch": "torch",
     "cupy": "CuPy",
     "triton": "Triton",
+    "pytorch-metric-learning": "pytorch-metric-learning",
+    "sentence-transformers": "sentence-transformers",
 }
 
 

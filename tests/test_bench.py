@@ -324,7 +324,10 @@ def test_all_runs_each_in_a_process_and_renders(results, monkeypatch, tmp_path):
     assert command.main(["all", "--quick", "--root", str(tmp_path)]) == 0
     assert rendered == [["--root", str(tmp_path)]]
     assert (tmp_path / report.RESULTS).is_dir()
-    names = [report.TABLE, report.SWEEP, report.DISTANCES, report.TORCH, report.ROWS, report.START]
+    names = [
+        *(report.TABLE, report.SWEEP, report.DISTANCES, report.TORCH),
+        *(report.ROWS, report.LISTWISE, report.START),
+    ]
     for name, given in zip(names, commands, strict=True):
         assert given[:3] == [sys.executable, "-m", "bench"]
         assert "--quick" in given
