@@ -10,17 +10,27 @@ Losses:
     triplet_margin_with_distance_loss   the same in any distance
     hinge_embedding_loss                distances with labels ±1
 
-A batch with labels, every row against every other, without the N x N matrix:
+A batch, every row against every other, without the N x N matrix:
     info_nce_loss                       row i of one set belongs to row i of another
-    sigmoid_contrastive_loss            the same for each pair by itself
+    sigmoid_contrastive_loss            the same, for each pair by itself
     supervised_contrastive_loss         rows of one label are drawn together
     contrastive_loss                    all pairs, with margins
-    multi_similarity_loss, circle_loss, lifted_structure_loss, nca_loss
-    batch_hard_triplet_loss, batch_semi_hard_triplet_loss, batch_all_triplet_loss
-    normalized_softmax_loss, cosface_loss, arcface_loss, proxy_nca_loss, proxy_anchor_loss
-    listwise_loss                       one of your own, as a Listwise
-    mine_triplets                       triplets as numbers of rows, for the losses below
-    Listwise, check_listwise            its record, and its slopes against finite differences
+    multi_similarity_loss               all pairs, by how hard they are
+    circle_loss                         all pairs, by how far they are from where they should be
+    lifted_structure_loss               each pair of one label against all negatives of both
+    nca_loss                            the chance of a neighbour of the same label
+    batch_hard_triplet_loss             the farthest positive and the nearest negative
+    batch_semi_hard_triplet_loss        the nearest negative beyond each positive
+    batch_all_triplet_loss              all triplets, by sorting
+    normalized_softmax_loss             rows against a proxy for each class
+    cosface_loss                        the same with a margin on the cosine
+    arcface_loss                        the same with a margin on the angle
+    proxy_nca_loss                      nca_loss with proxies for neighbours
+    proxy_anchor_loss                   each proxy against all rows
+    listwise_loss                       one of your own
+    Listwise                            its record, as scalar functions
+    check_listwise                      its slopes against finite differences
+    mine_triplets                       triplets as numbers of rows, for the losses above
 
 Similarity and distance of rows:
     cosine_similarity                   the cosine of the angle

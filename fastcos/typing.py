@@ -40,7 +40,7 @@ Reduced: TypeAlias = Literal["sum", "mean", "sum_over_batch_size", "sum_by_nonze
 Reduction: TypeAlias = Literal["none", Reduced]
 #: What kernels compute in, by name.
 DtypeName: TypeAlias = Literal["float16", "bfloat16", "float32", "float64"]
-#: The functions that :func:`fastcos.value_and_grad` takes, by name.
+#: The functions that :func:`fastcos.value_and_grad` takes, by name, but for that of one's own loss.
 LossName: TypeAlias = Literal[
     "cosine_similarity",
     "paired_distance",
@@ -49,23 +49,22 @@ LossName: TypeAlias = Literal[
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "hinge_embedding_loss",
-    "arcface_loss",
-    "batch_all_triplet_loss",
-    "batch_hard_triplet_loss",
-    "batch_semi_hard_triplet_loss",
-    "circle_loss",
-    "contrastive_loss",
-    "cosface_loss",
     "info_nce_loss",
-    "lifted_structure_loss",
-    "listwise_loss",
-    "multi_similarity_loss",
-    "nca_loss",
-    "normalized_softmax_loss",
-    "proxy_anchor_loss",
-    "proxy_nca_loss",
     "sigmoid_contrastive_loss",
     "supervised_contrastive_loss",
+    "contrastive_loss",
+    "multi_similarity_loss",
+    "circle_loss",
+    "lifted_structure_loss",
+    "nca_loss",
+    "batch_hard_triplet_loss",
+    "batch_semi_hard_triplet_loss",
+    "batch_all_triplet_loss",
+    "normalized_softmax_loss",
+    "cosface_loss",
+    "arcface_loss",
+    "proxy_nca_loss",
+    "proxy_anchor_loss",
 ]
 #: What listwise losses take between rows, by name.
 ListwiseDistance: TypeAlias = Literal[

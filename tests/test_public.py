@@ -20,6 +20,7 @@ MODULES = [
     "fastcos",
     "fastcos.api",
     "fastcos.distances",
+    "fastcos.listwise",
     "fastcos.losses",
     "fastcos.typing",
     "fastcos.adapters.torch",

@@ -92,6 +92,16 @@ class _Arguments(NamedTuple):
     tables: bool  # whether rows of tables stand in the place of arrays
 
 
+class _Batch(NamedTuple):
+    """What a listwise loss is called with."""
+
+    function: Callable[..., Any]
+    dtype: Any
+    options: dict[str, Any]
+    meets: int  # _PAIRS, _LABELS or _PROXIES
+    features: int
+
+
 def warmup(
     losses: LossName | Iterable[LossName] | None = None,
     dtypes: DtypeName | Iterable[DtypeName] = ("float32",),
@@ -227,7 +237,8 @@ def _calls(
             options = [f"{k}={v}" for k, v in way.items()]
             name = f"{loss}({', '.join([dtype, *options])})"
             function = getattr(api, loss)
-            yield _Call(name, functools.partial(_run_batch, function, meets, kind, lengths[0], way))
+            batch = _Batch(function, kind, way, meets, lengths[0])
+            yield _Call(name, functools.partial(_run_batch, batch))
         return
     signature = _SIGNATURES[loss]
     ways, run = signature.ways, _run if capability is None else functools.partial(_for, capability)
@@ -276,10 +287,9 @@ def _run(given: _Arguments) -> None:
         api.value_and_grad(function)(*arrays, *labels, **options, out=out)
 
 
-def _run_batch(
-    function: Callable[..., Any], meets: int, dtype: Any, features: int, options: dict[str, Any]
-) -> None:
+def _run_batch(given: _Batch) -> None:
     """Calls a listwise loss; few rows are as good as many."""
+    function, dtype, options, meets, features = given
     x = np.eye(4, features, dtype=dtype)
     others = ([0, 0, 1, 1],) if meets == _LABELS else (x,) if meets == _PAIRS else (x, [0, 0, 1, 1])
     function(x, *others, **options)
