@@ -27,6 +27,14 @@ use. An adapter for an array library provides
   ``sorted_words(numbers, samples, shift, bits)``, the samples in the order of the rows that they
   name; for sparse gradients ``distinct(words, shift, inner)`` and ``row_gradient(rows, values,
   table)``;
+- for listwise losses ``DTYPES``, dtypes by name; ``workspace(shape, dtype, like)``, memory for
+  matrices; their products ``matmul(a, b, out)`` and ``add_matmul(a, b, out)``, in the dtype that
+  they have; ``center(array)``, the mean row; ``classes(name, labels, count)``, labels as kernels
+  read them (int32, or int64 of those that are greater and on a GPU), and ``numbered(count, like)``,
+  the same of rows without labels; ``ratio_with(anchor_labels, candidate_labels)``, the number of
+  classes over that of those with a candidate; on the CPU ``SHARED_BESIDE_PRODUCTS``, from how many
+  numbers on threads share the work between products; for mined triplets ``where``,
+  ``nonzero(mask)``, ``numbered_like(array)`` and ``joined(parts, like)``;
 - ``check_out(...)``: raises unless a buffer of the caller's may be written to;
   ``no_overlap(buffers, others)``: a quick test for several, where True is certain and False means
   to ask ``check_out`` (not for libraries that record);

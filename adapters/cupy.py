@@ -1,7 +1,7 @@
 """CuPy arrays, and whatever CuPy takes without copying: anything with ``__cuda_array_interface__``.
 
 Everything goes to CuPy's current stream, on the device of the arrays, with memory of CuPy's current
-allocator. Nothing waits for the device but ``host`` and ``distinct``.
+allocator. Nothing waits for the device but ``host``, ``distinct`` and ``nonzero``.
 """
 
 from __future__ import annotations
@@ -182,6 +182,19 @@ def ratio_with(anchor_labels: Array, candidate_labels: Array) -> Array:
     there[cp.where(wrong, anchors, candidate_labels)] = 1.0
     some = there[:anchors].sum()
     return anchors / cp.where(some > 0, some, 1.0)
+
+
+where, nonzero = cp.where, cp.nonzero  # the latter waits for how many there are
+
+
+def numbered_like(array: Array) -> Array:
+    """A number for each of an array, from 0 on."""
+    return cp.arange(len(array), dtype=np.int64)
+
+
+def joined(parts: Sequence[Array], like: Array) -> Array:
+    """Numbers of rows, one part after the other."""
+    return cp.concatenate([cp.empty(0, np.int64), *parts])
 
 
 def scratch(shape: tuple[int, ...], like: Array) -> Array:

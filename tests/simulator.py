@@ -37,8 +37,8 @@ class Memory:
         """Adds bytes of the host, for as long as there is an owner."""
         if start not in self._ends:
             bisect.insort(self._starts, start)
+            weakref.finalize(owner, self._remove, start)
         self._ends[start] = start + size
-        weakref.finalize(owner, self._remove, start)
 
     def _remove(self, start):
         self._starts.remove(start)
@@ -462,15 +462,22 @@ class Library:
     def zeros(self, shape):
         return self.own(np.zeros(shape))
 
+    def nonzero(self, mask):
+        return tuple(self.own(each) for each in np.nonzero(np.asarray(mask)))
+
+    def concatenate(self, arrays):
+        return self.own(np.concatenate([np.asarray(each) for each in arrays]))
+
     def cumsum(self, array, dtype):
         return self.own(np.cumsum(np.asarray(array), dtype=dtype))
 
     def _gemm(self, transa, transb, a, b, out, beta=0.0):
         assert (transa, transb) == ("N", "N")
         assert a.dtype == b.dtype == out.dtype
-        product = np.asarray(a) @ np.asarray(b)
-        # What is there is not read, and may be NaN, where it is times 0.
-        out[...] = product if beta == 0 else product + beta * np.asarray(out)
+        with np.errstate(all="ignore"):
+            product = np.asarray(a) @ np.asarray(b)
+            # What is there is not read, and may be NaN, where it is times 0.
+            out[...] = product if beta == 0 else product + beta * np.asarray(out)
 
     moveaxis = staticmethod(np.moveaxis)
     may_share_memory = staticmethod(np.may_share_memory)

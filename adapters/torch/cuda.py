@@ -1,9 +1,9 @@
 """torch tensors on a GPU: what is different there from :mod:`fastcos.adapters.torch.arrays`.
 
 Everything goes to torch's current stream, on the device of the tensors, with memory of torch's
-caching allocator. Nothing waits for the device but ``host``, and numbers and lists that are copied
-there. What is allocated here is used on that one stream, so that none of it has to be recorded on
-another.
+caching allocator. Nothing waits for the device but ``host``, ``distinct`` and ``nonzero``, and
+numbers and lists that are copied there. What is allocated here is used on that one stream, so that
+none of it has to be recorded on another.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .arrays import (
     sum_to,
     values,
 )
-from .matrices import DTYPES, add_matmul
+from .matrices import DTYPES, add_matmul, joined, nonzero, numbered_like, where
 
 __all__ = [
     "DTYPES",
@@ -56,9 +56,12 @@ __all__ = [
     "float_name",
     "host",
     "is_read",
+    "joined",
     "label_kind",
     "labels",
     "layout",
+    "nonzero",
+    "numbered_like",
     "numbers",
     "placed",
     "records",
@@ -66,6 +69,7 @@ __all__ = [
     "rows",
     "sum_to",
     "values",
+    "where",
 ]
 
 Dtype = torch.dtype

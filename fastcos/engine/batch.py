@@ -17,6 +17,7 @@ import numpy as np
 from fastcos import _hints
 from fastcos.engine import blocks, per_sample
 from fastcos.engine.checks import (
+    check_device,
     check_finite,
     check_out_fits,
     check_per_sample,
@@ -182,6 +183,7 @@ def _labels(adapter: Any, side: Side, rows: Any, classes: int | None) -> Any:
             f"{side.labels_name} must have shape ({count},), one for each row of {side.name};"
             f" got {tuple(labels.shape)}"
         )
+    check_device(side.labels_name, adapter.layout(labels), adapter.layout(rows).device)
     return adapter.classes(side.labels_name, labels, classes)
 
 
@@ -245,6 +247,7 @@ def _per_anchor(adapter: Any, name: str, value: Any, anchors: int, like: Any) ->
     if per_sample.is_number(value):
         return float(value)
     array = adapter.float64(name, value)
+    check_device(name, adapter.layout(array), adapter.layout(like).device)
     check_per_sample(name, tuple(array.shape), (anchors,))
     if array.ndim == 0:
         return adapter.number(array)

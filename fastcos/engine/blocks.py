@@ -156,7 +156,8 @@ def denominator(adapter: Any, reduction: str, values: Any, weight: Any) -> Any:
         return total(adapter, values[:, 1], weight)
     if isinstance(weight, float):
         return float(anchors if weight else 0)
-    return adapter.number((weight != 0).sum())
+    # On a GPU one number for all is an array, too.
+    return adapter.number((weight != 0).sum()) * float(1 if weight.ndim else anchors)
 
 
 def gradient(
