@@ -59,6 +59,11 @@ QUICK = {
         "test_out_is_written_and_returned_whatever_its_layout",
         "test_the_oracle_differentiates_its_losses",
     },
+    "test_listwise": {
+        "test_bad_input",
+        "test_the_oracle_knows_every_loss",
+        "test_upstream_gradients_in_every_form",
+    },
     "test_reductions": {"test_targets_broadcast_to_a_grid_of_samples"},
     "test_repeated": {"test_options_that_are_equal_and_not_the_same"},
     "test_rows": {"test_rows_broadcast_like_arrays", "test_sparse_gradients"},

@@ -436,13 +436,12 @@ def test_anchors_without_positives_or_negatives(name):
             assert_right(name, banked._replace(labels=both))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
     ("name", "options"), [("circle_loss", {"gamma": 900.0}), ("nca_loss", {"scale": 900.0})]
 )
-def test_an_anchor_without_a_loss_has_no_gradient_however_steep_the_loss_is(name, options, dtype):
+def test_an_anchor_without_a_loss_has_no_gradient_however_steep_the_loss_is(name, options):
     # The exponentials of its candidates alone would be infinite, and 0 times infinity NaN.
-    x = np.array([[1.0, 0.0], [-0.6, 0.8], [0.8, 0.6]], dtype)
+    x = np.array([[1.0, 0.0], [-0.6, 0.8], [0.8, 0.6]])
     distance = {"distance": "dot"} if name == "nca_loss" else {}
     for labels in ([0, 0, 0], [0, 1, 2]):
         batch = oracle.Batch({"x": x}, {"labels": np.array(labels)})
