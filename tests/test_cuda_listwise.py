@@ -372,6 +372,45 @@ def test_batches_of_nothing(library):
         agree(library, name, alone, reduction="none")
 
 
+@pytest.mark.compiled
+def test_a_tuple_of_more_numbers_than_threads_can_share_is_refused():
+    numbers = (0.0,) * (storage.SHARED + 1)
+    many = softmax.log_sum._replace(start=lambda row: numbers)
+    variant = Variant("float32", 0, 1, PRODUCT, False, False)
+    with pytest.raises(Exception, match="33 numbers, of at most 32, in a tuple"):
+        binaries.ptx(cuda.of_anchors, (many.functions, variant), cuda.count_of_anchors(0), 64)
+
+
+def on(library, number, value):
+    array = library.asarray(value)
+    array.number = number
+    return array
+
+
+@pytest.mark.simulated
+def test_arrays_on_two_devices_are_named(library, rng):
+    x, labels = rng.standard_normal((4, 3)), np.array([0, 1, 0, 1])
+    here, there = library.asarray(x), on(library, 1, x)
+    same, loss = library.asarray(labels), value_and_grad(fastcos.supervised_contrastive_loss)
+    for given, message in (
+        ({"ref": there, "ref_labels": same}, "x is on device 0 and ref on device 1"),
+        ({"weight": on(library, 1, np.ones(4))}, "weight is on device 1, the operands are on d"),
+        ({"temperature": on(library, 1, np.array(0.5))}, "temperature is on device 1"),
+        ({"grad_output": on(library, 1, np.array(0.5))}, "grad_output is on device 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loss(here, same, **given)
+    with pytest.raises(ValueError, match="labels is on device 1, the operands are on device 0"):
+        loss(here, on(library, 1, labels))
+    library.entered.clear()
+    value, (grad,) = loss(there, on(library, 1, labels), weight=0.5, temperature=1.0)
+    assert library.entered == [1]
+    assert {array.device.id for array in (value, grad)} == {1}
+    right, (other,) = loss(x, labels, weight=0.5, temperature=1.0)
+    assert_close(library.asnumpy(value), np.asarray(right), 1e-9)
+    assert_close(library.asnumpy(grad), other, 1e-9)
+
+
 @pytest.mark.simulated
 @pytest.mark.parametrize("kind", ["hard", "semi-hard", "all"])
 def test_mined_triplets(library, rng, kind):

@@ -155,6 +155,13 @@ def _arguments(batch: Batch) -> tuple[list[str], list[Any]]:
     return [name for name, _ in named], [value for _, value in named]
 
 
+def _beside(adapter: Any, name: str, value: Any, rows: Any) -> Any:
+    """An argument as an array where the rows are."""
+    array = adapter.asarray(name, value)
+    check_device(name, adapter.layout(array), adapter.layout(rows).device)
+    return array
+
+
 def _rows(adapter: Any, name: str, value: Any) -> Any:
     if type(value) is Rows:
         raise TypeError(
@@ -177,13 +184,12 @@ def _labels(adapter: Any, side: Side, rows: Any, classes: int | None) -> Any:
         raise TypeError(
             f"{side.labels_name} must be given, one integer for each row of {side.name}"
         )
-    labels = adapter.asarray(side.labels_name, side.labels)
+    labels = _beside(adapter, side.labels_name, side.labels, rows)
     if tuple(labels.shape) != (count,):
         raise ValueError(
             f"{side.labels_name} must have shape ({count},), one for each row of {side.name};"
             f" got {tuple(labels.shape)}"
         )
-    check_device(side.labels_name, adapter.layout(labels), adapter.layout(rows).device)
     return adapter.classes(side.labels_name, labels, classes)
 
 
@@ -219,7 +225,7 @@ def checked(batch: Batch, adapter: Any, grad_output: Any) -> Checked:
         check_per_sample("grad_output", tuple(grad_output.shape), (len(x),) if of_none else ())
     upstream = _per_anchor(adapter, "grad_output", grad_output, len(x), x)
     parameters = [
-        value if type(value) is float else adapter.float64(name, value)
+        value if type(value) is float else adapter.float64(name, _beside(adapter, name, value, x))
         for name, value in batch.parameters.items()
     ]
     for name, value in batch.parameters.items():
@@ -246,8 +252,7 @@ def _per_anchor(adapter: Any, name: str, value: Any, anchors: int, like: Any) ->
         return 1.0
     if per_sample.is_number(value):
         return float(value)
-    array = adapter.float64(name, value)
-    check_device(name, adapter.layout(array), adapter.layout(like).device)
+    array = adapter.float64(name, _beside(adapter, name, value, like))
     check_per_sample(name, tuple(array.shape), (anchors,))
     if array.ndim == 0:
         return adapter.number(array)
