@@ -6,6 +6,7 @@ allocator. Nothing waits for the device but ``host``, ``distinct`` and ``nonzero
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +35,6 @@ from .numpy import asarray as of_host
 
 try:
     import cupy as cp
-    from cupy import cublas
 except ImportError as error:
     raise ImportError(
         f"arrays on a GPU need CuPy ({error}): {_extras.command('cupy', 'cuda')}"
@@ -130,6 +130,22 @@ def workspace(shape: tuple[int, ...], dtype: Any, like: Array) -> Array:
     return cp.empty(shape, dtype)
 
 
+def _cublas() -> Any:
+    """CuPy's access to cuBLAS, which nothing but products needs to be installed.
+
+    Raises:
+        ImportError: it is not.
+    """
+    if not hasattr(cp, "cublas"):
+        try:
+            importlib.import_module("cupy.cublas")
+        except ImportError as error:
+            raise ImportError(
+                f"listwise losses on a GPU need cuBLAS: pip install nvidia-cublas ({error})"
+            ) from None
+    return cp.cublas
+
+
 def matmul(a: Array, b: Array, out: Array) -> None:
     """Writes the product of two matrices.
 
@@ -138,13 +154,13 @@ def matmul(a: Array, b: Array, out: Array) -> None:
     setting (CUPY_TF32) has its own function use and not this one; NVIDIA_TF32_OVERRIDE would.
     """
     if out.size:
-        cublas.gemm("N", "N", a, b, out=out)
+        _cublas().gemm("N", "N", a, b, out=out)
 
 
 def add_matmul(a: Array, b: Array, out: Array) -> None:
     """Adds the product of two matrices to what is there."""
     if out.size:
-        cublas.gemm("N", "N", a, b, out=out, beta=1.0)
+        _cublas().gemm("N", "N", a, b, out=out, beta=1.0)
 
 
 def center(array: Array) -> Array:

@@ -5,6 +5,7 @@ CPU does: blocks of threads that are more or fewer than candidates, numbers that
 """
 
 import re
+import sys
 import zlib
 
 import devices
@@ -379,6 +380,14 @@ def test_a_tuple_of_more_numbers_than_threads_can_share_is_refused():
     variant = Variant("float32", 0, 1, PRODUCT, False, False)
     with pytest.raises(Exception, match="33 numbers, of at most 32, in a tuple"):
         binaries.ptx(cuda.of_anchors, (many.functions, variant), cuda.count_of_anchors(0), 64)
+
+
+@pytest.mark.simulated
+def test_without_cublas_the_error_says_what_to_install(monkeypatch, library):
+    monkeypatch.delattr(library, "cublas")
+    monkeypatch.setitem(sys.modules, "cupy.cublas", None)
+    with pytest.raises(ImportError, match="need cuBLAS: pip install nvidia-cublas"):
+        call(library, "info_nce_loss", drawn("info_nce_loss", 3))
 
 
 def on(library, number, value):
