@@ -197,11 +197,14 @@ def test_a_bad_row_is_seen_by_the_anchors_that_meet_it(library, name, bad):
 
 
 @pytest.mark.simulated
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("scale", [1e-30, 1e30, 1e-300, 1e300])
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        *((np.float32, scale) for scale in (1e-30, 1e30)),
+        *((np.float64, scale) for scale in (1e-300, 1e-30, 1e30, 1e300)),
+    ],
+)
 def test_rows_of_any_length(library, dtype, scale):
-    if dtype is np.float32 and not 1e-35 < scale < 1e35:
-        pytest.skip("float32 has no such numbers")
     batch = drawn("info_nce_loss", 5, 33)
     batch = batch._replace(rows={key: scale * rows for key, rows in batch.rows.items()})
     batch = batch.astype(dtype)
