@@ -359,8 +359,8 @@ def circle_loss(
         ref: As in :func:`supervised_contrastive_loss`.
         ref_labels: The same.
         weight: One number for each anchor, or for all.
-        reduction: As for the other losses. ``"mean"`` is over the anchors that have a positive and
-            a negative.
+        reduction: As for the other losses. ``"mean"`` is over the anchors with a loss above 0: those
+            that have a positive and a negative, unless the exponentials of both vanish.
         block: As in :func:`info_nce_loss`.
 
     Returns:

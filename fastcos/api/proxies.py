@@ -273,8 +273,8 @@ def proxy_anchor_loss(
         alpha: What they are multiplied by, > 0.
         distance: As in :func:`info_nce_loss`.
         weight: One number for each proxy, or for all.
-        reduction: As for the other losses, over the proxies. ``"mean"`` is the mean of the first
-            part over the proxies that have a row, plus that of the second over all.
+        reduction: As for the other losses, over the proxies. Without weights ``"mean"`` is the mean
+            of the first part over the proxies that have a row, plus that of the second over all.
         block: How many proxies are taken at a time; else as in :func:`info_nce_loss`.
 
     Returns:
