@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
 import types
@@ -12,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from fastcos.engine.host import address_of
 from fastcos.engine.host import sorted_words as host_words
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself, without
 from fastcos.engine.rows import RowGradient, check_integers, out_of_range
@@ -21,7 +21,6 @@ from . import _foreign
 
 Array = npt.NDArray[Any]
 
-_pointer, _HEADER = ctypes.c_void_p.from_address, object.__basicsize__
 _as_tuple = tuple.__new__
 
 FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
@@ -346,9 +345,7 @@ def scalar(number: float, dtype: np.dtype[Any], like: Array) -> Any:
 
 def address(array: Array) -> int:
     """Where the data of an array begin; not for NumPy's scalars, which are none."""
-    # The first field after the header of the object, as NumPy promises to those who compile against
-    # it (PyArray_DATA of its C API): an eighth of what array.ctypes.data takes.
-    return _pointer(id(array) + _HEADER).value  # type: ignore[return-value]
+    return address_of(array)
 
 
 def check_out(name: str, out: Any, others: dict[str, Any]) -> None:

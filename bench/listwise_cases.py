@@ -376,7 +376,7 @@ def height(case: Case, anchors: int, candidates: int) -> int:
     """How many anchors a block of ours has."""
     # Numbers are float32; beside those of a block there may be the same in order.
     row = 4 * candidates * (2 if case.ordered else 1)
-    return max(min(max(blocks.BLOCK_BYTES // row, blocks._AT_LEAST), anchors), 1)
+    return max(min(blocks.height(row, on_host=True), anchors), 1)
 
 
 def ceilings(case: Case, drawn: Drawn) -> Iterator[tuple[str, Thunk]]:

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastcos.engine.passes import SHARED_FROM
-
 from .. import numpy as of_numpy
 
 #: torch.dtypes by name, for the matrices of listwise losses.
@@ -18,8 +16,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 #: From how many numbers on threads share the work on rows between two products. Those of torch's
-#: products are the same pool.
-SHARED_BESIDE_PRODUCTS = SHARED_FROM
+#: products are the same pool, and to wake them takes as long as 30,000 numbers.
+SHARED_BESIDE_PRODUCTS = 1 << 16
 
 
 def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:

@@ -43,8 +43,8 @@ def info_nce_loss(
             ``"normalized_euclidean"`` and ``"normalized_sqeuclidean"``.
         weight: One number for each anchor, or for all.
         reduction: As for the other losses.
-        block: How many anchors are taken at a time; by default as many as 64 MiB of similarities
-            hold. Results depend on it by rounding only.
+        block: How many anchors are taken at a time; by default their similarities have at most 64
+            MiB. Results depend on it by rounding only.
 
     Returns:
         A number, or with ``reduction="none"`` the loss of each anchor.
@@ -359,8 +359,8 @@ def circle_loss(
         ref: As in :func:`supervised_contrastive_loss`.
         ref_labels: The same.
         weight: One number for each anchor, or for all.
-        reduction: As for the other losses. ``"mean"`` is over the anchors with a loss above 0: those
-            that have a positive and a negative, unless the exponentials of both vanish.
+        reduction: As for the other losses. ``"mean"`` is over the anchors with a loss above 0,
+            which have a positive and a negative.
         block: As in :func:`info_nce_loss`.
 
     Returns:

@@ -16,11 +16,14 @@ from fastcos.engine.sweep import Asked, Pass, Sweep
 from fastcos.kernels import PRODUCT
 from fastcos.listwise import Listwise
 
-#: Bytes of the similarities of a block, unless the caller says how many anchors it has.
+#: Bytes of the similarities of a block at most, unless the caller says how many anchors it has.
 BLOCK_BYTES = 64 << 20
 _NOTHING = Asked()
 #: Fewer anchors than this make the products slower than they could be.
 _AT_LEAST = 16
+# On a processor slopes that are still in its caches are worth more than high blocks, once these are
+# high enough: 4,096 x 4,096 of 128 features took 66 ms in blocks of 1,024 anchors, 77 in one.
+_ENOUGH, _CACHED_BYTES = 256, 16 << 20
 
 
 def prepared(found: Any, measure: Any, block: int | None, ordered: bool) -> Sweep:
@@ -39,13 +42,18 @@ def prepared(found: Any, measure: Any, block: int | None, ordered: bool) -> Swee
     columns = len(candidates.units)
     size = 8 if name == "float64" else 4
     if block is None:
-        block = BLOCK_BYTES // max(size * columns * (2 if ordered else 1), 1)
-        block = max(block, _AT_LEAST)
+        block = height(size * columns * (2 if ordered else 1), on_host=found.device < 0)
     return Sweep(
         *(adapter, place, measure, dtype, anchors, candidates),
         *(found.anchor_labels, found.candidate_labels, y is None),
         *(max(min(block, len(anchors.units)), 1), found.device, (x, x if y is None else y)),
     )
+
+
+def height(row: int, on_host: bool) -> int:
+    """How many anchors a block has whose similarities are so many bytes each."""
+    most = max(BLOCK_BYTES // max(row, 1), _AT_LEAST)
+    return min(most, max(_ENOUGH, _CACHED_BYTES // max(row, 1))) if on_host else most
 
 
 def turned(sweep: Sweep) -> Sweep:

@@ -33,8 +33,8 @@ def unit_rows(adapter: Any, array: Any, dtype: Any, normalizes: bool, center: An
     norms, squares = np.empty(count), np.empty(count)
     arguments = Unit(
         *(0, adapter.address(array), look.strides[0] * look.unit, features, int(normalizes)),
-        *(0 if center is None else center.ctypes.data, adapter.address(units)),
-        *(norms.ctypes.data, squares.ctypes.data, adapter.address(narrow)),
+        *(_place(center), adapter.address(units)),
+        *(host.address_of(norms), host.address_of(squares), adapter.address(narrow)),
     )
     _launch(kernel, arguments, count, count * features, adapter)
     return Rows(units, norms, squares, narrow)
@@ -139,7 +139,7 @@ def negated_sums(adapter: Any, sums: Any) -> Any:
 
 
 def _place(array: Any) -> int:
-    return 0 if array is None else int(array.ctypes.data)
+    return 0 if array is None else host.address_of(array)
 
 
 def _launch(

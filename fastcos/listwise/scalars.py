@@ -10,7 +10,7 @@ from typing import Any
 
 
 def exp(x: Any) -> Any:
-    """``e`` to the power of x; in float32 infinite from 88.37 on."""
+    """``e`` to the power of x; in float32 infinite from 88.38 on."""
     return math.inf if x > 709 else math.exp(x)
 
 

@@ -2,7 +2,8 @@
 
 The C library's, which Numba calls, take one number at a time: ten times as long. Errors are, of the
 result, less than 2⁻²³ in float32 and 2⁻⁵² in float64 for ``exp``, and twice that for ``softplus``
-and ``sigmoid`` (``tests/test_exponential.py``). In place of numbers less than the normal ones is 0.
+and ``sigmoid`` (``tests/test_exponential.py``). Less than
+half of the least normal number is 0.
 """
 
 import math
@@ -42,8 +43,8 @@ class _Kind:
         self.high, self.low = (_HIGH32, _LOW32) if narrow else (_HIGH64, _LOW64)
         self.polynomial = _POLYNOMIAL32 if narrow else _POLYNOMIAL64
         self.artanh = _ARTANH32 if narrow else _ARTANH64
-        # Normal results only: within these 2^n is a normal number.
-        self.least, self.greatest = (-87.33, 88.37) if narrow else (-708.39, 709.43)
+        # Where 2^n, n the nearest integer to x / ln 2, has the exponent of 0, and of infinity.
+        self.least, self.greatest = (-88.0, 89.0) if narrow else (-709.1, 709.8)
 
     def __call__(self, value: float) -> Any:
         return self.number(value)
@@ -61,14 +62,11 @@ class _Kind:
         return found
 
     def exp(self, builder: Any, x: Any) -> Any:
-        # A NaN is compared with false, goes on as 0, and comes back at the end.
-        low = builder.fcmp_ordered("<", x, self(self.least))
-        high = builder.fcmp_ordered(">", x, self(self.greatest))
-        within = builder.and_(
-            builder.fcmp_ordered(">=", x, self(self.least)),
-            builder.fcmp_ordered("<=", x, self(self.greatest)),
-        )
-        at = builder.select(within, x, self(0.0))
+        # Within these, and no further: the power of 2 is 0 at one end, infinite at the other. A NaN
+        # is less and greater than nothing, goes through, and makes NaN of whatever it becomes.
+        low, high = self(self.least), self(self.greatest)
+        at = builder.select(builder.fcmp_ordered("<", x, low), low, x)
+        at = builder.select(builder.fcmp_ordered(">", at, high), high, at)
         kind = ir.FunctionType(self.number, [self.number])
         rint = builder.module.declare_intrinsic("llvm.rint", [self.number], kind)
         n = builder.call(rint, [builder.fmul(at, self(1 / _LN2))])
@@ -79,10 +77,7 @@ class _Kind:
         p = builder.fadd(p, self(1.0))
         bits = builder.add(builder.fptosi(n, self.integer), self.integer(self.bias))
         power = builder.bitcast(builder.shl(bits, self.integer(self.mantissa)), self.number)
-        found = builder.fmul(p, power)
-        found = builder.select(low, self(0.0), found)
-        found = builder.select(high, self(math.inf), found)
-        return builder.select(builder.fcmp_unordered("uno", x, x), x, found)
+        return builder.fmul(p, power)
 
     def magnitude(self, builder: Any, x: Any) -> Any:
         kind = ir.FunctionType(self.number, [self.number])
