@@ -367,7 +367,7 @@ def positive(values: dict[str, Any], arrays: bool = True) -> dict[str, Any]:
     found = real(values, arrays)
     for name, value in found.items():
         if not getattr(value, "is_cuda", hasattr(value, "__cuda_array_interface__")):
-            if not (value > 0 and math.isfinite(value)):
+            if not (value > 0 and value < math.inf):
                 raise ValueError(f"{name} must be greater than 0, got {values[name]!r}")
     return found
 
