@@ -124,9 +124,9 @@ def features_last(array: Array, axis: int) -> Array:
 
 
 #: From how many numbers on threads share the work on rows between two products. OpenBLAS's wait for
-#: the next product in a loop, on the same processors, and ours come into their own after the 4 ms
-#: for which the system lets those run: 1 ms of work for one thread took 16 with two.
-SHARED_BESIDE_PRODUCTS = 1 << 21
+#: the next product in a loop, on the same processors, and so do ours: on 2 cores both ways to and
+#: fro took 8 ms more, for 5 ms of work of one thread on a block of 16 MiB.
+SHARED_BESIDE_PRODUCTS = 1 << 24
 #: Dtypes by name, for the matrices of listwise losses.
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 

@@ -1,8 +1,10 @@
 """Losses of all rows with all rows: ``python -m bench listwise``.
 
-Ours, on arrays and on tensors, and others are timed in turn, in one process, beside the three
-products that a call makes, and held to the same numbers before. What counts is the least time of
-the rounds. What a call takes of memory is found in processes of their own (``bench.peak``).
+Ours on tensors and the others are timed in turn, in one process, beside the three products that a
+call makes, and held to the same numbers before; ours on arrays and the products of NumPy in another
+process, right after. In one process the threads of one library's products wait, spinning, while
+those of the other's are timed, for three times as long. What counts is the least time of the
+rounds. What a call takes of memory is found in processes of their own, too (``bench.peak``).
 
 A file of results keeps the rows of what is not measured this time.
 """
@@ -15,6 +17,7 @@ import gc
 import itertools
 import json
 import math
+import multiprocessing
 import os
 import pathlib
 import sys
@@ -22,6 +25,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +56,8 @@ from bench.runner import OURS, Size
 SLOW, LONG = 1.0, 5.0
 #: All rounds of a contender are to take no longer than this; but there are so many at least.
 _TIME, _FEW = 0.4, 2
+#: Seconds after which threads that wait for work do not spin any more.
+_ASLEEP = 0.3
 REPEATS, QUICK_REPEATS = 20, 2
 QUICK = "64x32"
 #: So many rows are called first, to compile what is called.
@@ -132,6 +138,7 @@ def measure(
     repeats: int = REPEATS,
     peers: Sequence[str] = PEERS,
     peaks: dict[str, int | str] | None = None,
+    elsewhere: Executor | None = None,
 ) -> list[Row]:
     """The rows of a case at a size: every contender in every round, slow ones in a few.
 
@@ -142,6 +149,7 @@ def measure(
         peers: Whom ours are compared with.
         peaks: By provider, bytes, or why they are not known. Those for whom memory was not enough
             are not called.
+        elsewhere: Where what is on arrays is timed; None for in turn with the others.
 
     Raises:
         ValueError: the contenders do not agree.
@@ -153,7 +161,14 @@ def measure(
     drawn = draw(case, size)
     busy, own, start = runner._busy_seconds(), runner._own_seconds(), time.perf_counter()
     contenders = list(_tried(case, size, drawn, names, out))
+    samples: dict[str, _Samples] = {}
+    if elsewhere:
+        contenders = [c for c in contenders if _ceiling(c.provider) != NUMPY_PRODUCTS]
+        time.sleep(_ASLEEP)
     samples = _rounds(contenders, repeats)
+    if elsewhere:
+        on_arrays = elsewhere.submit(_on_arrays, case.name, size, repeats, OURS in out).result()
+        samples = {**on_arrays, **samples}
     taken = (runner._busy_seconds() - busy) - (runner._own_seconds() - own)
     others = max(0.0, taken / (time.perf_counter() - start) / (os.cpu_count() or 1))
 
@@ -182,6 +197,15 @@ def measure(
             )
         )
     return rows
+
+
+def _on_arrays(name: str, size: Size, repeats: int, left_out: bool) -> dict[str, _Samples]:
+    """The samples of what is on arrays."""
+    case = next(case for case in CASES if case.name == name)
+    names = () if left_out else (OURS,)
+    _warm(case, size, names)
+    tried = _tried(case, size, draw(case, size), names, {})
+    return _rounds([c for c in tried if _ceiling(c.provider) == NUMPY_PRODUCTS], repeats)
 
 
 def _ceiling(provider: str) -> str:
@@ -218,7 +242,8 @@ def _tried(
     Raises:
         ValueError: they do not agree.
     """
-    limits = dict(ceilings(case, drawn))
+    by = {_ceiling(name) for name in names}
+    limits = {k: v for k, v in ceilings(case, drawn) if _ceiling(k) in by}
     for name, products in limits.items():
         yield _Contender(name, products, _timed(products)[0])
     expected: list[Any] = []
@@ -362,6 +387,8 @@ def _run(
     rows: list[dict[str, Any]],
 ) -> int:
     status = 0
+    context = multiprocessing.get_context("spawn")
+    elsewhere = None if given.quick else ProcessPoolExecutor(1, mp_context=context)
     for case in cases:
         skipped = given.no_peaks or (given.quick and case is not cases[0])
         found = {} if skipped else _peaks(case, sizes[case.name], peers)
@@ -370,7 +397,7 @@ def _run(
             peaks = _known(rows, case, size) if skipped else found[size]
             try:
                 with peak.limited():
-                    new = measure(case, size, given.repeats, peers, peaks)
+                    new = measure(case, size, given.repeats, peers, peaks, elsewhere)
             except Exception:
                 sys.stderr.write(f"{case.name} {size.n}x{size.d} failed\n")
                 traceback.print_exc()
