@@ -754,7 +754,7 @@ RECORDS = {
     "sigmoid": (softmax.sigmoid_contrastive, (0.4, -0.2), {}),
     "arcface": (
         softmax.arcface,
-        (3.0, 0.4),
+        (3.0, 0.92, 0.39),
         {"anchors": 8, "classes": 4, "low": -0.9, "high": 0.9},
     ),
     "contrastive": (pairs.contrastive, (0.1, 0.8, 1.0, 2.0), {}),

@@ -183,11 +183,12 @@ def arcface_loss(
 
     Source: Deng et al., arXiv 1801.07698; as ``ArcFaceLoss`` of pytorch-metric-learning.
     """
-    degrees = real({"margin": margin}, arrays=False)["margin"]
+    angle = math.radians(real({"margin": margin}, arrays=False)["margin"])
+    turn = {"along": math.cos(angle), "across": math.sin(angle)}
     return _of_classes(
         softmax.arcface,
         (x, proxies, labels),
-        {**positive({"scale": scale}, arrays=False), "margin": math.radians(degrees)},
+        {**positive({"scale": scale}, arrays=False), **turn},
         ("cosine", weight, reduction, block),
     )
 

@@ -131,13 +131,14 @@ def _sigmoid_contrastive() -> Listwise:
 
 
 def _arcface() -> Listwise:
-    # With θ the angle of an anchor to the proxy of its class, and r = √(1 - s²):
+    # With θ the angle of an anchor to the proxy of its class, and r = √(1 - s²); along and across
+    # are cos m and sin m:
     # a = scale cos(θ + m) = scale (s cos m - r sin m) for it, scale s for the others
     # l = lse - a_P,    dl/ds = (exp(a - lse) - [positive]) da/ds
     # da/ds = scale (cos m + s sin m / r) for the positive, without its second part where r = 0.
-    def start(row: Any, scale: Any, margin: Any) -> Any:
+    def start(row: Any, scale: Any, along: Any, across: Any) -> Any:
         s = min(max(row.greatest_positive, -1.0), 1.0)
-        turned = s * math.cos(margin) - math.sqrt(max(1 - s * s, 0.0)) * math.sin(margin)
+        turned = s * along - math.sqrt(max(1 - s * s, 0.0)) * across
         top = max(turned, row.greatest_negative)
         if row.positives == 0:
             top = row.greatest_negative
@@ -147,17 +148,15 @@ def _arcface() -> Listwise:
         scale, shift, turned = context
         return (sums[0] + exp((turned if each.positive else each.s * scale) - shift),)
 
-    def finalize(sums: Any, context: Any, row: Any, scale: Any, margin: Any) -> Any:
+    def finalize(sums: Any, context: Any, row: Any, scale: Any, along: Any, across: Any) -> Any:
         if row.positives == 0:
             return 0.0, 0.0, (0.0, 0.0, 0.0)
         _, shift, turned = context
         lse = shift + math.log(sums[0])
         s = min(max(row.greatest_positive, -1.0), 1.0)
         r = math.sqrt(max(1 - s * s, 0.0))
-        along = math.cos(margin)
-        if r > 0:
-            along += s * math.sin(margin) / r
-        return lse - turned, 1.0, (scale, lse, (math.exp(turned - lse) - 1) * scale * along)
+        turning = along + (s * across / r if r > 0 else 0.0)
+        return lse - turned, 1.0, (scale, lse, (math.exp(turned - lse) - 1) * scale * turning)
 
     def slope(coefficients: Any, each: Any) -> Any:
         scale, lse, of_positive = coefficients
