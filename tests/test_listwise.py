@@ -563,6 +563,26 @@ def test_the_lengths_of_rows_change_no_bit(name, dtype, exponent):
             assert_same_bits(back, other)
 
 
+#: The losses that have exponentials of what may be of any size, and what makes them have it.
+UNBOUNDED = {
+    name: "dot" if row.distance == "cosine" else "sqeuclidean"
+    for name, row in LOSSES.items()
+    if row.takes_distance and row.of == "similarity"
+}
+
+
+@pytest.mark.parametrize("exponent", [8, 14])
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_exponents_that_float32_has_no_digits_after_the_point_for(name, exponent):
+    # What is between two float32 numbers there is itself too much for an exponential.
+    batch = drawn(name, 16, 3)
+    rows = {key: np.ldexp(array, exponent) for key, array in batch.rows.items()}
+    options = [{}, *LOSSES[name].others]
+    options += [{"symmetric": True, "temperature": 0.03}] if name == "info_nce_loss" else []
+    for chosen in options:
+        assert_right(name, batch._replace(rows=rows), "float32", distance=UNBOUNDED[name], **chosen)
+
+
 def banked(name):
     """A batch of which one side has an anchor that nothing else depends on."""
     return drawn(name, 6, 3, bank=5 if name in BANKED else None)

@@ -76,28 +76,29 @@ def _multi_similarity() -> Listwise:
     # l = log(1 + Σ_P exp(-α (s - λ))) / α + log(1 + Σ_N exp(β (s - λ))) / β
     # The 1 is exp(0): 0 is among the exponents of both. Without positives, or negatives, log 1 = 0.
     # dl/ds = -exp(-α (s - λ) - lse₊) for positives, exp(β (s - λ) - lse₋) for negatives
+    # Each s is compared with the edge whose exponent is the greatest: the least positive, the
+    # greatest negative, or λ; in the slopes with lse₊ and lse₋ as similarities, which are beyond.
     def start(row: Any, alpha: Any, beta: Any, base: Any) -> Any:
-        top_positive = max(alpha * (base - row.least_positive), 0.0)
-        top_negative = max(beta * (row.greatest_negative - base), 0.0)
-        return base, -alpha, beta, top_positive, top_negative, 0.0
+        return min(row.least_positive, base), max(row.greatest_negative, base), -alpha, beta, 0.0
 
     def accumulate(sums: Any, context: Any, each: Any) -> Any:
-        base, of_positive, of_negative, top_positive, top_negative, zero = context
-        a = (each.s - base) * (of_positive if each.positive else of_negative)
-        e = exp(a - (top_positive if each.positive else top_negative))
+        edge_positive, edge_negative, of_positive, of_negative, zero = context
+        apart = each.s - (edge_positive if each.positive else edge_negative)
+        e = exp(apart * (of_positive if each.positive else of_negative))
         return sums[0] + (e if each.positive else zero), sums[1] + (zero if each.positive else e)
 
     def finalize(sums: Any, context: Any, row: Any, alpha: Any, beta: Any, base: Any) -> Any:
-        _, _, _, top_positive, top_negative, _ = context
-        positive = top_positive + math.log(sums[0] + math.exp(-top_positive))
-        negative = top_negative + math.log(sums[1] + math.exp(-top_negative))
-        coefficients = base, -alpha, beta, positive, negative, -1.0, 1.0
-        return positive / alpha + negative / beta, 1.0, coefficients
+        edge_positive, edge_negative, _, _, _ = context
+        sum_positive = sums[0] + math.exp(alpha * (edge_positive - base))
+        sum_negative = sums[1] + math.exp(beta * (base - edge_negative))
+        at_positive = edge_positive - math.log(sum_positive) / alpha
+        at_negative = edge_negative + math.log(sum_negative) / beta
+        return at_negative - at_positive, 1.0, (at_positive, at_negative, -alpha, beta, -1.0, 1.0)
 
     def slope(coefficients: Any, each: Any) -> Any:
-        base, of_positive, of_negative, positive, negative, minus, plus = coefficients
-        a = (each.s - base) * (of_positive if each.positive else of_negative)
-        e = exp(a - (positive if each.positive else negative))
+        at_positive, at_negative, of_positive, of_negative, minus, plus = coefficients
+        apart = each.s - (at_positive if each.positive else at_negative)
+        e = exp(apart * (of_positive if each.positive else of_negative))
         return e * (minus if each.positive else plus)
 
     return Listwise("multi_similarity", start, accumulate, finalize, slope, sums=2)
@@ -155,15 +156,15 @@ def _circle() -> Listwise:
 def _nearby() -> Listwise:
     # l = log Σ_N exp(m₋ - d), what the lifted structure loss knows of an anchor and of a positive.
     def start(row: Any, neg_margin: Any, pos_margin: Any) -> Any:
-        return neg_margin, neg_margin - row.least_negative, 0.0
+        return row.least_negative, 0.0
 
     def accumulate(sums: Any, context: Any, each: Any) -> Any:
-        neg_margin, shift, zero = context
-        e = exp(neg_margin - each.s - shift)
-        return (sums[0] + (zero if each.positive else e),)
+        nearest, zero = context
+        return (sums[0] + (zero if each.positive else exp(nearest - each.s)),)
 
     def finalize(sums: Any, context: Any, row: Any, neg_margin: Any, pos_margin: Any) -> Any:
-        value = NOTHING if row.negatives == 0 else context[1] + math.log(sums[0])
+        nearest, _ = context
+        value = NOTHING if row.negatives == 0 else neg_margin - nearest + math.log(sums[0])
         return value, 1.0, (0.0,)
 
     def slope(coefficients: Any, each: Any) -> Any:
@@ -210,30 +211,35 @@ def _nca() -> Listwise:
     # a = scale s;  p = Σ_P exp(a) / Σ exp(a),  l = -log p = softplus(lse₋ - lse₊)
     # With q = 1 - p = sigmoid(lse₋ - lse₊):
     # dl/ds = -scale q exp(a - lse₊) for positives, scale q exp(a - lse₋) for negatives
+    # Each s is compared with the greatest of its kind, whose exponent is 0 then.
     def start(row: Any, scale: Any) -> Any:
-        top_positive = scale * row.greatest_positive if row.positives > 0 else 0.0
-        top_negative = scale * row.greatest_negative if row.negatives > 0 else 0.0
+        top_positive = row.greatest_positive if row.positives > 0 else 0.0
+        top_negative = row.greatest_negative if row.negatives > 0 else 0.0
         return scale, top_positive, top_negative, 0.0
 
     def accumulate(sums: Any, context: Any, each: Any) -> Any:
         scale, top_positive, top_negative, zero = context
-        e = exp(each.s * scale - (top_positive if each.positive else top_negative))
+        e = exp((each.s - (top_positive if each.positive else top_negative)) * scale)
         return sums[0] + (e if each.positive else zero), sums[1] + (zero if each.positive else e)
 
     def finalize(sums: Any, context: Any, row: Any, scale: Any) -> Any:
         _, top_positive, top_negative, _ = context
         if row.positives == 0:
-            return 0.0, 0.0, (scale, -NOTHING, -NOTHING, 0.0, 0.0)
+            return 0.0, 0.0, (scale, 0.0, 0.0, -NOTHING, -NOTHING, 0.0, 0.0)
         if row.negatives == 0:
-            return 0.0, 1.0, (scale, -NOTHING, -NOTHING, 0.0, 0.0)
-        positive = top_positive + math.log(sums[0])
-        negative = top_negative + math.log(sums[1])
-        by = scale * sigmoid(negative - positive)
-        return softplus(negative - positive), 1.0, (scale, positive, negative, -by, by)
+            return 0.0, 1.0, (scale, 0.0, 0.0, -NOTHING, -NOTHING, 0.0, 0.0)
+        positive, negative = math.log(sums[0]), math.log(sums[1])
+        z = scale * (top_negative - top_positive) + negative - positive
+        by = scale * sigmoid(z)
+        coefficients = scale, top_positive, top_negative, positive, negative, -by, by
+        return softplus(z), 1.0, coefficients
 
     def slope(coefficients: Any, each: Any) -> Any:
-        scale, positive, negative, of_positive, of_negative = coefficients
-        e = exp(each.s * scale - (positive if each.positive else negative))
+        scale, top_positive, top_negative, positive, negative, of_positive, of_negative = (
+            coefficients
+        )
+        a = (each.s - (top_positive if each.positive else top_negative)) * scale
+        e = exp(a - (positive if each.positive else negative))
         return e * (of_positive if each.positive else of_negative)
 
     return Listwise("nca", start, accumulate, finalize, slope, sums=2)
@@ -243,30 +249,31 @@ def _proxy_anchor() -> Listwise:
     # The proxies are the anchors here, and the rows of the batch their candidates.
     # l = r log(1 + Σ_P exp(-α (s - δ))) + log(1 + Σ_N exp(α (s + δ)))
     # r is the number of proxies over that of proxies with positives, so that the mean of l is that
-    # of each part over the proxies that it is of. The 1 is exp(0).
+    # of each part over the proxies that it is of. The 1 is exp(0). Edges as in multi-similarity.
     def start(row: Any, margin: Any, alpha: Any, ratio: Any) -> Any:
-        top_positive = max(alpha * (margin - row.least_positive), 0.0)
-        top_negative = max(alpha * (margin + row.greatest_negative), 0.0)
-        return -margin, margin, -alpha, alpha, top_positive, top_negative, 0.0
+        edges = min(row.least_positive, margin), max(row.greatest_negative, -margin)
+        return edges[0], edges[1], -alpha, alpha, 0.0
 
     def accumulate(sums: Any, context: Any, each: Any) -> Any:
-        below, above, minus, alpha, top_positive, top_negative, zero = context
-        a = (each.s + (below if each.positive else above)) * (minus if each.positive else alpha)
-        e = exp(a - (top_positive if each.positive else top_negative))
+        edge_positive, edge_negative, minus, alpha, zero = context
+        apart = each.s - (edge_positive if each.positive else edge_negative)
+        e = exp(apart * (minus if each.positive else alpha))
         return sums[0] + (e if each.positive else zero), sums[1] + (zero if each.positive else e)
 
     def finalize(sums: Any, context: Any, row: Any, margin: Any, alpha: Any, ratio: Any) -> Any:
-        below, above, minus, _, top_positive, top_negative, _ = context
-        positive = top_positive + math.log(sums[0] + math.exp(-top_positive))
-        negative = top_negative + math.log(sums[1] + math.exp(-top_negative))
-        coefficients = below, above, minus, alpha, positive, negative, -alpha * ratio, alpha
-        return ratio * positive + negative, 1.0, coefficients
+        edge_positive, edge_negative, _, _, _ = context
+        sum_positive = sums[0] + math.exp(alpha * (edge_positive - margin))
+        sum_negative = sums[1] + math.exp(-alpha * (margin + edge_negative))
+        at_positive = edge_positive - math.log(sum_positive) / alpha
+        at_negative = edge_negative + math.log(sum_negative) / alpha
+        value = alpha * (ratio * (margin - at_positive) + margin + at_negative)
+        return value, 1.0, (at_positive, at_negative, -alpha, alpha, -alpha * ratio)
 
     def slope(coefficients: Any, each: Any) -> Any:
-        below, above, minus, alpha, positive, negative, of_positive, of_negative = coefficients
-        a = (each.s + (below if each.positive else above)) * (minus if each.positive else alpha)
-        e = exp(a - (positive if each.positive else negative))
-        return e * (of_positive if each.positive else of_negative)
+        at_positive, at_negative, minus, alpha, of_positive = coefficients
+        apart = each.s - (at_positive if each.positive else at_negative)
+        e = exp(apart * (minus if each.positive else alpha))
+        return e * (of_positive if each.positive else alpha)
 
     return Listwise("proxy_anchor", start, accumulate, finalize, slope, sums=2)
 

@@ -7,11 +7,13 @@ from fastcos.listwise.record import Listwise, Survey
 from fastcos.listwise.scalars import exp, sigmoid, softplus
 
 # In all of these the exponents are shifted by their greatest, which the extremes of the row give:
-# no term is greater than 1, and one of them is 1.
+# no term is greater than 1, and one of them is 1. The greatest is subtracted from the similarities,
+# of which it is one, and not from their multiples, which are rounded: where these have no digits
+# after the point in float32, what they are off by is itself too much for an exponential.
 
 
 def _softmax() -> Listwise:
-    # a = (s - m) / T for positives, s / T for negatives;  lse = log Σ exp(a)
+    # a = (s - m) / T for positives, s / T for negatives, less the greatest;  lse = log Σ exp(a)
     # l = lse - (Σ_P a) / |P|,    dl/ds = (exp(a - lse) - [positive] / |P|) / T
     # With one positive for each anchor this is the cross entropy; with several, SupCon's L_out.
     # m is cosface's margin, and 0 elsewhere. s / T is all that T enters by where m is 0:
@@ -19,25 +21,25 @@ def _softmax() -> Listwise:
     def start(row: Any, temperature: Any, margin: Any) -> Any:
         inverse = 1 / temperature
         top = max(row.greatest_positive - margin, row.greatest_negative)
-        return inverse, inverse * top, margin * inverse, 0.0
+        return inverse, top, margin * inverse, 0.0
 
     def accumulate(sums: Any, context: Any, each: Any) -> Any:
-        inverse, shift, less, zero = context
-        a = each.s * inverse - (less if each.positive else zero)
-        return sums[0] + exp(a - shift), sums[1] + (a if each.positive else zero)
+        inverse, top, less, zero = context
+        a = (each.s - top) * inverse - (less if each.positive else zero)
+        return sums[0] + exp(a), sums[1] + (a if each.positive else zero)
 
     def finalize(sums: Any, context: Any, row: Any, temperature: Any, margin: Any) -> Any:
-        inverse, shift, less, _ = context
+        inverse, top, less, _ = context
         if row.positives == 0:
-            return 0.0, 0.0, (0.0, 0.0, 0.0, 0.0, 0.0)
-        lse = shift + math.log(sums[0])
+            return 0.0, 0.0, (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        lse = math.log(sums[0])
         value = lse - sums[1] / row.positives
-        return value, 1.0, (inverse, lse, lse + less, inverse / row.positives, 0.0)
+        return value, 1.0, (inverse, top, lse, lse + less, inverse / row.positives, 0.0)
 
     def slope(coefficients: Any, each: Any) -> Any:
-        inverse, lse, lse_and_margin, share, zero = coefficients
+        inverse, top, lse, lse_and_margin, share, zero = coefficients
         less = lse_and_margin if each.positive else lse
-        return inverse * exp(each.s * inverse - less) - (share if each.positive else zero)
+        return inverse * exp((each.s - top) * inverse - less) - (share if each.positive else zero)
 
     def learnable(slopes: Any, s_slopes: Any, temperature: Any, margin: Any) -> Any:
         return -s_slopes / temperature, math.nan
@@ -46,52 +48,53 @@ def _softmax() -> Listwise:
 
 
 def _log_sum() -> Listwise:
-    # l = log Σ exp(s / T): what the symmetric loss has to know of the other direction.
+    # l = T log Σ exp(s / T): what the symmetric loss has to know of the other direction. It is not
+    # less than any s, also as it is rounded.
     def start(row: Any, temperature: Any) -> Any:
-        return 1 / temperature, max(row.greatest_positive, row.greatest_negative) / temperature
+        return 1 / temperature, max(row.greatest_positive, row.greatest_negative)
 
     def accumulate(sums: Any, context: Any, each: Any) -> Any:
-        inverse, shift = context
-        return (sums[0] + exp(each.s * inverse - shift),)
+        inverse, top = context
+        return (sums[0] + exp((each.s - top) * inverse),)
 
     def finalize(sums: Any, context: Any, row: Any, temperature: Any) -> Any:
-        inverse, shift = context
-        lse = shift + math.log(sums[0])
-        return lse, 1.0, (inverse, lse)
+        inverse, top = context
+        value = top + temperature * math.log(sums[0])
+        return value, 1.0, (inverse, value)
 
     def slope(coefficients: Any, each: Any) -> Any:
-        inverse, lse = coefficients
-        return inverse * exp(each.s * inverse - lse)
+        inverse, value = coefficients
+        return exp((each.s - value) * inverse)
 
     return Listwise("log_sum", start, accumulate, finalize, slope)
 
 
 def _symmetric() -> Listwise:
     # The mean of both directions. With lse_i of the row of anchor i, and lse'_j of the column of
-    # candidate j, which the survey has found, and w the scales of the pairs:
+    # candidate j, which the survey has found as T lse'_j, and w the scales of the pairs:
     # l_i = (lse_i + lse'_i) / 2 - s_ii / T
     # Σ_i w_i l_i has the slope (w_i exp(a - lse_i) + w_j exp(a - lse'_j)) / 2T - [i = j] w_i / T
     def start(row: Any, temperature: Any) -> Any:
         inverse = 1 / temperature
-        return inverse, inverse * max(row.greatest_positive, row.greatest_negative), 0.0
+        return inverse, max(row.greatest_positive, row.greatest_negative), 0.0
 
     def accumulate(sums: Any, context: Any, each: Any) -> Any:
-        inverse, shift, zero = context
-        a = each.s * inverse
-        return sums[0] + exp(a - shift), sums[1] + (a if each.positive else zero)
+        inverse, top, zero = context
+        a = (each.s - top) * inverse
+        return sums[0] + exp(a), sums[1] + (a if each.positive else zero)
 
     def finalize(sums: Any, context: Any, row: Any, temperature: Any) -> Any:
-        inverse, shift, _ = context
-        lse = shift + math.log(sums[0])
-        value = 0.5 * (lse + row.number) - sums[1]
+        inverse, top, _ = context
+        lse = math.log(sums[0])
+        value = 0.5 * (lse + (row.number - top) * inverse) - sums[1]
         half = 0.5 * inverse
-        return value, 1.0, (inverse, lse, half * row.scale, half, row.scale * inverse, 0.0)
+        return value, 1.0, (inverse, top, lse, half * row.scale, half, row.scale * inverse, 0.0)
 
     def slope(coefficients: Any, each: Any) -> Any:
-        inverse, lse, of_row, half, share, zero = coefficients
-        a = each.s * inverse
-        both = of_row * exp(a - lse) + half * each.scale * exp(a - each.number)
-        return both - (share if each.positive else zero)
+        inverse, top, lse, of_row, half, share, zero = coefficients
+        in_row = of_row * exp((each.s - top) * inverse - lse)
+        in_column = half * each.scale * exp((each.s - each.number) * inverse)
+        return in_row + in_column - (share if each.positive else zero)
 
     def learnable(slopes: Any, s_slopes: Any, temperature: Any) -> Any:
         return (-s_slopes / temperature,)
