@@ -284,3 +284,21 @@ def test_training_with_labels_alone_separates_classes():
     s = z @ z.T
     assert losses[-1] < 0.8 * losses[0]
     assert s[same].mean() > s[~same].mean() + 0.4
+
+
+def test_a_parameter_whose_gradient_would_be_lost_is_refused():
+    x, y = tensors((6, 3), (6, 3))
+    labels = torch.arange(6) % 3
+    with pytest.raises(ValueError, match=r"^temperature must be one number, got shape \(1,\)"):
+        fastcos.info_nce_loss(x, y, temperature=torch.nn.Parameter(torch.ones(1)))
+    learned = torch.tensor(0.3, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"^gamma has no gradient here: pass gamma.detach\(\)"):
+        fastcos.circle_loss(x, labels, gamma=learned)
+    fastcos.circle_loss(x, labels, gamma=learned.detach())
+
+
+@pytest.mark.parametrize("module", ["InfoNCELoss", "SigmoidContrastiveLoss"])
+def test_a_temperature_without_a_logarithm_is_named(module):
+    for bad in (0, -1.0):
+        with pytest.raises(ValueError, match=r"^temperature must be greater than 0, got"):
+            getattr(ft, module)(bad)

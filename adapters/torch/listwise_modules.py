@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastcos import api
+from fastcos.engine.batch import positive
 from fastcos.typing import ListwiseDistance, Reduction
 
 
@@ -79,7 +80,8 @@ class InfoNCELoss(Options):
     ) -> None:
         super().__init__()
         # A temperature is positive, and so its logarithm is what is learned.
-        logarithm = torch.tensor(math.log(temperature))
+        (begin,) = positive({"temperature": temperature}, arrays=False).values()
+        logarithm = torch.tensor(math.log(begin))
         self.log_temperature = nn.Parameter(logarithm, requires_grad=learnable)
         self._set(symmetric=symmetric, distance=distance, reduction=reduction, block=block)
 
@@ -123,7 +125,8 @@ class SigmoidContrastiveLoss(Options):
         block: int | None = None,
     ) -> None:
         super().__init__()
-        logarithm = torch.tensor(math.log(temperature))
+        (begin,) = positive({"temperature": temperature}, arrays=False).values()
+        logarithm = torch.tensor(math.log(begin))
         self.log_temperature = nn.Parameter(logarithm, requires_grad=learnable)
         self.bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=learnable)
         self._set(distance=distance, reduction=reduction, block=block)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastcos.api.calls import batched
-from fastcos.engine.batch import Batch, Side, check_block
+from fastcos.engine.batch import Batch, Side, check_block, real
 from fastcos.listwise import Listwise, faults
 from fastcos.typing import ArrayLike, ListwiseDistance, Reduction, Result
 
@@ -86,7 +86,7 @@ def listwise_loss(
     """
     faults.check(loss)
     names = [f"parameters[{k}]" for k in range(len(loss.parameters))]
-    parameters = dict(zip(names, map(float, loss.parameters), strict=True))
+    parameters = real(dict(zip(names, loss.parameters, strict=True)), arrays=False)
     return labelled(
         loss, (x, labels, ref, ref_labels), parameters, (distance, weight, reduction, block)
     )

@@ -354,6 +354,12 @@ def _solved(
 
 def real(values: dict[str, Any], arrays: bool = True) -> dict[str, Any]:
     """Returns parameters as finite floats, or as the ``arrays`` they are, or raises."""
+    for name, value in values.items():
+        # A float would be made of it, and its gradient lost.
+        if getattr(value, "requires_grad", False) and not (arrays and value.ndim == 0):
+            if arrays:
+                raise ValueError(f"{name} must be one number, got shape {tuple(value.shape)}")
+            raise RuntimeError(f"{name} has no gradient here: pass {name}.detach()")
     return {
         name: value
         if arrays and getattr(value, "ndim", None) == 0 and not per_sample.is_number(value)
@@ -374,14 +380,17 @@ def positive(values: dict[str, Any], arrays: bool = True) -> dict[str, Any]:
 
 def check_block(block: Any) -> int | None:
     """Returns a number of anchors, or None, or raises."""
-    if block is None:
-        return None
+    return None if block is None else check_count("block", block, ", or None")
+
+
+def check_count(name: str, value: Any, more: str = "") -> int:
+    """Returns an integer that is at least 1, or raises."""
     try:
-        count = operator.index(block)
+        count = operator.index(value)
     except TypeError:
         count = None
-    if count is None or isinstance(block, bool):
-        raise TypeError(f"block must be an integer, at least 1, or None; got {block!r}")
+    if count is None or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, at least 1{more}; got {value!r}")
     if count < 1:
-        raise ValueError(f"block must be at least 1, got {block}")
+        raise ValueError(f"{name} must be at least 1, got {value}")
     return count

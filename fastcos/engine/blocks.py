@@ -101,7 +101,7 @@ def run(
         values[...] = 0
     new = adapter.workspace
     similarities = new((sweep.height, columns), sweep.dtype, like)
-    needs_anchors = asked.anchors or (sweep.excludes and asked.anchors)
+    needs_anchors = asked.anchors
     needs_candidates = asked.candidates or (sweep.excludes and asked.anchors)
     of_anchors: Any = None
     of_candidates: Any = None
