@@ -805,6 +805,18 @@ def test_the_check_sees_that_the_weights_of_the_circle_loss_are_constants():
         fastcos.check_listwise(record)
 
 
+@pytest.mark.parametrize("kind", ["hard", "semi-hard", "all"])
+def test_no_triplets_of_an_empty_bank(kind):
+    found = fastcos.mine_triplets(X, L, kind, ref=X[:0], ref_labels=L[:0])
+    assert [(len(numbers), numbers.dtype) for numbers in found] == [(0, np.int64)] * 3
+
+
+def test_how_many_triplets_there_may_be_is_a_count():
+    for bad, error in ((None, TypeError), (2.5, TypeError), (True, TypeError), (0, ValueError)):
+        with pytest.raises(error, match=r"^max_triplets must be"):
+            fastcos.mine_triplets(X, L, "all", max_triplets=bad)
+
+
 # --------------------------------------------------------------------------------------------------
 # Bad input
 # --------------------------------------------------------------------------------------------------

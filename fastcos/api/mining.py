@@ -8,7 +8,7 @@ from fastcos import _hints
 from fastcos.api.calls import batched, not_compiled
 from fastcos.api.listwise import labelled
 from fastcos.engine import mining
-from fastcos.engine.batch import real
+from fastcos.engine.batch import check_count, real
 from fastcos.engine.checks import check_flag
 from fastcos.listwise import triplets
 from fastcos.typing import ArrayLike, ListwiseDistance, Reduction, Result
@@ -227,7 +227,8 @@ def mine_triplets(
         on its device, in the order of the anchors.
 
     Raises:
-        ValueError: an unknown kind, more triplets than ``max_triplets``, shapes that do not fit.
+        ValueError: an unknown kind, more triplets than ``max_triplets``, which is at least 1,
+            shapes that do not fit.
         TypeError: labels that are no integers; complex, object, string, masked or sparse input.
 
     Singular points: of candidates equally far the first is taken.
@@ -251,4 +252,4 @@ def mine_triplets(
         triplets.hard, (x, labels, ref, ref_labels), {}, (distance, None, "mean", block)
     )
     by = real({"margin": margin}, arrays=False)["margin"]
-    return mining.mine(batch, kind, by, max_triplets)
+    return mining.mine(batch, kind, by, check_count("max_triplets", max_triplets))

@@ -59,7 +59,8 @@ def _by_block(sweep: Any, kind: str, margin: float) -> Any:
     anchors, columns = len(sweep.anchors.units), len(sweep.candidates.units)
     similarities = adapter.workspace((sweep.height, columns), sweep.dtype, sweep.originals[0])
     numbers = wrap(adapter.numbered(columns, sweep.originals[0]))
-    for first in range(0, anchors, sweep.height):
+    # Without candidates there is no triplet, and no greatest or least number of a row.
+    for first in range(0, anchors if columns else 0, sweep.height):
         last = min(first + sweep.height, anchors)
         block = similarities[: last - first]
         adapter.matmul(sweep.anchors.units[first:last], sweep.candidates.units.T, block)
