@@ -372,9 +372,10 @@ class Array(np.ndarray):
         self._check_current()
         return self.library.own(np.asarray(self).copy())
 
-    def mean(self, axis, dtype):
+    def mean(self, axis=None, dtype=None, out=None):
         self._check_current()
-        return self.library.own(np.asarray(self).mean(axis=axis, dtype=dtype))
+        assert out is None
+        return self.library.own(np.asarray(np.asarray(self).mean(axis=axis, dtype=dtype)))
 
     def sum(self, axis=None, keepdims=False):
         self._check_current()

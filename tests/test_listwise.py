@@ -1236,3 +1236,38 @@ def test_the_oracle_knows_every_loss():
             banked = ("ref",) if row.kind == LABELLED else ()
             assert {*first} == {PAIRS: {"x1", "x2"}, PROXIES: {"x", "proxies"}}.get(row.kind, {"x"})
             assert {*more} == {*row.learnable, *banked}
+
+
+MINE = fastcos.Listwise(
+    "mine",
+    start=lambda row: (1.0,),
+    accumulate=lambda sums, c, each: (sums[0] + each.s,),
+    finalize=lambda sums, c, row: (sums[0], 1.0, c),
+    slope=lambda c, each: c[0],
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"start": lambda row: 1.0}, "start of mine must return a tuple, got 1.0"),
+        ({"accumulate": lambda sums, c, each: (0.0, 0.0)}, "accumulate of mine .* tuple of 1"),
+        ({"accumulate": lambda sums, c, each: 0.0}, "accumulate of mine must return a tuple"),
+        ({"finalize": lambda sums, c, row: (0.0, 1.0)}, "finalize of mine .* tuple of 3"),
+        ({"finalize": lambda sums, c, row: (0.0, 1.0, 2.0)}, "coefficients that finalize of mine"),
+        ({"slope": lambda c, each: (1.0,)}, "slope of mine must return a number"),
+        ({"parameters": 1.0}, "parameters of mine must be a tuple"),
+        ({"survey": [1]}, "survey of mine must be a Survey"),
+    ],
+)
+def test_what_functions_of_mine_return_is_looked_at(change, message):
+    with pytest.raises(TypeError, match=message):
+        fastcos.listwise_loss(np.eye(3), [0, 0, 1], MINE._replace(**change))
+
+
+def test_what_functions_of_mine_raise_is_raised():
+    def start(row):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        fastcos.check_listwise(MINE._replace(start=start))

@@ -264,6 +264,20 @@ def test_a_temperature_that_is_learned_falls_where_rows_agree():
     assert not ft.InfoNCELoss().log_temperature.requires_grad
 
 
+def test_a_temperature_is_shown():
+    shown = "temperature=0.5, learnable=True, symmetric=False"
+    assert shown in repr(ft.InfoNCELoss(temperature=0.5, learnable=True))
+    assert "temperature=0.1, learnable=False" in repr(ft.SigmoidContrastiveLoss(learnable=False))
+
+
+def test_gradients_are_let_go_by_the_backward_pass():
+    (x,) = tensors((N, D))
+    loss = fastcos.nca_loss(x, LABELS)
+    loss.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
 def test_training_with_labels_alone_separates_classes():
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(3, 10, generator=generator)

@@ -63,10 +63,12 @@ class _Made(torch.autograd.Function):
         value, grads = solve(
             batch, wanted if at_once else (), adapter=adapter, result=result, wide=True
         )
-        ctx.grads = grads if at_once else None
+        ctx.at_once = at_once
         ctx.dtypes = [array.dtype for array in arrays[: len(names)]]
         ctx.call = adapter, _emptied(batch), wanted, names
-        if not at_once:
+        if at_once:
+            ctx.save_for_backward(*grads)
+        else:
             # What is no tensor could be changed unseen: labels and weights as they are now.
             kept = [
                 array
@@ -83,11 +85,12 @@ class _Made(torch.autograd.Function):
         adapter, bare, wanted, names = ctx.call
         if torch.is_grad_enabled():
             raise RuntimeError(_FIRST_ONLY)
-        grads = ctx.grads
+        # Once: a checkpoint makes them when they are asked for.
+        grads = saved = ctx.saved_tensors
         scale: Tensor | None = upstream
-        if grads is None:
-            saved = zip(ctx.saved_tensors, ctx.plain, strict=True)
-            arrays = [plain if tensor is None else tensor for tensor, plain in saved]
+        if not ctx.at_once:
+            both = zip(saved, ctx.plain, strict=True)
+            arrays = [plain if tensor is None else tensor for tensor, plain in both]
             _, grads = solve(
                 _filled(bare, names, arrays), wanted, upstream, adapter=adapter, wide=True
             )

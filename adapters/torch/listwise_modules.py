@@ -26,7 +26,15 @@ class Options(nn.Module):
 
     def extra_repr(self) -> str:
         """The options, for printing."""
-        return ", ".join([f"{name}={value!r}" for name, value in self._options().items()])
+        options = self._options()
+        logarithm = getattr(self, "log_temperature", None)
+        if logarithm is not None:
+            learnable = logarithm.requires_grad
+            options = {
+                "temperature": round(math.exp(logarithm.item()), 6),
+                "learnable": learnable,
+            } | options
+        return ", ".join([f"{name}={value!r}" for name, value in options.items()])
 
 
 class _OfLabels(Options):

@@ -105,18 +105,30 @@ def check_listwise(
 
 
 def _check_compiled(loss: Listwise, x: Any, labels: Any) -> None:
-    from fastcos.api import listwise_loss
+    from fastcos.api import listwise_loss, value_and_grad
 
     units = x / np.linalg.norm(x, axis=1, keepdims=True)
     products = units @ units.T
     numbers = products if loss.of == SIMILARITY else 1 - products
-    expected = np.array([value for value, _, _ in _rows(loss, numbers, labels)])
-    found = listwise_loss(x, labels, loss, reduction="none")
+    rows = _rows(loss, numbers, labels)
+    expected = np.array([value for value, _, _ in rows])
+    found, (grads,) = value_and_grad(listwise_loss)(x, labels, loss, reduction="none")
     if not np.allclose(found, expected, rtol=1e-9, atol=1e-12):
         worst = int(np.argmax(np.abs(found - expected)))
         raise ValueError(
             f"value of {loss.name} is {float(found[worst])!r} compiled and"
             f" {float(expected[worst])!r} as plain Python, anchor {worst}"
+        )
+    slopes = np.array([each for _, _, each in rows]) * (1 if loss.of == SIMILARITY else -1)
+    # The chain rule through the products, and through the lengths.
+    by_units = (slopes + slopes.T) @ units
+    along = (by_units * units).sum(axis=1, keepdims=True)
+    by_rows = (by_units - along * units) / np.linalg.norm(x, axis=1, keepdims=True)
+    if not np.allclose(grads, by_rows, rtol=1e-7, atol=1e-9 * np.abs(by_rows).max()):
+        i, k = map(int, np.unravel_index(np.argmax(np.abs(grads - by_rows)), x.shape))
+        raise ValueError(
+            f"gradient of {loss.name} is {float(grads[i, k])!r} compiled and"
+            f" {float(by_rows[i, k])!r} as plain Python, d/dx[{i}, {k}]"
         )
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastcos.listwise.record import DISTANCE, SIMILARITY, Listwise
+from fastcos.listwise.record import (
+    DISTANCE,
+    SIMILARITY,
+    Candidate,
+    Listwise,
+    Order,
+    Row,
+    Survey,
+)
 
 
 def check(loss: Any) -> None:
     """Raises unless this is a listwise loss whose fields are of the right kind.
 
     Raises:
-        TypeError: it is something else, or one of its functions cannot be called.
+        TypeError: it is something else, or one of its functions cannot be called, or does not
+            return what it should.
         ValueError: a field has a value that is not accepted.
     """
     if not isinstance(loss, Listwise):
@@ -27,5 +36,41 @@ def check(loss: Any) -> None:
         )
     if type(loss.sums) is not int or loss.sums < 1:
         raise ValueError(f"sums of {loss.name} must be an integer, at least 1; got {loss.sums!r}")
-    if loss.survey:
-        check(loss.survey.loss)
+    if type(loss.parameters) is not tuple:
+        raise TypeError(f"parameters of {loss.name} must be a tuple, got {loss.parameters!r}")
+    if loss.survey is None:
+        _try(loss)
+    elif type(loss.survey) is not Survey:
+        raise TypeError(f"survey of {loss.name} must be a Survey, got {loss.survey!r}")
+    else:
+        check(loss.survey.loss._replace(parameters=loss.parameters))
+
+
+# An anchor with a positive and a negative, and what it is in order.
+_ROW = Row(1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.0, 1.0)
+_CANDIDATES = Candidate(0.5, True, 0.0, 0.0), Candidate(0.25, False, 0.0, 0.0)
+_ORDER = Order((0.5, 0.25), 1, 1)
+
+
+def _try(loss: Listwise) -> None:
+    """Calls the functions as plain Python: what they return would be said in Numba's words else."""
+    name, more = loss.name, (_ORDER,) if loss.ordered else ()
+    context = loss.start(_ROW, *loss.parameters)
+    _check_tuple(f"start of {name} must return", context)
+    sums: tuple[Any, ...] = (0.0,) * loss.sums
+    for each in _CANDIDATES:
+        sums = loss.accumulate(sums, context, each, *more)
+        _check_tuple(f"accumulate of {name} must return", sums, loss.sums)
+    found = loss.finalize(sums, context, _ROW, *loss.parameters)
+    _check_tuple(f"finalize of {name} must return value, terms and coefficients:", found, 3)
+    _check_tuple(f"the coefficients that finalize of {name} returns must be", found[2])
+    for each in _CANDIDATES:
+        slope = loss.slope(found[2], each, *more)
+        if isinstance(slope, tuple):
+            raise TypeError(f"slope of {name} must return a number, got {slope!r}")
+
+
+def _check_tuple(what: str, value: Any, length: int | None = None) -> None:
+    if not isinstance(value, tuple) or (length is not None and len(value) != length):
+        of = "" if length is None else f" of {length}"
+        raise TypeError(f"{what} a tuple{of}, got {value!r}")

@@ -85,7 +85,8 @@ class Listwise(NamedTuple):
             candidate, slopes are not multiplied by the weight of their anchor: ``row.scale`` and
             ``candidate.scale`` are there to do that.
         learnable: ``(sum of slopes, sum of s * slope, *parameters) -> (dl/dparameter, ...)``, one
-            for each parameter, where these follow from the two sums; None where they do not.
+            for each parameter, where these follow from the two sums; None where they do not. Of
+            use to the losses of this library: :func:`listwise_loss` has no gradient of parameters.
         parameters: Numbers handed to ``start``, ``finalize`` and ``learnable``. They are arguments
             of the compiled kernel, so a new value compiles nothing.
 
