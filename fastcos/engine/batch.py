@@ -111,7 +111,7 @@ class Checked(NamedTuple):
 
 def evaluate(batch: Batch) -> Any:
     """The value of a batch; whether that is recorded for later is the framework's affair."""
-    adapter = adapter_of_arrays(*_arguments(batch))
+    adapter = adapter_of_arrays(*arguments(batch))
     if adapter.records:
         return adapter.evaluate(batch, adapter)
     return solve(batch, adapter=adapter)[0]
@@ -133,7 +133,7 @@ def solve(
     The value is of dtype ``result``, or of that of the rows; gradients of half types are float32 if
     they are to be ``wide``. Everything that can be wrong is found before anything is written.
     """
-    names, arrays = _arguments(batch)
+    names, arrays = arguments(batch)
     adapter = adapter or adapter_of_arrays([*names, "grad_output"], [*arrays, grad_output])
     guard = adapter.device_guard and adapter.device_guard(arrays)
     for name in wanted:
@@ -146,7 +146,7 @@ def solve(
         return _solved(batch, found, wanted, out, result or found.dtype, accumulate, wide)
 
 
-def _arguments(batch: Batch) -> tuple[list[str], list[Any]]:
+def arguments(batch: Batch) -> tuple[list[str], list[Any]]:
     """The names and values of all arguments that are, or may be, arrays."""
     sides = [side for side in (batch.anchors, batch.candidates) if side]
     named = [(side.name, side.rows) for side in sides]
@@ -225,16 +225,20 @@ def checked(batch: Batch, adapter: Any, grad_output: Any) -> Checked:
         check_per_sample("grad_output", tuple(grad_output.shape), (len(x),) if of_none else ())
     upstream = _per_anchor(adapter, "grad_output", grad_output, len(x), x)
     parameters = [
-        value if type(value) is float else adapter.float64(name, _beside(adapter, name, value, x))
+        value if type(value) is float else _one_number(adapter, name, value, x)
         for name, value in batch.parameters.items()
     ]
-    for name, value in batch.parameters.items():
-        if type(value) is not float and adapter.asarray(name, value).ndim:
-            raise ValueError(f"{name} must be one number, got shape {tuple(value.shape)}")
     return Checked(
         *(adapter, x, None if two is None else y, own, others),
         *(adapter.common_dtype([x, y]), parameters, weight, upstream, device),
     )
+
+
+def _one_number(adapter: Any, name: str, value: Any, rows: Any) -> Any:
+    array = adapter.float64(name, _beside(adapter, name, value, rows))
+    if array.ndim:
+        raise ValueError(f"{name} must be one number, got shape {tuple(array.shape)}")
+    return array
 
 
 def _short(own: Any, others: Any) -> tuple[Any, Any]:
@@ -264,7 +268,7 @@ def _per_anchor(adapter: Any, name: str, value: Any, anchors: int, like: Any) ->
 def _check_out(batch: Batch, found: Checked, wanted: tuple[str, ...], out: Sequence[Any]) -> None:
     """Raises unless the caller's buffers may be written to."""
     adapter = found.adapter
-    names, arrays = _arguments(batch)
+    names, arrays = arguments(batch)
     taken = {
         name: array if adapter.array_layout(array) else adapter.asarray(name, array)
         for name, array in zip(names, arrays, strict=True)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastcos.engine import blocks_device, blocks_host
-from fastcos.engine.sweep import Asked, Pass, Sweep
+from fastcos.engine import blocks_device, blocks_host, layout
+from fastcos.engine.sweep import Asked, Memory, Pass, Rows, Sweep
 from fastcos.kernels import PRODUCT
 from fastcos.listwise import Listwise
 
@@ -35,10 +35,14 @@ def prepared(found: Any, measure: Any, block: int | None, ordered: bool) -> Swee
     moves = measure.of != PRODUCT and not measure.normalizes
     others = x if y is None else y
     center = adapter.center(others) if moves and len(others) else None
-    anchors = place.unit_rows(adapter, x, dtype, measure.normalizes, center)
-    candidates = (
-        anchors if y is None else place.unit_rows(adapter, y, dtype, measure.normalizes, center)
-    )
+
+    def ready(array: Any) -> Rows:
+        readable = _readable(adapter, array)
+        found: Rows = place.unit_rows(adapter, *readable, dtype, measure.normalizes, center)
+        return found
+
+    anchors = ready(x)
+    candidates = anchors if y is None else ready(y)
     columns = len(candidates.units)
     size = 8 if name == "float64" else 4
     if block is None:
@@ -48,6 +52,13 @@ def prepared(found: Any, measure: Any, block: int | None, ordered: bool) -> Swee
         *(found.anchor_labels, found.candidate_labels, y is None),
         *(max(min(block, len(anchors.units)), 1), found.device, (x, x if y is None else y)),
     )
+
+
+def _readable(adapter: Any, array: Any) -> tuple[Any, int]:
+    """Rows that a kernel can read, themselves or as a copy, and the bytes from one to the next."""
+    dtype = adapter.common_dtype([array])
+    where, as_they_are = layout.rows(adapter.layout(array), -1, dtype)
+    return array if as_they_are else adapter.rows(array, -1, dtype), where.strides[0]
 
 
 def height(row: int, on_host: bool) -> int:
@@ -124,7 +135,11 @@ def run(
         learned = adapter.scratch((anchors, 2), like)
         if not anchors:
             learned[...] = 0
-    kernel = place.bound(sweep, loss, parameters, numbers, scales, values, sums, learned)
+    memory = Memory(
+        *(values, sums, learned, scales, *_paired(sweep, numbers, scales)),
+        in_order=new((sweep.height, columns), sweep.dtype, like) if loss.ordered else None,
+    )
+    kernel = place.bound(sweep, loss, parameters, memory)
     x, y = sweep.anchors.units, sweep.candidates.units
     for first in range(0, anchors, sweep.height):
         last = min(first + sweep.height, anchors)
@@ -146,6 +161,24 @@ def run(
         # What a row is multiplied by in its own gradient: the slopes are of the other sign here.
         column_sums = place.negated_sums(adapter, column_sums)
     return Pass(values, of_anchors, of_candidates, sums, column_sums, both)
+
+
+def _paired(sweep: Sweep, numbers: Any, scales: Any) -> tuple[Any, Any, Any]:
+    """The numbers of the anchors, and scales and numbers of candidates as they are read."""
+    if numbers is None:
+        return None, None, None
+    adapter, like = sweep.adapter, sweep.originals[0]
+    columns = len(sweep.candidates.units)
+
+    def beside_similarities(values: Any) -> Any:
+        found = adapter.workspace((columns,), sweep.dtype, like)
+        found[...] = 0 if values is None else adapter.wrap(values)
+        return found
+
+    # One after another.
+    own = adapter.scratch((columns,), like)
+    own[...] = numbers
+    return own, beside_similarities(scales), beside_similarities(own)
 
 
 def total(adapter: Any, values: Any, weight: Any) -> Any:
@@ -181,5 +214,12 @@ def gradient(
         slopes += found.candidates
         sums = None if sums is None else sums + found.candidate_sums
     into = adapter.empty_like(sweep.originals[not of_anchors], -1, dtype) if out is None else out
-    sweep.place.project(sweep, rows, slopes, sums, scale, into, accumulate and out is not None)
+    where, in_place = layout.rows(adapter.layout(into), -1, into.dtype)
+    target = into if in_place else adapter.empty_like(slopes, -1, into.dtype)
+    adds = accumulate and out is not None
+    sweep.place.project(
+        sweep, rows, slopes, sums, scale, target, where.strides[0], adds and in_place
+    )
+    if not in_place:
+        into[...] = into + target if adds else target
     return into

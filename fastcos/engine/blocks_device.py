@@ -9,48 +9,38 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastcos.engine.sweep import Rows, Sweep
-from fastcos.kernels.arguments import Block, Project, Unit
+from fastcos.engine.sweep import Memory, Rows, Sweep, arguments
+from fastcos.kernels.arguments import Project, Unit
 from fastcos.kernels.forks import importing
 from fastcos.listwise import Listwise
 
 
-def unit_rows(adapter: Any, array: Any, dtype: Any, normalizes: bool, center: Any) -> Rows:
+def unit_rows(
+    adapter: Any, array: Any, stride: int, dtype: Any, normalizes: bool, center: Any
+) -> Rows:
     """Rows as the products take them; of unit length, or less the ``center``."""
     with importing():
         from fastcos.kernels import cuda
 
     count, features = map(int, array.shape)
-    look = adapter.layout(array)
-    own, size = adapter.float_name(look.dtype), look.dtype.itemsize
-    if not own or not look.aligned or (features > 1 and look.strides[1] * look.unit != size):
-        array = adapter.rows(array, -1, adapter.common_dtype([array]))
-        look = adapter.layout(array)
-        own = adapter.float_name(look.dtype)
+    own, device = adapter.float_name(array.dtype), adapter.layout(array).device
     units = adapter.workspace((count, features), dtype, array)
     narrow = adapter.workspace((count,), dtype, array)
     norms, squares = adapter.scratch((count,), array), adapter.scratch((count,), array)
     address = adapter.address
-    arguments = Unit(
-        *(0, address(array), look.strides[0] * look.unit, features, int(normalizes)),
+    packed = Unit(
+        *(0, address(array), stride, features, int(normalizes)),
         *(0 if center is None else address(center), address(units)),
         *(address(norms), address(squares), address(narrow)),
     )
     make = functools.partial(cuda.units, own, adapter.float_name(dtype))
     what = f"rows ({own})"
-    _launch_rows(adapter, make, cuda.UNIT, look.device, what, (count, *arguments), ())
+    _launch_rows(adapter, make, cuda.UNIT, device, what, (count, *packed), ())
     return Rows(units, norms, squares, narrow)
 
 
 def bound(
-    sweep: Sweep,
-    loss: Listwise,
-    parameters: Sequence[Any],
-    numbers: Any,
-    scales: Any,
-    values: Any,
-    sums: Any,
-    learned: Any,
+    sweep: Sweep, loss: Listwise, parameters: Sequence[Any], memory: Memory
 ) -> Callable[[Any, int], None]:
     """``run(block, first)``: the kernel of a loss, for a block of anchors from the first on."""
     with importing():
@@ -58,11 +48,11 @@ def bound(
         from fastcos.kernels.cuda import launch
         from fastcos.kernels.listwise import Variant
 
-    adapter, measure, like = sweep.adapter, sweep.measure, sweep.originals[0]
+    adapter = sweep.adapter
     address, stream = adapter.address, adapter.stream()
-    dtype, paired = adapter.float_name(sweep.dtype), numbers is not None
+    dtype, paired = adapter.float_name(sweep.dtype), memory.numbers is not None
     columns, count = int(sweep.candidates.units.shape[0]), len(parameters)
-    variant = Variant(dtype, count, loss.sums, measure.of, loss.ordered, paired)
+    variant = Variant(dtype, count, loss.sums, sweep.measure.of, loss.ordered, paired)
     make = functools.partial(cuda.of_anchors, loss.functions, variant)
     counts, threads = cuda.count_of_anchors(count), cuda.anchor_threads(columns)
     what = f"{loss.name} ({dtype})"
@@ -70,84 +60,39 @@ def bound(
     in_memory = [0 if isinstance(each, float) else address(each) for each in parameters]
     given = [each if isinstance(each, float) else 0.0 for each in parameters]
 
-    def copied(array: Any, memory: Any) -> Any:
-        memory[...] = array
-        return memory
-
-    def narrow(array: Any) -> Any:
-        return copied(array, adapter.workspace((columns,), sweep.dtype, like))
-
-    # In the dtype of the similarities, beside which they are read.
-    narrow_numbers = narrow_scales = in_order = None
-    if paired:
-        narrow_numbers = narrow(numbers)
-        narrow_scales = narrow(0.0 if scales is None else scales)
-        numbers = copied(numbers, adapter.scratch((int(numbers.shape[0]),), like))
-    if loss.ordered:
-        in_order = adapter.workspace((sweep.height, columns), sweep.dtype, like)
-
-    def place(array: Any) -> int:
-        return 0 if array is None else address(array)
-
     def run(block: Any, first: int) -> None:
-        anchors = int(block.shape[0])
-        arguments = Block(
-            losses=0,
-            similarities=address(block),
-            anchors=anchors,
-            candidates=columns,
-            first=first,
-            excludes=int(sweep.excludes),
-            anchor_labels=address(sweep.anchor_labels),
-            candidate_labels=address(sweep.candidate_labels),
-            anchor_rows=address(sweep.anchors.units),
-            candidate_rows=address(sweep.candidates.units),
-            features=int(sweep.anchors.units.shape[1]),
-            anchor_squares=address(sweep.anchors.squares),
-            candidate_squares=address(sweep.candidates.narrow_squares),
-            anchor_numbers=place(numbers),
-            candidate_numbers=place(narrow_numbers),
-            anchor_scales=place(scales),
-            candidate_scales=place(narrow_scales),
-            values=address(values),
-            sums=place(sums),
-            learned=place(learned),
-            sorted=place(in_order),
-            parameters=0,
-            offset=measure.offset,
-            factor=measure.factor,
-        )
-        kernel(stream, anchors, (*arguments, *in_memory), given)
+        packed = arguments(sweep, memory, block, first, 0, address)
+        kernel(stream, packed.anchors, (*packed, *in_memory), given)
 
     return run
 
 
 def project(
-    sweep: Sweep, rows: Rows, slopes: Any, sums: Any, scale: Any, into: Any, accumulate: bool
+    sweep: Sweep,
+    rows: Rows,
+    slopes: Any,
+    sums: Any,
+    scale: Any,
+    target: Any,
+    stride: int,
+    accumulate: bool,
 ) -> None:
     """Writes gradients of rows, or adds them to what is there, from what the products have left."""
     with importing():
         from fastcos.kernels import cuda
 
-    adapter, look = sweep.adapter, sweep.adapter.layout(into)
+    adapter, address = sweep.adapter, sweep.adapter.address
     count, features = map(int, slopes.shape)
-    target, address = into, adapter.address
-    if not look.aligned or (features > 1 and look.strides[1] * look.unit != look.dtype.itemsize):
-        target = adapter.empty_like(slopes, -1, look.dtype)
-        look = adapter.layout(target)
-    in_place, constant = target is into, isinstance(scale, float)
-    arguments = Project(
+    constant = isinstance(scale, float)
+    packed = Project(
         *(0, address(slopes), address(rows.units), features, int(sweep.measure.normalizes)),
         *(address(rows.norms), 0 if sums is None else address(sums)),
-        *(0 if constant else address(scale), address(target), look.strides[0] * look.unit),
-        int(accumulate and in_place),
+        *(0 if constant else address(scale), address(target), stride, int(accumulate)),
     )
-    own = adapter.float_name(look.dtype)
+    own = adapter.float_name(target.dtype)
     make = functools.partial(cuda.projected, own, adapter.float_name(sweep.dtype))
     what, by = f"gradients of rows ({own})", (scale if constant else 1.0,)
-    _launch_rows(adapter, make, cuda.PROJECT, sweep.device, what, (count, *arguments), by)
-    if not in_place:
-        into[...] = into + target if accumulate else target
+    _launch_rows(adapter, make, cuda.PROJECT, sweep.device, what, (count, *packed), by)
 
 
 def negated_sums(adapter: Any, sums: Any) -> Any:

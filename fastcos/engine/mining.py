@@ -9,7 +9,7 @@ import contextlib
 from typing import Any
 
 from fastcos.engine import blocks
-from fastcos.engine.batch import Batch, checked, measure_of
+from fastcos.engine.batch import Batch, arguments, checked, measure_of
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.kernels import EUCLIDEAN, PRODUCT
 
@@ -23,10 +23,7 @@ def mine(batch: Batch, kind: str, margin: float, most: int) -> tuple[Any, Any, A
     Raises:
         ValueError: there are more than ``most`` of them.
     """
-    side, bank = batch.anchors, batch.candidates
-    names, arrays = [side.name, side.labels_name], [side.rows, side.labels]
-    if bank:
-        names, arrays = [*names, bank.name, bank.labels_name], [*arrays, bank.rows, bank.labels]
+    names, arrays = arguments(batch)
     adapter = adapter_of_arrays(names, arrays)
     guard = adapter.device_guard and adapter.device_guard(arrays)
     with guard or contextlib.nullcontext():
