@@ -734,11 +734,11 @@ def test_parameters_of_ones_own_loss_compile_nothing(own):
 
     batch = drawn("apart", 9, 3)
     fastcos.listwise_loss(*batch.args, APART)
-    before = len(compile._listwise)
+    before = len(compile._kernels)
     low = APART._replace(parameters=(-1.0,))
     found = fastcos.listwise_loss(*batch.args, low, reduction="sum")
     (values, _), *_ = oracle.parts("apart", batch)
-    assert len(compile._listwise) == before
+    assert len(compile._kernels) == before
     assert found > values.sum()
 
 

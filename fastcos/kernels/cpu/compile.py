@@ -39,8 +39,8 @@ SOURCES = (
     *("kernels.cpu.order", "kernels.cpu.storage", "kernels.cpu.streaming", "kernels.cpu.tables"),
 )
 
-_kernels: dict[Spec, Any] = {}
-_listwise: dict[tuple[Any, ...], Any] = {}
+# By what they are made of.
+_kernels: dict[tuple[Any, ...], Any] = {}
 
 
 def kernel_of(spec: Spec) -> Any:
@@ -50,13 +50,17 @@ def kernel_of(spec: Spec) -> Any:
         Numba's callback; its ``address`` is what :func:`task_loop` takes.
     """
     # Not by what a person calls it.
-    key = spec._replace(what="")
+    return _once(spec._replace(what=""), lambda: _compiled(spec))
+
+
+def _once(key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+    """The kernel with this key, made if there is none."""
     if key in _kernels:
         return _kernels[key]
     # Under Numba's lock, or threads that need a kernel at once would each compile it.
     with global_compiler_lock:
         if key not in _kernels:
-            _kernels[key] = _compiled(spec)
+            _kernels[key] = make()
         return _kernels[key]
 
 
@@ -73,51 +77,54 @@ def _compiled(spec: Spec) -> Any:
         body = kernels.pair_kernel
     else:
         body = kernels.triplet_swap_kernel if spec.loss.arity == 3 else kernels.triplet_kernel
-    # A user's function may be redefined under its old name and place (a notebook cell), which the
-    # key of the disk cache does not see: only our own kernels go there.
     ours = all(f is None or is_ours(f) for f in (function, *(functions or ())))
-    content = digest_of_sources(), body, function, functions, spec.operands, spec.counts
-    content = *content, spec.dtype, *more
-    tag = digest(*map(name_of, content)) if ours else uuid.uuid4().hex
+    tag = _tag(ours, body, function, functions, spec.operands, spec.counts, spec.dtype, *more)
     functions = functions and Functions._make(map(registered, functions))
     kernel = body(registered(function), functions, *more, STORAGE[spec.dtype], unpack, _tagged(tag))
+    return _exported(kernel, tag, spec.what, ours)
+
+
+def _tag(ours: bool, *content: Any) -> str:
+    """A name for what a kernel is made of."""
+    # A user's function may be redefined under its old name and place (a notebook cell), which the
+    # key of the disk cache does not see: only our own kernels go there.
+    return digest(digest_of_sources(), *map(name_of, content)) if ours else uuid.uuid4().hex
+
+
+def _exported(kernel: Callable[[int, int], int], tag: str, what: str, ours: bool) -> Any:
+    """A kernel under its name, compiled; on disk if it is made of ours alone."""
     kernel.__qualname__ += f"_{tag}"
-    return exported(kernel, int64(int64, int64), spec.what, keep=ours)
+    return exported(kernel, int64(int64, int64), what, keep=ours)
 
 
 def listwise_kernel_of(functions: tuple[Any, ...], variant: Variant, what: str) -> Any:
     """The compiled kernel of the functions of a listwise loss, as :func:`kernel_of`."""
-    key = functions, variant
-    if key not in _listwise:
-        with global_compiler_lock:
-            if key not in _listwise:
-                ours = all(map(is_ours, functions))
-                tag = uuid.uuid4().hex
-                if ours:
-                    tag = digest(digest_of_sources(), *map(name_of, (*functions, variant)))
-                kernel = listwise.listwise_kernel(functions, variant, _tagged(tag))
-                kernel.__qualname__ += f"_{tag}"
-                _listwise[key] = exported(kernel, int64(int64, int64), what, keep=ours)
-    return _listwise[key]
+
+    def make() -> Any:
+        ours = all(map(is_ours, functions))
+        tag = _tag(ours, *functions, variant)
+        kernel = listwise.listwise_kernel(functions, variant, _tagged(tag))
+        return _exported(kernel, tag, what, ours)
+
+    return _once((functions, variant), make)
 
 
-@functools.cache
 def unit_kernel_of(dtype: str, wide: bool) -> Any:
     """The compiled kernel that makes rows of a dtype ready for products."""
     return _of_rows(unit.unit_kernel, dtype, wide, f"rows ({dtype})")
 
 
-@functools.cache
 def project_kernel_of(dtype: str, wide: bool) -> Any:
     """The compiled kernel that makes gradients of a dtype of what products have left."""
     return _of_rows(unit.project_kernel, dtype, wide, f"gradients of rows ({dtype})")
 
 
-def _of_rows(make: Callable[..., Any], dtype: str, wide: bool, what: str) -> Any:
-    tag = digest(digest_of_sources(), make.__name__, dtype, str(wide))
-    kernel = make(STORAGE[dtype], wide, _tagged(tag))
-    kernel.__qualname__ += f"_{tag}"
-    return exported(kernel, int64(int64, int64), what, keep=True)
+def _of_rows(body: Callable[..., Any], dtype: str, wide: bool, what: str) -> Any:
+    def make() -> Any:
+        tag = _tag(True, body, dtype, wide)
+        return _exported(body(STORAGE[dtype], wide, _tagged(tag)), tag, what, True)
+
+    return _once((body, dtype, wide), make)
 
 
 def _tagged(tag: str) -> Any:
@@ -173,9 +180,7 @@ def task_loop(parallel: bool) -> Any:
 @functools.cache
 def digit_sorter() -> Any:
     """The kernel that sorts words by a digit; its ``address`` is what :func:`task_loop` takes."""
-    kernel = order.digit_kernel()
-    kernel.__qualname__ += f"_{digest_of_sources()}"
-    return exported(kernel, int64(int64, int64), "the order of rows", keep=True)
+    return _exported(order.digit_kernel(), digest_of_sources(), "the order of rows", True)
 
 
 @jitable(fastmath={"reassoc", "contract"})

@@ -2,8 +2,7 @@
 
 The C library's, which Numba calls, take one number at a time: ten times as long. Errors are, of the
 result, less than 2⁻²³ in float32 and 2⁻⁵² in float64 for ``exp``, and twice that for ``softplus``
-and ``sigmoid`` (``tests/test_exponential.py``). Less than
-half of the least normal number is 0.
+and ``sigmoid`` (``tests/test_exponential.py``). Less than half of the least normal number is 0.
 """
 
 import math
@@ -67,9 +66,7 @@ class _Kind:
         low, high = self(self.least), self(self.greatest)
         at = builder.select(builder.fcmp_ordered("<", x, low), low, x)
         at = builder.select(builder.fcmp_ordered(">", at, high), high, at)
-        kind = ir.FunctionType(self.number, [self.number])
-        rint = builder.module.declare_intrinsic("llvm.rint", [self.number], kind)
-        n = builder.call(rint, [builder.fmul(at, self(1 / _LN2))])
+        n = self.unary(builder, "llvm.rint", builder.fmul(at, self(1 / _LN2)))
         r = self.fma(builder, n, self(-self.high), at)
         r = self.fma(builder, n, self(-self.low), r)
         p = self.horner(builder, self.polynomial, r)
@@ -79,14 +76,14 @@ class _Kind:
         power = builder.bitcast(builder.shl(bits, self.integer(self.mantissa)), self.number)
         return builder.fmul(p, power)
 
-    def magnitude(self, builder: Any, x: Any) -> Any:
+    def unary(self, builder: Any, name: str, x: Any) -> Any:
+        """An instruction of one number that LLVM has by a name."""
         kind = ir.FunctionType(self.number, [self.number])
-        function = builder.module.declare_intrinsic("llvm.fabs", [self.number], kind)
-        return builder.call(function, [x])
+        return builder.call(builder.module.declare_intrinsic(name, [self.number], kind), [x])
 
     def falling(self, builder: Any, x: Any) -> Any:
         """``exp(-|x|)``."""
-        return self.exp(builder, builder.fneg(self.magnitude(builder, x)))
+        return self.exp(builder, builder.fneg(self.unary(builder, "llvm.fabs", x)))
 
 
 @emitted
