@@ -176,23 +176,19 @@ class Transformed(Generic[OfTensors, OfArrays]):
         known = None
         if out is not None:
             buffers = (out,) if alone and not isinstance(out, (tuple, list)) else out
-        if self.loss in BATCHED:
-            batch: Any = stated(self.loss, args, kwargs, "grad_output", "out", "accumulate")
-            adds = bool(check_flag("accumulate", accumulate))
-            _check_buffers(wanted, out, buffers, adds)
-            value, grads = solve_batch(batch, wanted, grad_output, buffers, accumulate=adds)
-            chosen = grads[0] if alone else grads
-            return (value, chosen) if self.valued else chosen
-        if accumulate is False and (out is None or _fit(buffers, wanted)):
+        batched = self.loss in BATCHED
+        if not batched and accumulate is False and (out is None or _fit(buffers, wanted)):
             known = planned(self.state, wanted, args, kwargs, grad_output, buffers)
         if known is not None:
             value, grads = execute(*known, buffers)
         else:
-            problem = stated(self.loss, args, kwargs, "grad_output", "out", "accumulate")
-            check_weight(problem, wanted)
+            problem: Any = stated(self.loss, args, kwargs, "grad_output", "out", "accumulate")
+            if not batched:
+                check_weight(problem, wanted)
             adds = bool(check_flag("accumulate", accumulate))
-            _check_buffers(arrays(problem, wanted), out, buffers, adds)
-            value, grads = solve(problem, wanted, grad_output, buffers, accumulate=adds)
+            _check_buffers(wanted if batched else arrays(problem, wanted), out, buffers, adds)
+            run = solve_batch if batched else solve
+            value, grads = run(problem, wanted, grad_output, buffers, accumulate=adds)
         chosen = grads[0] if alone else grads
         return (value, chosen) if self.valued else chosen
 
