@@ -49,6 +49,10 @@ Distances:
     Distance                            one of your own, as scalar functions
     check_distance                      its gradient against finite differences
 
+Measures:
+    measures                            the module of them: recall_at_k, verification, ...
+    plots                               the module of their pictures, with matplotlib
+
 Around them:
     threads                             at most n threads within a block
     warmup                              compiles ahead of the first call
@@ -57,6 +61,8 @@ Around them:
 ``fastcos.adapters.torch`` has torch's functions and modules on the same kernels, ``fastcos.typing``
 the types of the signatures. ``python -m fastcos demo`` shows it at work; the README says the rest.
 """
+
+from typing import TYPE_CHECKING
 
 from fastcos import distances
 from fastcos._limit import threads
@@ -99,6 +105,10 @@ from fastcos.distances.check import check_distance
 from fastcos.listwise import Listwise
 from fastcos.listwise.check import check_listwise
 
+if TYPE_CHECKING:
+    from fastcos import measures as measures
+    from fastcos import plots as plots
+
 __all__ = [
     "Distance",
     "Listwise",
@@ -122,11 +132,13 @@ __all__ = [
     "info_nce_loss",
     "lifted_structure_loss",
     "listwise_loss",
+    "measures",
     "mine_triplets",
     "multi_similarity_loss",
     "nca_loss",
     "normalized_softmax_loss",
     "paired_distance",
+    "plots",
     "proxy_anchor_loss",
     "proxy_nca_loss",
     "rows",
@@ -143,3 +155,20 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return __all__
+
+
+if not TYPE_CHECKING:  # with this function type checkers would take any name for one that there is
+
+    def __getattr__(name: str) -> object:
+        """Modules that few programs need are imported when they are asked for."""
+        import importlib
+        import sys
+
+        if name not in ("measures", "plots"):
+            said = f"module {__name__!r} has no attribute {name!r}"
+            # With these Python says which name may have been meant.
+            raise AttributeError(said, name=name, obj=sys.modules[__name__])
+        from fastcos.kernels.forks import importing
+
+        with importing():
+            return importlib.import_module(f"fastcos.{name}")

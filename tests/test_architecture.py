@@ -25,6 +25,8 @@ ROOMS = {
         *("api", "engine", "kernels", "distances", "listwise", "losses", "typing"),
         *("_extras", "_hints", "_version"),
     },
+    "measures": {"api", "engine", "distances", "typing"},
+    "plots": {"measures", "typing", "_extras"},
     "api": {"engine", "distances", "listwise", "losses", "typing", "_hints"},
     "engine": {"kernels", "distances", "listwise", "losses", "typing", "_hints"},
     "kernels": {"distances", "listwise", "losses", "_extras", "_limit"},
@@ -46,7 +48,9 @@ ROOMS = {
     "_hints": set(),
     "_limit": set(),
     "_version": set(),
-    "__init__": {"api", "commands", "distances", "listwise", "_limit", "_version"},
+    "__init__": {
+        *("api", "commands", "distances", "kernels", "listwise", "_limit", "_version"),
+    },
     "__main__": {"commands", "typing", "_extras", "_hints"},
 }
 # Imports when called, and of what.

@@ -22,6 +22,8 @@ MODULES = [
     "fastcos.distances",
     "fastcos.listwise",
     "fastcos.losses",
+    "fastcos.measures",
+    "fastcos.plots",
     "fastcos.typing",
     "fastcos.adapters.torch",
 ]

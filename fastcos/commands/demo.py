@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.datasets import load_digits
-from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -46,8 +45,6 @@ class Quality(NamedTuple):
 
     scores: Rows
     same: NDArray[np.bool_]
-    false_positive_rate: Rows
-    true_positive_rate: Rows
     threshold: float  # where the two errors are equal
     roc_auc: float
     equal_error_rate: float
@@ -288,17 +285,14 @@ def _evaluate(score: Callable[[Rows, Rows], Rows], split: Split, projection: Row
     first, second = _pairs(len(labels))
     scores = score(held_out, held_out)[first, second]
     same = labels[first] == labels[second]
-    false_positive_rate, true_positive_rate, thresholds = roc_curve(same, scores)
-    excess = false_positive_rate - (1 - true_positive_rate)  # rises from -1 to 1 with the first
+    found = fastcos.measures.verification(scores, same)
     nearest = score(held_out, train).argmax(axis=1)
     return Quality(
         scores,
         same,
-        false_positive_rate,
-        true_positive_rate,
-        threshold=float(np.interp(0, excess, thresholds)),
-        roc_auc=float(roc_auc_score(same, scores)),
-        equal_error_rate=float(np.interp(0, excess, false_positive_rate)),
+        threshold=found.equal_error_threshold,
+        roc_auc=found.auc,
+        equal_error_rate=found.equal_error_rate,
         nearest_neighbour_accuracy=float(np.mean(split.train_labels[nearest] == labels)),
     )
 

@@ -7,10 +7,9 @@ import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+import fastcos
 from fastcos.commands.demo import Quality, Result
 
-# Of the palette of Okabe and Ito, told apart with every kind of colour vision.
-_SAME, _DIFFERENT = "#0072B2", "#E69F00"
 _BEFORE, _AFTER = "#8C8C8C", "#0072B2"
 
 _STYLE = {
@@ -50,17 +49,15 @@ def _draw_row(row: Any, result: Result) -> None:
 
 def _draw_scores(axes: Any, quality: Quality, score: str, title: str) -> None:
     limits = (-1.0, 1.0) if score == "cosine" else (quality.scores.min(), 0.0)
-    for kind, colour, name in (
-        (~quality.same, _DIFFERENT, "different digits"),
-        (quality.same, _SAME, "same digit"),
-    ):
-        shape = {"bins": 80, "range": limits, "density": True, "color": colour}
-        axes.hist(quality.scores[kind], alpha=0.55, label=name, **shape)
-        axes.hist(quality.scores[kind], histtype="step", linewidth=1.2, **shape)
-    line = {"color": "black", "linestyle": "--", "linewidth": 1.2}
-    axes.axvline(quality.threshold, label="threshold of equal errors", **line)
+    fastcos.plots.scores(
+        quality.scores,
+        quality.same,
+        ax=axes,
+        limits=limits,
+        names=("same digit", "different digits"),
+    )
     axes.set_title(f"{title}: equal error rate {quality.equal_error_rate:.1%}")
-    axes.set(xlabel=_SCORES[score], ylabel="density", xlim=limits, yticks=[])
+    axes.set(xlabel=_SCORES[score], xlim=limits)
     axes.locator_params(axis="x", nbins=6)
 
 
@@ -69,10 +66,6 @@ def _draw_roc(axes: Any, result: Result) -> None:
         ("before", result.before, _BEFORE),
         ("after", result.after, _AFTER),
     ):
-        label = f"{name}, AUC {quality.roc_auc:.3f}"
-        curve = (quality.false_positive_rate, quality.true_positive_rate)
-        axes.plot(*curve, color=colour, linewidth=2.5, label=label)
-    axes.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1, label="chance")
-    axes.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
-    axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        fastcos.plots.roc(quality.scores, quality.same, ax=axes, label=name, color=colour)
+    axes.set(title="ROC", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
     axes.legend(loc="lower right", fontsize=12)
