@@ -291,6 +291,11 @@ def host(array: Array) -> Array:
     return array
 
 
+def from_host(array: Array) -> Array:
+    """An array of NumPy as one of this library."""
+    return array
+
+
 #: There is one device only.
 device_guard = None
 

@@ -68,6 +68,7 @@ from fastcos import distances
 from fastcos._limit import threads
 from fastcos._version import __version__
 from fastcos.api import (
+    Neighbors,
     RowGradient,
     arcface_loss,
     batch_all_triplet_loss,
@@ -87,6 +88,7 @@ from fastcos.api import (
     mine_triplets,
     multi_similarity_loss,
     nca_loss,
+    nearest,
     normalized_softmax_loss,
     paired_distance,
     proxy_anchor_loss,
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Distance",
     "Listwise",
+    "Neighbors",
     "RowGradient",
     "__version__",
     "arcface_loss",
@@ -136,6 +139,7 @@ __all__ = [
     "mine_triplets",
     "multi_similarity_loss",
     "nca_loss",
+    "nearest",
     "normalized_softmax_loss",
     "paired_distance",
     "plots",

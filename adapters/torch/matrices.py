@@ -20,6 +20,11 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 SHARED_BESIDE_PRODUCTS = 1 << 16
 
 
+def from_host(array: Any) -> Tensor:
+    """An array of NumPy as a tensor."""
+    return torch.from_numpy(array)
+
+
 def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
     """Writes the product of two matrices."""
     torch.mm(a, b, out=out)

@@ -23,6 +23,7 @@ from fastcos.api.mining import (
     batch_semi_hard_triplet_loss,
     mine_triplets,
 )
+from fastcos.api.neighbors import Neighbors, nearest
 from fastcos.api.pairs import (
     cosine_distance_loss,
     cosine_embedding_loss,
@@ -41,6 +42,7 @@ from fastcos.api.rows import RowGradient, rows
 from fastcos.api.triplets import triplet_margin_loss, triplet_margin_with_distance_loss
 
 __all__ = [
+    "Neighbors",
     "RowGradient",
     "arcface_loss",
     "batch_all_triplet_loss",
@@ -60,6 +62,7 @@ __all__ = [
     "mine_triplets",
     "multi_similarity_loss",
     "nca_loss",
+    "nearest",
     "normalized_softmax_loss",
     "paired_distance",
     "proxy_anchor_loss",

@@ -37,8 +37,8 @@ def prepared(found: Any, measure: Any, block: int | None, ordered: bool) -> Swee
     center = adapter.center(others) if moves and len(others) else None
 
     def ready(array: Any) -> Rows:
-        readable = _readable(adapter, array)
-        found: Rows = place.unit_rows(adapter, *readable, dtype, measure.normalizes, center)
+        where = readable(adapter, array)
+        found: Rows = place.unit_rows(adapter, *where, dtype, measure.normalizes, center)
         return found
 
     anchors = ready(x)
@@ -54,7 +54,7 @@ def prepared(found: Any, measure: Any, block: int | None, ordered: bool) -> Swee
     )
 
 
-def _readable(adapter: Any, array: Any) -> tuple[Any, int]:
+def readable(adapter: Any, array: Any) -> tuple[Any, int]:
     """Rows that a kernel can read, themselves or as a copy, and the bytes from one to the next."""
     dtype = adapter.common_dtype([array])
     where, as_they_are = layout.rows(adapter.layout(array), -1, dtype)

@@ -16,9 +16,15 @@ from fastcos.listwise import Listwise
 
 
 def unit_rows(
-    adapter: Any, array: Any, stride: int, dtype: Any, normalizes: bool, center: Any
+    adapter: Any,
+    array: Any,
+    stride: int,
+    dtype: Any,
+    normalizes: bool,
+    center: Any,
+    exponent: int = 0,
 ) -> Rows:
-    """Rows as the products take them; of unit length, or less the ``center``."""
+    """Rows as the products take them: of unit length, less the ``center``, times ``2^exponent``."""
     with importing():
         from fastcos.kernels import cuda
 
@@ -30,7 +36,7 @@ def unit_rows(
     address = adapter.address
     packed = Unit(
         *(0, address(array), stride, features, int(normalizes)),
-        *(0 if center is None else address(center), address(units)),
+        *(0 if center is None else address(center), exponent, address(units)),
         *(address(norms), address(squares), address(narrow)),
     )
     make = functools.partial(cuda.units, own, adapter.float_name(dtype))

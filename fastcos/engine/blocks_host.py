@@ -16,9 +16,15 @@ from fastcos.listwise import Listwise
 
 
 def unit_rows(
-    adapter: Any, array: Any, stride: int, dtype: Any, normalizes: bool, center: Any
+    adapter: Any,
+    array: Any,
+    stride: int,
+    dtype: Any,
+    normalizes: bool,
+    center: Any,
+    exponent: int = 0,
 ) -> Rows:
-    """Rows as the products take them; of unit length, or less the ``center``."""
+    """Rows as the products take them: of unit length, less the ``center``, times ``2^exponent``."""
     with importing():
         from fastcos.kernels.cpu import compile
 
@@ -30,7 +36,7 @@ def unit_rows(
     norms, squares = np.empty(count), np.empty(count)
     packed = Unit(
         *(0, adapter.address(array), stride, features, int(normalizes)),
-        *(_place(center), adapter.address(units)),
+        *(_place(center), exponent, adapter.address(units)),
         *(host.address_of(norms), host.address_of(squares), adapter.address(narrow)),
     )
     _launch(kernel, packed, count, count * features, adapter)

@@ -286,7 +286,8 @@ class Unit(NamedTuple):
     stride: int  # bytes from one to the next
     features: int
     normalizes: int  # whether they are brought to unit length
-    center: int  # the address of what is subtracted from each, float64; 0 for nothing
+    center: int  # the address of what is subtracted from each then, float64; 0 for nothing
+    exponent: int  # of the power of two that they are multiplied by at last
     units: int  # where they go, one after another, in the dtype of the products
     norms: int  # where their lengths go, or 1; float64
     squares: int  # where the squares of the lengths that they have then go; float64
@@ -307,3 +308,28 @@ class Project(NamedTuple):
     target: int  # where the gradients go
     stride: int  # bytes from one to the next
     accumulate: int  # whether they are added to what is there
+
+
+class Select(NamedTuple):
+    """The arguments of the kernel that keeps what may be among the nearest, all of them int64.
+
+    What is of each query is there once for each row of the block of scores.
+    """
+
+    losses: int  # what the host's loop over tasks fills in; not of use here
+    scores: int  # of the queries with the candidates of the block: the higher, the nearer
+    columns: int  # how many candidates the block has
+    first: int  # the number of the first of them
+    own: int  # the number of each query as a candidate, which it is not of its own; 0 for none
+    shifts: int  # what is taken from the scores of each candidate, of their dtype; 0 for nothing
+    widening: int  # the address of how much lower a bound is by than a score for each of a shift
+    slacks: int  # by how much a score of a query may be wrong, float64
+    nearest: int  # how many are wanted; 0 for all at the threshold or above
+    strict: int  # whether a candidate has to be above the threshold, for scores are exact
+    capacity: int  # how many a list holds
+    numbers: int  # the lists: the numbers of the candidates
+    uppers: int  # what their scores are at most, float64
+    lowers: int  # and at least
+    counts: int  # how many are in a list
+    thresholds: int  # what the score of one of the nearest is at least, float64
+    positions: int  # the column from which on a query goes over the block, and where it has stopped

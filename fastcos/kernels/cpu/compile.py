@@ -15,7 +15,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from fastcos.distances import Functions
 from fastcos.kernels import ALIGNED, DOUBLES, FLOATS, LONGS, Spec
 from fastcos.kernels.cache import compiled, digest, exported, source_digest
-from fastcos.kernels.cpu import kernels, listwise, order, tables, unit
+from fastcos.kernels.cpu import kernels, listwise, order, select, tables, unit
 from fastcos.kernels.cpu.memory import call, doubles, floats, int8s, longs
 from fastcos.kernels.cpu.samples import table_unpacker, unpacker
 from fastcos.kernels.cpu.storage import STORAGE
@@ -36,7 +36,8 @@ SOURCES = (
     *("kernels.cpu.exponential", "kernels.cpu.listwise", "kernels.cpu.unit"),
     *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.gradients", "kernels.cpu.measure"),
     *("kernels.cpu.kernels", "kernels.cpu.memory", "kernels.cpu.samples", "kernels.cpu.states"),
-    *("kernels.cpu.order", "kernels.cpu.storage", "kernels.cpu.streaming", "kernels.cpu.tables"),
+    *("kernels.cpu.order", "kernels.cpu.select", "kernels.cpu.storage", "kernels.cpu.streaming"),
+    "kernels.cpu.tables",
 )
 
 # By what they are made of.
@@ -117,6 +118,17 @@ def unit_kernel_of(dtype: str, wide: bool) -> Any:
 def project_kernel_of(dtype: str, wide: bool) -> Any:
     """The compiled kernel that makes gradients of a dtype of what products have left."""
     return _of_rows(unit.project_kernel, dtype, wide, f"gradients of rows ({dtype})")
+
+
+def select_kernel_of(wide: bool) -> Any:
+    """The compiled kernel that keeps what may be among the nearest."""
+
+    def make() -> Any:
+        tag = _tag(True, select.select_kernel, wide)
+        kernel = select.select_kernel(wide, _tagged(tag))
+        return _exported(kernel, tag, "the selection of neighbours", True)
+
+    return _once((select.select_kernel, wide), make)
 
 
 def _of_rows(body: Callable[..., Any], dtype: str, wide: bool, what: str) -> Any:

@@ -1,6 +1,6 @@
 """Rows before and after the matrix products of a listwise loss.
 
-Before: brought to unit length, or moved to where they are near the origin, in the dtype of the
+Before: brought to unit length, moved to where they are near the origin, scaled, in the dtype of the
 products. After: what the products have left, led back through that to the gradient of a row. A task
 is one row.
 """
@@ -27,16 +27,11 @@ def unit_kernel(storage: Storage, wide: bool, jitable: Any) -> Callable[[int, in
     narrow = storage.size < 8
 
     @jitable(fastmath={"reassoc", "contract"})
-    def square_of(row: Any, center: Any, moved: bool, by: Any) -> Any:
+    def square_of(row: Any, by: Any) -> Any:
         total = 0.0
-        if moved:
-            for k in range(row.shape[0]):
-                x = (float64(decode(row[k])) - center[k]) * by
-                total += x * x
-        else:
-            for k in range(row.shape[0]):
-                x = float64(decode(row[k])) * by
-                total += x * x
+        for k in range(row.shape[0]):
+            x = float64(decode(row[k])) * by
+            total += x * x
         return total
 
     @jitable()
@@ -60,7 +55,7 @@ def unit_kernel(storage: Storage, wide: bool, jitable: Any) -> Callable[[int, in
         row = source_row(n.rows + t * n.stride, n.features)
         found = array(n.units + size * t * n.features, n.features)
         center = doubles(n.center, n.features)
-        norm = 1.0
+        norm, last = 1.0, math.ldexp(1.0, n.exponent)
         if n.normalizes:
             by = 1.0
             if not narrow:
@@ -68,14 +63,21 @@ def unit_kernel(storage: Storage, wide: bool, jitable: Any) -> Callable[[int, in
                 largest = largest_of(row)
                 if 0 < largest < _SMALL or _LARGE < largest < math.inf:
                     by = math.ldexp(1.0, -max(min(math.frexp(largest)[1], 1000), -1000))
-            norm = math.sqrt(square_of(row, center, False, by))
+            norm = math.sqrt(square_of(row, by))
             inverse = 1 / norm if norm > 0 else norm * 0
-            for k in range(n.features):
-                found[k] = number(float64(decode(row[k])) * by * inverse)
+            if n.center != 0:
+                for k in range(n.features):
+                    found[k] = number((float64(decode(row[k])) * by * inverse - center[k]) * last)
+            else:
+                for k in range(n.features):
+                    found[k] = number(float64(decode(row[k])) * by * inverse * last)
             norm = norm / by
         elif n.center != 0:
             for k in range(n.features):
-                found[k] = number(float64(decode(row[k])) - center[k])
+                found[k] = number((float64(decode(row[k])) - center[k]) * last)
+        elif n.exponent != 0:
+            for k in range(n.features):
+                found[k] = number(float64(decode(row[k])) * last)
         else:
             for k in range(n.features):
                 found[k] = number(decode(row[k]))

@@ -66,6 +66,7 @@ def units(dtype: str, products: str, gpu: Any) -> Callable[..., None]:
         if t < count:
             row, found = u.rows + t * u.stride, u.units + to_size * u.features * t
             norm = by = inverse = float64(1.0)
+            last = math.ldexp(1.0, u.exponent)
             if u.normalizes != 0:
                 by = scale_of(row, lane, u.features)
                 norm = length_of(row, lane, u.features, by)
@@ -75,9 +76,9 @@ def units(dtype: str, products: str, gpu: Any) -> Callable[..., None]:
                 x = float64(get(row + size * k))
                 if u.normalizes != 0:
                     x = x * by * inverse
-                elif u.center != 0:
+                if u.center != 0:
                     x -= get_double(u.center + 8 * k)
-                y = number(x)
+                y = number(x * last)
                 put(found + to_size * k, y)
                 square += float64(y) * float64(y)
                 k += WARP

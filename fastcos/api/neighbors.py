@@ -1,0 +1,172 @@
+"""Exact neighbours by brute force: the nearest, those within a radius, near duplicates."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastcos.api.calls import not_compiled
+from fastcos.distances import Distance, DistanceName
+from fastcos.engine import neighbors
+from fastcos.engine.checks import check_flag, one_device
+from fastcos.engine.libraries import adapter_of_arrays
+from fastcos.engine.problem import resolve_distance
+from fastcos.engine.rows import Rows
+from fastcos.typing import ArrayLike
+
+
+class Neighbors(NamedTuple):
+    """The nearest of each query.
+
+    Args:
+        distances: How far they are, ``(Q, k)``, nearest first; NaN where there are no more.
+        indices: Their numbers in the gallery, ``(Q, k)`` int64; -1 where there are no more.
+    """
+
+    distances: Any
+    indices: Any
+
+
+@not_compiled
+def nearest(
+    queries: ArrayLike,
+    gallery: ArrayLike | None,
+    k: int,
+    distance: DistanceName | Distance = "cosine",
+    *,
+    block: int | None = None,
+    progress: bool = False,
+) -> Neighbors:
+    r"""The ``k`` nearest rows of a gallery, exactly: every row is looked at, none approximately.
+
+    The order is that of :func:`paired_distance` in float64, and ties go by number. It does not
+    depend on how rows are scaled, how close they lie or how far from the origin, nor on threads,
+    blocks or how many queries there are. Where a product of matrices orders the distance (cosine,
+    angular, dot, euclidean, sqeuclidean) products propose: their rounding is bounded, and whatever
+    the bound leaves in doubt is measured. All other distances are measured throughout, those of
+    your own, too.
+
+    Args:
+        queries: Rows ``(Q, D)``.
+        gallery: Rows ``(N, D)``; None for the other rows of ``queries``, of which none is its own
+            neighbour. A memory map may be larger than memory: it is read in order, once for 16,384
+            queries. Half types are read as they are.
+        k: How many, from 1 to the number of rows that there are.
+        distance: A name, or a :class:`Distance`.
+        block: How many rows of the gallery are taken at a time; the answer does not depend on it.
+        progress: Whether to show how far it is (with tqdm, if that is installed).
+
+    Returns:
+        :class:`Neighbors`. Distances are of the dtype of the rows, and of at least float32.
+
+    Raises:
+        ValueError: a k that is not in range, shapes that do not fit, no rows, an unknown distance.
+        TypeError: a k that is no integer; rows of a table; input that is complex, object, string,
+            masked or sparse.
+
+    Singular points: a row with NaN is nobody's neighbour, and has none: its distances are NaN, its
+    indices -1. So has a query with fewer than ``k`` neighbours behind them. A zero row is at cosine
+    distance 1 from all.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> gallery = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [1.0, 0.0]])
+        >>> found = fastcos.nearest(np.array([[2.0, 0.0]]), gallery, 3)
+        >>> found.indices
+        array([[0, 3, 1]])
+        >>> found.distances.round(6)
+        array([[0. , 0. , 0.4]])
+    """
+    with _search(queries, gallery, ("queries", "gallery"), distance, block, progress) as search:
+        others = int(search.gallery.shape[0]) - search.excludes
+        k = _integer("k", k)
+        if not 1 <= k <= others:
+            raise ValueError(f"k must be from 1 to {others}, the rows there are; got {k}")
+        found = neighbors.nearest(search, k)
+        return Neighbors(
+            neighbors.values(search, found.distances), neighbors.numbers(search, found.numbers)
+        )
+
+
+# --------------------------------------------------------------------------------------------------
+# Arguments
+# --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _search(
+    one: Any,
+    two: Any | None,
+    names: tuple[str, str],
+    distance: Any,
+    block: Any,
+    progress: Any,
+) -> Iterator[neighbors.Search]:
+    """What is looked for, checked, on the device where the arrays are."""
+    found = resolve_distance("distance", distance)
+    if not isinstance(found, Distance):
+        raise TypeError(
+            "distance must be the name of a distance or a fastcos.Distance, got the callable"
+            f" {getattr(found, '__name__', found)!r}"
+        )
+    adapter = adapter_of_arrays(names, (one, two))
+    guard = adapter.device_guard and adapter.device_guard([x for x in (one, two) if x is not None])
+    with guard or contextlib.nullcontext():
+        x = _rows(adapter, names[0], one)
+        y = x if two is None else _rows(adapter, names[1], two)
+        if two is not None:
+            one_device(names, (adapter.layout(x), adapter.layout(y)))
+            if x.shape[1] != y.shape[1]:
+                raise ValueError(
+                    f"{names[0]} and {names[1]} must have as many features, got shapes"
+                    f" {tuple(x.shape)} and {tuple(y.shape)}"
+                )
+        if y.shape[0] == 0:
+            name = names[0] if two is None else names[1]
+            raise ValueError(f"{name} must have rows, got shape {tuple(y.shape)}")
+        if block is not None and _integer("block", block) < 1:
+            raise ValueError(f"block must be at least 1, got {block}")
+        with _shown(check_flag("progress", progress), int(y.shape[0]), int(x.shape[0])) as told:
+            yield neighbors.stated(adapter, found, x, y, two is None, block, told)
+
+
+def _rows(adapter: Any, name: str, value: Any) -> Any:
+    if isinstance(value, Rows):
+        raise TypeError(f"{name} is rows of a table: pass an array, such as table[index]")
+    array = adapter.asarray(name, value)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have shape (rows, features), got {tuple(array.shape)}")
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} must have features, got shape {tuple(array.shape)}")
+    return array
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        if not isinstance(value, (bool, np.bool_)):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{name} must be an integer, got {value!r}")
+
+
+@contextlib.contextmanager
+def _shown(shows: bool | None, rows: int, queries: int) -> Iterator[Callable[[int], None] | None]:
+    """What is told how many rows of the gallery are done; None if nothing is to be shown."""
+    if not shows:
+        yield None
+        return
+    passes = max(math.ceil(queries / neighbors.CHUNK), 1)
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise ImportError(
+            "progress=True needs tqdm: pip install tqdm, or leave progress out"
+        ) from None
+    with tqdm(total=rows * passes, unit="rows", unit_scale=True) as bar:
+        yield bar.update

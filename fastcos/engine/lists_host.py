@@ -1,0 +1,107 @@
+"""Lists of candidates for each query, for arrays in the memory of this machine.
+
+The other place is :mod:`fastcos.engine.lists_device`, with the same functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastcos.engine import host
+from fastcos.kernels.arguments import Select
+from fastcos.kernels.forks import importing
+
+
+class Lists(NamedTuple):
+    """What may be among the nearest of each query; arrays of NumPy."""
+
+    numbers: Any  # (Q, capacity) int64: the numbers of the candidates
+    uppers: Any  # (Q, capacity) float64: what their scores are at most
+    lowers: Any  # and at least
+    counts: Any  # (Q,) int64: how many there are
+    thresholds: Any  # (Q,) float64: what is below is not looked at
+    slacks: Any  # (Q,) float64: by how much a score may be wrong
+    widening: Any  # (1,) float64: by how much more for each of what is taken from it
+    own: Any | None  # (Q,) int64: the number of the query as a candidate
+    nearest: int  # how many are wanted; 0 for all at the threshold
+    exact: bool  # whether scores are distances, with the other sign
+
+
+#: How many candidates a list holds beside those that are wanted: room for what a block brings.
+ROOM = 64
+
+
+def new(
+    nearest: int, thresholds: Any, slacks: Any, widening: float, own: Any, exact: bool
+) -> Lists:
+    """Empty lists; ``nearest`` is 0 for all at the threshold."""
+    queries, capacity = len(thresholds), 2 * nearest + ROOM if nearest else 8 * ROOM
+    shape = queries, capacity
+    return Lists(
+        *(np.empty(shape, np.int64), np.empty(shape), np.empty(shape)),
+        *(np.zeros(queries, np.int64), thresholds, slacks, np.array([widening]), own),
+        *(nearest, exact),
+    )
+
+
+def offer(
+    lists: Lists, first: int, scores: Any, shifts: Any, column: int, positions: Any, adapter: Any
+) -> Any:
+    """Looks at a block of scores for what may be among the nearest.
+
+    Args:
+        lists: The lists.
+        first: The first query of the block.
+        scores: Of queries with candidates, one after another, float32 or float64.
+        shifts: What is taken from the scores of each candidate, of their dtype; or None.
+        column: The number of the first candidate.
+        positions: The column from which on each query goes over the block.
+        adapter: Whose threads share the work.
+
+    Returns:
+        Which queries have stopped on the way, for their lists are full; ``positions`` says where.
+    """
+    with importing():
+        from fastcos.kernels.cpu import compile
+
+    place = host.address_of
+    queries, columns = scores.shape
+    last = first + queries
+    own = None if lists.own is None else lists.own[first:last]
+    packed = Select(
+        *(0, place(scores), columns, column, 0 if own is None else place(own)),
+        *(0 if shifts is None else place(shifts), place(lists.widening)),
+        *(place(lists.slacks[first:last]), lists.nearest, int(lists.exact and lists.nearest > 0)),
+        *(
+            lists.numbers.shape[1],
+            place(lists.numbers[first:last]),
+            place(lists.uppers[first:last]),
+        ),
+        *(place(lists.lowers[first:last]), place(lists.counts[first:last])),
+        *(place(lists.thresholds[first:last]), place(positions)),
+    )
+    kernel = compile.select_kernel_of(scores.dtype == np.float64)
+    block = np.array(packed).view(float)
+    parallel = queries * columns >= adapter.SHARED_BESIDE_PRODUCTS
+    host.launch(kernel.address, block, queries, 0, adapter.THREADS, parallel=parallel)
+    return np.flatnonzero(positions < columns) + first
+
+
+def taken(lists: Lists, rows: Any) -> tuple[Any, Any, Any, Any]:
+    """All that is in the lists of some queries: queries, numbers, upper and lower bounds."""
+    counts = lists.counts[rows]
+    queries = np.repeat(rows, counts)
+    places = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
+    at = queries, places
+    return queries, lists.numbers[at], lists.uppers[at], lists.lowers[at]
+
+
+def put_back(lists: Lists, rows: Any, found: tuple[Any, Any, Any, Any], places: Any) -> None:
+    """Leaves in the lists of some queries what was chosen of :func:`taken`, at these places."""
+    queries, numbers, uppers, lowers = found
+    lists.counts[rows] = 0
+    at = queries, places
+    lists.numbers[at], lists.uppers[at], lists.lowers[at] = numbers, uppers, lowers
+    np.add.at(lists.counts, queries, 1)

@@ -1,0 +1,337 @@
+"""Neighbours: what is looked for, and the loop over blocks of queries and candidates.
+
+For a block, scores of queries with candidates come from a product of matrices
+(:mod:`fastcos.engine.products`), or from the kernels that measure, where a distance has no product
+or a row is out of its reach. What may be among the nearest by the bounds of its score is kept in a
+list for each query (:mod:`fastcos.engine.lists_host`). What is left in the end is measured, and
+the order is that of the distances, ties by number: so the answer does not depend on the way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastcos import losses
+from fastcos.distances import Distance
+from fastcos.engine import blocks_host, lists_host, products
+from fastcos.engine.problem import Problem
+from fastcos.engine.rows import Rows
+from fastcos.engine.solve import of_arrays
+
+#: Queries that go over the candidates together.
+CHUNK = 16_384
+#: Of these so many are multiplied at once, and with candidates of so many bytes as are made ready
+#: in a cache, and so many bytes of scores.
+_HEIGHT, _READY_BYTES, _SCORE_BYTES = 2048, 2 << 20, 16 << 20
+#: Up to so many queries are measured with all candidates, at the speed of memory.
+FEW = 2
+#: Scores that are measured at once.
+_MEASURED = 1 << 17
+
+
+class Search(NamedTuple):
+    """What is looked for, with arguments that are arrays of one library, on one device."""
+
+    adapter: Any
+    distance: Distance
+    measure: Distance  # what decides: the same with sums in float64
+    queries: Any  # (Q, D)
+    gallery: Any  # (N, D); the queries themselves, of which none is its own neighbour, if ...
+    excludes: bool  # ... this is so
+    dtype: Any  # what both are promoted to
+    block: int | None = None  # how many candidates are taken at a time
+    progress: Callable[[int], None] | None = None  # is told how many candidates are done
+
+
+def stated(
+    adapter: Any,
+    distance: Distance,
+    queries: Any,
+    gallery: Any,
+    excludes: bool,
+    block: int | None,
+    progress: Callable[[int], None] | None,
+) -> Search:
+    """What is looked for, of arrays."""
+    if adapter.records:  # and nothing of this
+        queries, gallery = queries.detach(), gallery.detach()
+    dtype, measure = adapter.common_dtype([queries, gallery]), distance
+    if adapter.float_name(dtype) in ("float16", "bfloat16"):
+        # Sums in float32 are for results of half types.
+        refinements = distance.refinements._replace(float32_sums=None)
+        measure = distance._replace(refinements=refinements)
+        dtype = adapter.DTYPES["float32"]
+    return Search(adapter, distance, measure, queries, gallery, excludes, dtype, block, progress)
+
+
+def values(search: Search, distances: Any) -> Any:
+    """Distances as what is returned."""
+    return search.adapter.values(distances, search.dtype)
+
+
+def numbers(search: Search, found: Any) -> Any:
+    """Numbers of rows as what is returned."""
+    return search.adapter.from_host(found)
+
+
+class Found(NamedTuple):
+    """The nearest of each query."""
+
+    distances: Any  # (Q, k) float64, nearest first; NaN where there are no more
+    numbers: Any  # (Q, k) int64; -1 where there are no more
+    measured: int  # how many candidates were measured that products had proposed
+
+
+def nearest(search: Search, k: int) -> Found:
+    """The ``k`` nearest candidates of each query."""
+    adapter, queries, gallery = search.adapter, search.queries, search.gallery
+    count = int(queries.shape[0])
+    distances, numbers = np.full((count, k), math.nan), np.full((count, k), -1)
+    kind = products.kind_of(search.distance) if count > FEW else None
+    frame = kind and products.frame_of(adapter, blocks_host, kind, gallery, search.dtype)
+    measured = 0
+    for first in range(0, count, CHUNK):
+        chunk = queries[first : first + CHUNK]
+        own = _own(search, first, len(chunk))
+        if frame is None:
+            found = _by_measuring(search, chunk, gallery, own, k, search.progress)
+        else:
+            found = _by_products(search, frame, chunk, own, k)
+        distances[first : first + CHUNK], numbers[first : first + CHUNK] = found[:2]
+        measured += found.measured
+    return Found(distances, numbers, measured)
+
+
+def _own(search: Search, first: int, count: int) -> Any | None:
+    return np.arange(first, first + count) if search.excludes else None
+
+
+# --------------------------------------------------------------------------------------------------
+# The two ways
+# --------------------------------------------------------------------------------------------------
+
+
+def _by_measuring(
+    search: Search,
+    queries: Any,
+    gallery: Any,
+    own: Any | None,
+    k: int,
+    progress: Callable[[int], None] | None = None,
+) -> Found:
+    """The nearest by distances alone; ``own`` is in terms of this gallery."""
+    count = len(queries)
+    lists = lists_host.new(k, np.full(count, -math.inf), np.zeros(count), 0.0, own, exact=True)
+    for rows, column, scores in _measured_blocks(search, queries, gallery):
+        positions = np.zeros(len(scores), np.int64)
+        while len(
+            full := lists_host.offer(lists, rows, scores, None, column, positions, search.adapter)
+        ):
+            _settle(search, lists, full, queries)
+        if progress and rows + len(scores) == count:
+            progress(scores.shape[1])
+    return _finished(search, lists, queries)
+
+
+def _measured_blocks(
+    search: Search, queries: Any, gallery: Any, later: bool = False
+) -> Iterator[tuple[int, int, Any]]:
+    """First query, first candidate, and the distances of a block with the other sign."""
+    count, columns = len(queries), int(gallery.shape[0])
+    features = int(gallery.shape[1])
+    width = search.block or max(min(_MEASURED // max(count, 1), columns), 64)
+    if count > 1 and not search.block:
+        # Candidates that stay in a cache while queries go over them.
+        width = max(min(width, (256 << 10) // (4 * features)), 64)
+    height = max(_MEASURED // width, 1)
+    for column in range(0, columns, width):
+        candidates = gallery[column : column + width]
+        for first in range(0, count, height):
+            some = queries[first : first + height]
+            d = _distances(search, some[:, None], candidates[None])
+            # The distance infinity is one, too, and nearer than none.
+            yield first, column, np.maximum(np.negative(d, out=d), -np.finfo(np.float64).max, out=d)
+
+
+def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, k: int) -> Found:
+    adapter = search.adapter
+    rows = _ready(search, frame, queries, 0)
+    squares, norms = (
+        adapter.host(adapter.wrap(rows.squares)),
+        adapter.host(adapter.wrap(rows.norms)),
+    )
+    odd = products.out_of_reach(frame, squares, norms, 0)
+    bounds = products.query_bounds(frame, squares)
+    thresholds = np.where(odd, math.inf, -math.inf)  # they are measured below
+    lists = lists_host.new(k, thresholds, bounds.slacks, bounds.widening, own, exact=False)
+    beyond: list[Any] = []
+    measured = 0
+
+    def settle(full: Any) -> None:
+        nonlocal measured
+        measured += int(lists.counts[full].sum())
+        last = _settle(search, lists, full, queries)
+        least, _ = products.least_scores(search.distance, frame, squares[full], norms[full], last)
+        lists.thresholds[full] = np.fmax(lists.thresholds[full], least)
+
+    for first, column, scores, shifts in _scored_blocks(search, frame, rows.units, beyond):
+        positions = np.zeros(len(scores), np.int64)
+        while len(
+            full := lists_host.offer(lists, first, scores, shifts, column, positions, adapter)
+        ):
+            settle(full)
+    measured += int(lists.counts.sum())
+    found = _finished(search, lists, queries)
+    if beyond:
+        numbers = np.concatenate(beyond)
+        rest = search.gallery[numbers]
+        place = None if own is None else _places(numbers, own)
+        more = _by_measuring(search, queries, rest, place, min(k, len(numbers)))
+        found = _merged(found, more._replace(numbers=_of(numbers, more.numbers)), k)
+    if odd.any():
+        which = np.flatnonzero(odd)
+        own = None if own is None else own[which]
+        exact = _by_measuring(search, queries[which], search.gallery, own, k)
+        found.distances[which], found.numbers[which] = exact[:2]
+    return found._replace(measured=measured)
+
+
+def _scored_blocks(
+    search: Search, frame: products.Frame, queries: Any, beyond: list[Any], height: int = _HEIGHT
+) -> Iterator[tuple[int, int, Any, Any]]:
+    """First query, first candidate, scores, and what is to be taken from these, of a block.
+
+    Numbers of candidates that are out of reach go to ``beyond``: their scores are NaN.
+    """
+    adapter, gallery = search.adapter, search.gallery
+    count, (columns, features) = len(queries), map(int, gallery.shape)
+    size = 8 if adapter.float_name(frame.dtype) == "float64" else 4
+    most = min(count, height)
+    width = search.block or max(
+        min(_SCORE_BYTES // (size * most), max(_READY_BYTES // (size * features), 1024)), 64
+    )
+    width = min(width, columns)
+    memory = adapter.workspace((most * width,), frame.dtype, gallery)
+    for column in range(0, columns, width):
+        rows = _ready(search, frame, gallery[column : column + width], 1)
+        squares = adapter.host(adapter.wrap(rows.squares))
+        taken = products.shifts(frame, squares)
+        if taken is not None:
+            out = products.out_of_reach(frame, squares, adapter.host(adapter.wrap(rows.norms)), 1)
+            if out.any():
+                beyond.append(np.flatnonzero(out) + column)
+                taken[out] = math.nan
+            taken = taken.astype(f"f{size}")
+        wide = len(squares)
+        for first in range(0, count, most):
+            some = queries[first : first + most]
+            scores = memory[: len(some) * wide].reshape(len(some), wide)
+            adapter.matmul(some, rows.units.T, scores)
+            yield first, column, adapter.host(scores), taken
+        if search.progress:
+            search.progress(wide)
+
+
+def _ready(search: Search, frame: products.Frame, array: Any, of: int) -> Any:
+    return products.ready(
+        *(search.adapter, blocks_host, array, frame.dtype),
+        normalizes=frame.normalizes[of],
+        center=frame.center if of == 1 or frame.squares else None,
+        exponent=frame.exponents[of],
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# Distances, and what they decide
+# --------------------------------------------------------------------------------------------------
+
+
+def _distances(search: Search, x: Any, y: Any) -> Any:
+    """The distances of rows in float64, as an array of NumPy."""
+    adapter = search.adapter
+    problem = Problem(
+        losses.identity, search.measure, ("queries", "gallery"), (x, y), reduction="none"
+    )
+    found, _ = of_arrays(adapter, problem, result=adapter.DTYPES["float64"])
+    return adapter.host(found)
+
+
+def _pairs(search: Search, queries: Any, gallery: Any, i: Any, j: Any) -> Any:
+    """The distances of pairs of rows by their numbers."""
+    adapter = search.adapter
+
+    def rows(table: Any, index: Any) -> Rows:
+        numbers = adapter.row_numbers(adapter.from_host(index), int(table.shape[0]))
+        return Rows(table, numbers, False, table, adapter.layout(table))
+
+    return _distances(search, rows(queries, i), rows(gallery, j))
+
+
+def _ranked(search: Search, found: tuple[Any, Any, Any, Any], exact: bool, queries: Any) -> Any:
+    """What lists hold, measured and in order: queries, places in the order, distances, and which.
+
+    NaN is no distance, and left out.
+    """
+    of, numbers, uppers, _ = found
+    if exact:
+        d = np.where(uppers == -np.finfo(np.float64).max, math.inf, -uppers)
+    else:
+        d = _pairs(search, queries, search.gallery, of, numbers)
+    order = np.lexsort((numbers, d, of))
+    order = order[~np.isnan(d[order])]
+    of = of[order]
+    starts = np.flatnonzero(np.diff(of, prepend=-1))
+    places = np.arange(len(of)) - np.repeat(starts, np.diff(starts, append=len(of)))
+    return of, places, d[order], order
+
+
+def _settle(search: Search, lists: Any, full: Any, queries: Any) -> Any:
+    """Leaves the nearest in the lists of some queries; returns how far the last of them is."""
+    found = lists_host.taken(lists, full)
+    of, places, d, order = _ranked(search, found, lists.exact, queries)
+    kept = places < lists.nearest
+    of, places, d, order = of[kept], places[kept], d[kept], order[kept]
+    lists_host.put_back(lists, full, (of, *(each[order] for each in found[1:])), places)
+    last = np.full(len(queries), math.nan)
+    is_last = places == lists.nearest - 1
+    last[of[is_last]] = d[is_last]
+    if lists.exact:
+        lists.thresholds[full] = np.fmax(lists.thresholds[full], -last[full])
+    return last[full]
+
+
+def _finished(search: Search, lists: Any, queries: Any) -> Found:
+    """The nearest of each query, by what the lists hold."""
+    count, k = len(queries), lists.nearest
+    distances, numbers = np.full((count, k), math.nan), np.full((count, k), -1)
+    found = lists_host.taken(lists, np.arange(count))
+    of, places, d, order = _ranked(search, found, lists.exact, queries)
+    kept = places < k
+    at = of[kept], places[kept]
+    distances[at], numbers[at] = d[kept], found[1][order][kept]
+    return Found(distances, numbers, 0)
+
+
+def _places(numbers: Any, own: Any) -> Any:
+    """Where the numbers of queries are among some numbers; -1 where they are not."""
+    at = np.searchsorted(numbers, own)
+    there = numbers[np.minimum(at, len(numbers) - 1)] == own
+    return np.where(there, at, -1)
+
+
+def _of(numbers: Any, places: Any) -> Any:
+    return np.where(places < 0, -1, numbers[places])
+
+
+def _merged(one: Found, two: Found, k: int) -> Found:
+    """The nearest of both."""
+    distances = np.concatenate([one.distances, two.distances], axis=1)
+    numbers = np.concatenate([one.numbers, two.numbers], axis=1)
+    order = np.lexsort((numbers, distances), axis=1)[:, :k]
+    return Found(
+        np.take_along_axis(distances, order, 1), np.take_along_axis(numbers, order, 1), one.measured
+    )

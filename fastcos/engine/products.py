@@ -1,0 +1,222 @@
+"""Neighbours by matrix products: how a distance is ordered by a product, and how wrong that may be.
+
+A product is fast and rounds; it only proposes. All that is claimed of it here is a bound on its
+error, and the exact kernels measure every candidate that the bound leaves in doubt.
+
+The score of a query ``a`` and a candidate ``b``, the higher the nearer, is one of
+
+    product   σ = a·b              cosine and angular (rows of unit length), dot
+    square    σ = a·b - ½|b|²      euclidean, sqeuclidean: ½|a - b|² = ½|a|² - σ;
+                                   cosine and angular of rows that lie in a cone: 1 - c = ½|a - b|²
+
+A square does not change when the same vector is taken from all rows, and far from the origin, or in
+a narrow cone, the products of what is left are small, and so is their error. Rows are multiplied by
+a power of two, that they be neither too large to be squared nor too small.
+
+**The bound.** Let ω be the unit roundoff of the dtype of the products (2⁻²⁴ or 2⁻⁵³), u and v the
+rows as they were made ready, p = |u| and q = |v|.
+
+1. Rows are made ready in float64 and rounded once: |u - a| ≤ ρ|a| + τ with ρ = ω + 2⁻⁵². Of unit
+   rows τ = (D/2 + 8)·2⁻⁵³, the error of the length, of a division and a difference; else τ = 0.
+2. A product of D terms, added up in any order, fused or not, is off by at most γ p q with
+   γ = Dω / (1 - Dω) (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1),
+   and by what underflows, together less than η = D·2⁻¹⁰⁰ for rows no longer than 2²⁰.
+3. |u·v - a·b| ≤ |u - a| q + |a| |v - b| ≤ 2ρ p q + τ(p + q) + ..., |½q² - ½|b|²| ≤ ρq² + τq + ...,
+   where what is left out is a product of two of these small numbers.
+4. The difference ``u·v - ½q²`` and the rounding of ½q² add ω(pq + q²).
+
+With pq ≤ ½(p² + q²) the sum of all is at most c(p² + q²) + 16τ + η, where c = 1.01(½γ + 5ω) +
+D·2⁻⁵¹ leaves room for what was left out. So a score lies within ``slack`` of what was computed,
+where ``slack = c p² + 16τ + η`` is of the query and ``c q²`` of the candidate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastcos.distances import Distance
+from fastcos.distances.record import constant_of
+from fastcos.engine.blocks import readable
+from fastcos.engine.sweep import Rows
+
+#: Rows whose squares are more than this are measured, and not multiplied.
+LARGE = 2.0**40
+#: Rows of a sample, of which the center and the scale are taken.
+_SAMPLE = 1024
+# If the mean of unit rows has this square, they lie in a cone: half of each row is the mean.
+_CONE = 0.5
+
+
+class Kind(NamedTuple):
+    """How a distance is ordered by products."""
+
+    normalizes: bool  # whether both rows are of unit length
+    squares: bool  # whether scores are squares; of unit rows: where they lie in a cone
+
+
+_KINDS = {
+    "angles._COSINE": Kind(normalizes=True, squares=False),
+    "angles._ANGULAR": Kind(normalizes=True, squares=False),
+    "angles._DOT": Kind(normalizes=False, squares=False),
+    "norms._EUCLIDEAN": Kind(normalizes=False, squares=True),
+    "norms._SQEUCLIDEAN": Kind(normalizes=False, squares=True),
+}
+
+
+def kind_of(distance: Distance) -> Kind | None:
+    """How products order a distance; None where they do not."""
+    # With an eps rows of other distances are as far as those of this.
+    return None if any(distance.parameters) else _KINDS.get(constant_of(distance) or "")
+
+
+class Frame(NamedTuple):
+    """What rows are brought to before they are multiplied."""
+
+    dtype: Any  # of the products
+    normalizes: tuple[bool, bool]  # queries, candidates
+    center: Any | None  # what is taken from all rows
+    exponents: tuple[int, int]  # of the power of two that queries, candidates are multiplied by
+    squares: bool  # whether scores are squares
+    bound: float  # c
+    constant: float  # 16τ + η
+
+
+def frame_of(adapter: Any, place: Any, kind: Kind, array: Any, dtype: Any) -> Frame:
+    """What rows are brought to, by a sample of the candidates; any sample gives right answers."""
+    name = "float64" if adapter.float_name(dtype) == "float64" else "float32"
+    products = adapter.DTYPES[name]
+    step = -(-int(array.shape[0]) // _SAMPLE)
+    sample = array[::step]
+    features = int(array.shape[1])
+    center, exponent, squares = None, 0, kind.squares
+    if kind.normalizes:
+        units = ready(adapter, place, sample, products, normalizes=True)
+        mean = adapter.center(units.units)
+        if _is_finite(adapter, mean) and _square(adapter, mean) > _CONE:
+            center, squares = mean, True
+    else:
+        # In float64, which holds the squares of all that float32 does.
+        if squares:
+            mean = adapter.center(sample)
+            center = mean if _is_finite(adapter, mean) else None
+        moved = ready(adapter, place, sample, adapter.DTYPES["float64"], center=center)
+        exponent = _exponent(adapter.host(adapter.wrap(moved.squares)))
+    unit = 2.0**-53 if name == "float64" else 2.0**-24
+    gamma = features * unit / (1 - features * unit)
+    lost = (features / 2 + 8) * 2.0**-53 if kind.normalizes or not kind.squares else 0.0
+    return Frame(
+        products,
+        # A query is as long as one likes where scores are products.
+        (kind.normalizes or not kind.squares, kind.normalizes),
+        center,
+        (exponent if kind.squares else 0, exponent),
+        squares,
+        1.01 * (gamma / 2 + 5 * unit) + features * 2.0**-51,
+        16 * lost + features * 2.0**-100,
+    )
+
+
+def ready(
+    adapter: Any,
+    place: Any,
+    array: Any,
+    dtype: Any,
+    *,
+    normalizes: bool = False,
+    center: Any = None,
+    exponent: int = 0,
+) -> Rows:
+    """Rows as they are multiplied."""
+    found: Rows = place.unit_rows(
+        adapter, *readable(adapter, array), dtype, normalizes, center, exponent
+    )
+    return found
+
+
+def _is_finite(adapter: Any, center: Any) -> bool:
+    return math.isfinite(_square(adapter, center))
+
+
+def _square(adapter: Any, center: Any) -> float:
+    return float(np.square(adapter.host(adapter.wrap(center))).sum())
+
+
+def _exponent(squares: Any) -> int:
+    """That of the power of two by which rows of such squares are about 1 long."""
+    usual = squares[(squares > 0) & (squares < math.inf)]
+    if not len(usual):
+        return 0
+    return int(np.clip(-np.round(np.log2(np.median(usual)) / 2), -1000, 1000))
+
+
+class Bounds(NamedTuple):
+    """What is known of scores before there are any."""
+
+    slacks: Any  # for each query, float64
+    widening: float
+
+
+def query_bounds(frame: Frame, squares: Any) -> Bounds:
+    """By how much scores of queries of these squares may be wrong."""
+    c = frame.bound
+    slacks = c * squares + frame.constant
+    if frame.squares:
+        return Bounds(slacks, 4 * c / (1 - 2 * c))
+    if frame.normalizes[1]:
+        # Those of the candidates are 1, to their last digits.
+        return Bounds(slacks + 1.01 * c, 0.0)
+    return Bounds(slacks, -2.0)
+
+
+def shifts(frame: Frame, squares: Any) -> Any | None:
+    """What is taken from the scores of candidates of these squares; None for nothing."""
+    c = frame.bound
+    if frame.squares:
+        return (0.5 - c) * squares
+    return None if frame.normalizes[1] else -c * squares
+
+
+def out_of_reach(frame: Frame, squares: Any, norms: Any, of: int) -> Any:
+    """Which rows products do not order, of the queries (0) or the candidates (1)."""
+    # NaN is near nothing, however it is measured.
+    found = squares > LARGE
+    # A row without a direction is 1 from all others: as a query it has ties alone, and in a cone
+    # squares would say otherwise.
+    if frame.normalizes[of] and (of == 0 or frame.squares):
+        found |= norms == 0
+    return found
+
+
+def least_scores(
+    distance: Distance, frame: Frame, squares: Any, norms: Any, radius: Any
+) -> tuple[Any, Any]:
+    """What the score of a candidate within a radius is at least, and what is enough of it.
+
+    Args:
+        distance: The distance.
+        frame: What rows were brought to.
+        squares: Those of the queries.
+        norms: What queries were divided by.
+        radius: The greatest distance, of all queries or of each.
+    """
+    scale, name = 2.0 ** frame.exponents[1], constant_of(distance)
+    if name == "angles._DOT":
+        # Of queries that have a length: others are out of reach.
+        half = (radius - 1) * scale / norms
+        least = -half
+    else:
+        # ½|a - b|² at the radius.
+        if name == "angles._COSINE":
+            half = np.asarray(radius)
+        elif name == "angles._ANGULAR":
+            half = 2 * np.sin(math.pi / 2 * np.minimum(radius, 1.0)) ** 2
+        elif name == "norms._SQEUCLIDEAN":
+            half = 0.5 * (radius * scale * scale)
+        else:
+            half = 0.5 * np.square(radius * scale)
+        least = (0.5 * squares if frame.squares else 1.0) - half
+    room = frame.bound * squares + frame.constant + (np.abs(least) + np.abs(half)) * 2.0**-48
+    return least - room, least + room
