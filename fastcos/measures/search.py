@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastcos.api.neighbors import nearest
 from fastcos.engine.libraries import adapter_of_arrays, library_of
 from fastcos.typing import DistanceLike
 
@@ -88,6 +89,9 @@ def _labels(name: str, value: Any, of: str, count: int) -> npt.NDArray[Any]:
     kind: Any = type(value)
     if library_of(kind) in (None, "numpy"):
         labels = np.asarray(value)
+        if labels.dtype.kind == "f" and isinstance(value, (list, tuple)):
+            # There may be integers in it that float64 does not tell apart.
+            labels = np.asarray(value, object)
     else:
         adapter = adapter_of_arrays((name,), (value,))
         labels = adapter.host(adapter.asarray(name, value))
@@ -161,8 +165,6 @@ def blocks(task: Task, chosen: Integers, needed: Integers) -> Iterator[Integers]
 
 def right_of(task: Task, chosen: Integers, k: int) -> Right:
     """Which of the k nearest neighbours of some queries have their label."""
-    from fastcos.api.neighbors import nearest
-
     # A query that is to be left out is found among the others, and then taken out: the search
     # itself leaves it out for all queries at once only.
     more = k + 1 if task.leaves_out else k
