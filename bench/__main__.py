@@ -2,8 +2,9 @@
 
 ``python -m bench torch`` measures the torch adapter, and needs torch. With ``--device cuda`` either
 measures a GPU, and needs one: CuPy arrays, or torch's. ``python -m bench rows`` measures rows of a
-table, ``python -m bench listwise`` losses of all rows with all rows. ``python -m bench all`` makes
-every committed file of results of the CPU anew, and renders them.
+table, ``python -m bench listwise`` losses of all rows with all rows, ``python -m bench nearest``
+the nearest rows of a gallery. ``python -m bench all`` makes every committed file of results of the
+CPU anew, and renders them.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (report.ROWS, ("rows",)),
     (report.LISTWISE, ("listwise",)),
+    (report.NEAREST, ("nearest",)),
     (report.START, ("start",)),
 )
 
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         return report.main(arguments[1:])
     if arguments[:1] == ["all"]:
         return _all(arguments[1:])
-    if arguments[:1] in (["start"], ["listwise"]):
+    if arguments[:1] in (["start"], ["listwise"], ["nearest"]):
         module = importlib.import_module(f"bench.{arguments[0]}")
         return module.main(arguments[1:])  # type: ignore[no-any-return]
     known = {name for name, _ in SUITES}

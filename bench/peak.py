@@ -4,36 +4,28 @@
 
 For each size, the smallest first, one line of JSON: the size, and the bytes that the process had at
 most during the call, beyond what it had before, with the arrays there already; gradients are among
-them. In their place ``"memory"`` where that was not enough. The kernel counts pages, whoever asked
-for them, and is told to forget the peak of before (Linux).
+them (``bench.memory``). In their place ``"memory"`` where that was not enough.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import json
-import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from bench.cases import Thunk
 from bench.listwise_cases import CASES, Case, call, draw, sized
-from bench.runner import Size, _available
+from bench.memory import FAILED, MEMORY, UNKNOWN, lacks_memory, limited, peak_bytes
+from bench.runner import Size
 
-#: In place of bytes: what was not enough; what this system does not say; what came to no end.
-MEMORY, UNKNOWN, FAILED = "memory", "unknown", "failed"
-#: A process may take so much of the memory that is free.
-_PART = 0.9
+__all__ = ["FAILED", "MEMORY", "UNKNOWN", "lacks_memory", "limited", "peak_bytes", "peaks"]
+
 #: So many rows are called first: all is compiled and loaded then.
 _WARM = 256
 #: So much is told of an error, in characters.
 _TOLD = 2000
 #: Seconds for the sizes of a case in all.
 _PATIENCE = 600
-_STATUS, _FORGET = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
 
 
 def peaks(case: Case, provider: str, sizes: Sequence[Size]) -> dict[Size, int | str]:
@@ -77,56 +69,6 @@ def main(arguments: Sequence[str]) -> int:
             sys.stdout.write(json.dumps([f"{size.n}x{size.d}", peak]) + "\n")
             sys.stdout.flush()
     return 0
-
-
-def peak_bytes(thunk: Thunk) -> int | str:
-    """What this process has at most during a call, beyond what it had before."""
-    gc.collect()
-    # What was freed and kept would be taken again, unseen.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-    try:
-        _FORGET.write_text("5", encoding="ascii")
-        before = _bytes("VmRSS")
-    except OSError:
-        return UNKNOWN
-    result = thunk()
-    most = _bytes("VmHWM")
-    del result
-    return max(0, most - before)
-
-
-def _bytes(name: str) -> int:
-    text = _STATUS.read_text(encoding="ascii")
-    return int(text.split(f"{name}:")[1].split()[0]) << 10
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether that is what an error of NumPy, or of torch, says."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and "memory" in str(error).lower()
-    )
-
-
-@contextlib.contextmanager
-def limited() -> Iterator[None]:
-    """Asking for more memory than is free is an error here, and not the end of some process."""
-    try:
-        import resource
-
-        mine = _bytes("VmSize")
-    except (ImportError, OSError):
-        yield
-        return
-    kind = resource.RLIMIT_AS
-    before = resource.getrlimit(kind)
-    most = mine + int(_PART * _available())
-    bounds = [most, *(b for b in before if b != resource.RLIM_INFINITY)]
-    resource.setrlimit(kind, (min(bounds), before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(kind, before)
 
 
 if __name__ == "__main__":

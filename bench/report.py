@@ -27,8 +27,15 @@ TORCH_CUDA, TORCH_CUDA_PICTURE = "torch-cuda.jsonl", "torch-cuda.png"
 ROWS = "rows.jsonl"
 #: Losses of all rows with all rows.
 LISTWISE, LISTWISE_PICTURE = "listwise.jsonl", "listwise.png"
+#: Nearest rows of a gallery.
+NEAREST = "nearest.jsonl"
 #: What the first call takes.
 START = "start.jsonl"
+#: All of them, in the order in which they are shown.
+FILES = (
+    *(TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA),
+    *(ROWS, LISTWISE, NEAREST, START),
+)
 
 _DTYPE = "float32"
 #: What did not fit the memory, or is not measured.
@@ -85,15 +92,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--root", type=pathlib.Path, default=ROOT, help=ROOT_HELP)
     given = parser.parse_args(arguments)
     folder = given.root / RESULTS
-    found = {
-        name: load(folder / name)
-        for name in (TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA, ROWS, LISTWISE, START)
-        if (folder / name).exists()
-    }
+    found = {name: load(folder / name) for name in FILES if (folder / name).exists()}
     if given.full:
         found.pop(START, None)  # which is shown in full
         for name, results in found.items():
-            every = listwise_full if name == LISTWISE else full
+            every = {LISTWISE: listwise_full, NEAREST: nearest_full}.get(name, full)
             sys.stdout.write(f"## {name}\n\n{every(results)}\n")
         return 0
     status = 0
@@ -711,14 +714,37 @@ def start_table(results: Results) -> str:
     return f"{_machine(results.run)}\n\n{_markdown(header, body)}"
 
 
+def nearest_tables(results: Results) -> str:
+    """Of nearest rows: times, memory, and how many answers are wrong."""
+    from bench import nearest_report
+
+    return nearest_report.tables(results)
+
+
+def nearest_short(results: Results) -> str:
+    """The same, but what the README has of it."""
+    from bench import nearest_report
+
+    return nearest_report.short_tables(results)
+
+
+def nearest_full(results: Results) -> str:
+    """Every row of nearest rows."""
+    from bench import nearest_report
+
+    return nearest_report.full(results)
+
+
 BLOCKS = (
     Block("README.md", "bench", TABLE, table),
     Block("README.md", "bench-torch", TORCH, torch_tables),
+    Block("README.md", "bench-nearest", NEAREST, nearest_short),
     Block("README.md", "bench-cuda", CUDA, cuda_tables),
     Block("README.md", "bench-torch-cuda", TORCH_CUDA, torch_cuda_tables),
     Block("bench/README.md", "bench-distances", DISTANCES, distance_tables),
     Block("bench/README.md", "bench-rows", ROWS, rows_tables),
     Block("bench/README.md", "bench-listwise", LISTWISE, listwise_tables),
+    Block("bench/README.md", "bench-nearest", NEAREST, nearest_tables),
     Block("bench/README.md", "bench-start", START, start_table),
 )
 
@@ -827,6 +853,8 @@ _VERSIONS = {
     "triton": "Triton",
     "pytorch-metric-learning": "pytorch-metric-learning",
     "sentence-transformers": "sentence-transformers",
+    "faiss-cpu": "FAISS",
+    "usearch": "usearch",
 }
 
 

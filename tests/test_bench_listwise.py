@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bench import __main__ as command  # noqa: E402
-from bench import listwise, listwise_cases, peak, report, runner  # noqa: E402
+from bench import listwise, listwise_cases, memory, peak, report, runner  # noqa: E402
 from bench.listwise_cases import CASES, MISSING  # noqa: E402
 from bench.report import (  # noqa: E402
     AGAIN,
@@ -275,11 +275,11 @@ def test_peak_bytes_are_those_at_once():
 
 def test_memory_that_is_not_enough(monkeypatch, capsys):
     pytest.importorskip("resource")
-    monkeypatch.setattr(peak, "_available", lambda: 64 << 20)
+    monkeypatch.setattr(memory, "_available", lambda: 64 << 20)
     drawn, draw = [], peak.draw
     monkeypatch.setattr(peak, "draw", lambda case, size: drawn.append(size.n) or draw(case, size))
     sizes = ["300x16", "9000x16", "8000x16"]
-    if not peak._STATUS.exists():
+    if not memory._STATUS.exists():
         pytest.skip("this system does not say")
     assert peak.main(["info_nce_loss", EAGER, *sizes]) == 0
     found = dict(json.loads(line) for line in capsys.readouterr().out.splitlines())
