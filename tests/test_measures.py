@@ -47,12 +47,12 @@ def ranked(queries, gallery, distance):
     everything = []
     for number, query in enumerate(queries):
         rows = queries if gallery is None else gallery
-        keys = []
-        for index, row in enumerate(rows):
-            if gallery is not None or index != number:
-                apart = float(fastcos.paired_distance(query, row, distance))
-                if not math.isnan(apart):
-                    keys.append((apart, index))
+        apart = fastcos.paired_distance(query, rows, distance).tolist()
+        keys = [
+            (apart[index], index)
+            for index in range(len(rows))
+            if (gallery is not None or index != number) and not math.isnan(apart[index])
+        ]
         everything.append([index for _, index in sorted(keys)])
     return everything
 
