@@ -23,7 +23,13 @@ from fastcos.api.mining import (
     batch_semi_hard_triplet_loss,
     mine_triplets,
 )
-from fastcos.api.neighbors import Neighbors, nearest
+from fastcos.api.neighbors import (
+    Neighbors,
+    Within,
+    near_duplicates,
+    nearest,
+    neighbors_within,
+)
 from fastcos.api.pairs import (
     cosine_distance_loss,
     cosine_embedding_loss,
@@ -44,6 +50,7 @@ from fastcos.api.triplets import triplet_margin_loss, triplet_margin_with_distan
 __all__ = [
     "Neighbors",
     "RowGradient",
+    "Within",
     "arcface_loss",
     "batch_all_triplet_loss",
     "batch_hard_triplet_loss",
@@ -62,7 +69,9 @@ __all__ = [
     "mine_triplets",
     "multi_similarity_loss",
     "nca_loss",
+    "near_duplicates",
     "nearest",
+    "neighbors_within",
     "normalized_softmax_loss",
     "paired_distance",
     "proxy_anchor_loss",

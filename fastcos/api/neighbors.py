@@ -12,8 +12,10 @@ import numpy as np
 
 from fastcos.api.calls import not_compiled
 from fastcos.distances import Distance, DistanceName
+from fastcos.distances.record import real_number
 from fastcos.engine import neighbors
-from fastcos.engine.checks import check_flag, one_device
+from fastcos.engine import radius as within
+from fastcos.engine.checks import check_finite, check_flag, one_device
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.problem import resolve_distance
 from fastcos.engine.rows import Rows
@@ -93,6 +95,142 @@ def nearest(
         )
 
 
+class Within(NamedTuple):
+    """The pairs within a radius, as the rows of a sparse matrix (CSR).
+
+    Args:
+        indptr: Those of row i are from ``indptr[i]`` to ``indptr[i + 1]``; ``(N + 1,)`` int64.
+        indices: The numbers of the others, ascending within a row; int64.
+        distances: How far these are.
+    """
+
+    indptr: Any
+    indices: Any
+    distances: Any
+
+
+#: Pairs that are kept at most, unless the caller says more: 2.4 GB of them.
+MAX_PAIRS = 100_000_000
+
+
+@not_compiled
+def neighbors_within(
+    x: ArrayLike,
+    y: ArrayLike | None,
+    radius: float,
+    distance: DistanceName | Distance = "cosine",
+    *,
+    max_pairs: int = MAX_PAIRS,
+    block: int | None = None,
+    progress: bool = False,
+) -> Within:
+    r"""All pairs of rows that are no farther apart than a radius, exactly.
+
+    .. math:: \{(i, j) : d(x_i, y_j) \le radius\}
+
+    Who belongs is decided in float64, as in :func:`nearest`: a pair at the radius belongs.
+
+    Args:
+        x: Rows ``(N, D)``.
+        y: Rows ``(M, D)``; None for the pairs ``i < j`` of ``x``, of which half the work is done.
+        radius: The greatest distance, at least 0.
+        distance: A name, or a :class:`Distance`.
+        max_pairs: More pairs than this are an error, which says how many there would be.
+        block: As in :func:`nearest`.
+        progress: The same.
+
+    Returns:
+        :class:`Within`; ``scipy.sparse.csr_array((w.distances, w.indices, w.indptr))`` takes its
+        arrays as they are.
+
+    Raises:
+        ValueError: a radius that is negative or NaN, more than ``max_pairs`` pairs, shapes that do
+            not fit, no rows, an unknown distance.
+        TypeError: as in :func:`nearest`.
+
+    Singular points: as in :func:`nearest`.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x = np.array([[1.0, 0.0], [0.6, 0.8], [2.0, 0.1]])
+        >>> found = fastcos.neighbors_within(x, None, 0.1)
+        >>> found.indptr, found.indices
+        (array([0, 1, 1, 1]), array([2]))
+    """
+    most = _at_least("max_pairs", max_pairs, 0)
+    with _search(x, y, ("x", "y"), distance, block, progress) as search:
+        radius = _radius("radius", radius, search.distance)
+        try:
+            of, numbers, d = within.joined(search, radius, most)
+        except within.TooManyPairs as found:
+            raise _too_many(found, most, "lower the radius") from None
+        counts = np.bincount(of, minlength=int(search.queries.shape[0]))
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        own = neighbors.numbers
+        return Within(own(search, indptr), own(search, numbers), neighbors.values(search, d))
+
+
+@not_compiled
+def near_duplicates(
+    x: ArrayLike,
+    threshold: float,
+    distance: DistanceName | Distance = "cosine",
+    *,
+    max_pairs: int = MAX_PAIRS,
+    block: int | None = None,
+    progress: bool = False,
+) -> Any:
+    r"""Groups of rows that are nearly the same, each row with the smallest number of its group.
+
+    Two rows are in a group if they are near, or are both near rows of it (single linkage): for the
+    cosine and the dot product if their similarity :math:`1 - d` is ``threshold`` or more, for other
+    distances if :math:`d` is ``threshold`` or less. Who is near is decided as in
+    :func:`neighbors_within`; pairs are joined as they are found, and none is kept.
+
+    Args:
+        x: Rows ``(N, D)``.
+        threshold: The least similarity, or the greatest distance.
+        distance: A name, or a :class:`Distance`.
+        max_pairs: More pairs than this are an error, which says how many there would be: nearly
+            all rows are in one group then.
+        block: As in :func:`nearest`.
+        progress: The same.
+
+    Returns:
+        An array ``(N,)`` of int64: of a row that is alone its own number.
+
+    Raises:
+        ValueError: a threshold that is NaN, or beyond what there is (a similarity above 1, a
+            negative distance); more than ``max_pairs`` pairs; no rows; an unknown distance.
+        TypeError: as in :func:`nearest`.
+
+    Singular points: as in :func:`nearest`.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.01], [0.01, 3.0], [-1.0, 0.0]])
+        >>> groups = fastcos.near_duplicates(x, 0.99)
+        >>> groups
+        array([0, 1, 0, 1, 4])
+        >>> np.flatnonzero(groups == np.arange(len(x)))  # one of each
+        array([0, 1, 4])
+    """
+    most = _at_least("max_pairs", max_pairs, 0)
+    with _search(x, None, ("x", "x"), distance, block, progress) as search:
+        if search.distance.name in ("cosine", "dot"):
+            radius = 1 - check_finite("threshold", threshold)
+            if radius < 0 and search.distance.name == "cosine":
+                raise ValueError(f"threshold must be a cosine, at most 1; got {threshold}")
+            hint = "raise the threshold"
+        else:
+            radius, hint = _radius("threshold", threshold, search.distance), "lower the threshold"
+        try:
+            found = within.groups(search, radius, most)
+        except within.TooManyPairs as error:
+            raise _too_many(error, most, hint) from None
+        return neighbors.numbers(search, found)
+
+
 # --------------------------------------------------------------------------------------------------
 # Arguments
 # --------------------------------------------------------------------------------------------------
@@ -129,8 +267,7 @@ def _search(
         if y.shape[0] == 0:
             name = names[0] if two is None else names[1]
             raise ValueError(f"{name} must have rows, got shape {tuple(y.shape)}")
-        if block is not None and _integer("block", block) < 1:
-            raise ValueError(f"block must be at least 1, got {block}")
+        block = None if block is None else _at_least("block", block, 1)
         with _shown(check_flag("progress", progress), int(y.shape[0]), int(x.shape[0])) as told:
             yield neighbors.stated(adapter, found, x, y, two is None, block, told)
 
@@ -144,6 +281,28 @@ def _rows(adapter: Any, name: str, value: Any) -> Any:
     if array.shape[1] == 0:
         raise ValueError(f"{name} must have features, got shape {tuple(array.shape)}")
     return array
+
+
+def _radius(name: str, value: Any, distance: Distance) -> float:
+    radius = real_number(name, value)
+    # 1 - x·y may be anything.
+    if not (radius >= 0 or (distance.name == "dot" and radius < 0)):
+        raise ValueError(f"{name} must be a distance, at least 0; got {value!r}")
+    return radius
+
+
+def _at_least(name: str, value: Any, least: int) -> int:
+    number = _integer(name, value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def _too_many(found: within.TooManyPairs, most: int, hint: str) -> ValueError:
+    return ValueError(
+        f"there are more than {most:,} pairs, and would be some {found.estimate:,.0f}: {hint}, or"
+        " raise max_pairs"
+    )
 
 
 def _integer(name: str, value: Any) -> int:

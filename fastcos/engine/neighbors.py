@@ -29,6 +29,8 @@ CHUNK = 16_384
 _HEIGHT, _READY_BYTES, _SCORE_BYTES = 2048, 2 << 20, 16 << 20
 #: Up to so many queries are measured with all candidates, at the speed of memory.
 FEW = 2
+#: The score of the distance infinity, which is one, too, and nearer than none.
+_FARTHEST = -np.finfo(np.float64).max
 #: Scores that are measured at once.
 _MEASURED = 1 << 17
 
@@ -73,6 +75,11 @@ def values(search: Search, distances: Any) -> Any:
     return search.adapter.values(distances, search.dtype)
 
 
+def index(search: Search, numbers: Any) -> Any:
+    """Numbers of rows as an index of arrays of the library."""
+    return search.adapter.from_host(numbers)
+
+
 def numbers(search: Search, found: Any) -> Any:
     """Numbers of rows as what is returned."""
     return search.adapter.from_host(found)
@@ -96,7 +103,7 @@ def nearest(search: Search, k: int) -> Found:
     measured = 0
     for first in range(0, count, CHUNK):
         chunk = queries[first : first + CHUNK]
-        own = _own(search, first, len(chunk))
+        own = own_numbers(search, first, len(chunk))
         if frame is None:
             found = _by_measuring(search, chunk, gallery, own, k, search.progress)
         else:
@@ -106,7 +113,8 @@ def nearest(search: Search, k: int) -> Found:
     return Found(distances, numbers, measured)
 
 
-def _own(search: Search, first: int, count: int) -> Any | None:
+def own_numbers(search: Search, first: int, count: int) -> Any | None:
+    """The numbers of queries as candidates; None where they are none."""
     return np.arange(first, first + count) if search.excludes else None
 
 
@@ -126,7 +134,7 @@ def _by_measuring(
     """The nearest by distances alone; ``own`` is in terms of this gallery."""
     count = len(queries)
     lists = lists_host.new(k, np.full(count, -math.inf), np.zeros(count), 0.0, own, exact=True)
-    for rows, column, scores in _measured_blocks(search, queries, gallery):
+    for rows, column, scores in measured_blocks(search, queries, gallery):
         positions = np.zeros(len(scores), np.int64)
         while len(
             full := lists_host.offer(lists, rows, scores, None, column, positions, search.adapter)
@@ -137,9 +145,7 @@ def _by_measuring(
     return _finished(search, lists, queries)
 
 
-def _measured_blocks(
-    search: Search, queries: Any, gallery: Any, later: bool = False
-) -> Iterator[tuple[int, int, Any]]:
+def measured_blocks(search: Search, queries: Any, gallery: Any) -> Iterator[tuple[int, int, Any]]:
     """First query, first candidate, and the distances of a block with the other sign."""
     count, columns = len(queries), int(gallery.shape[0])
     features = int(gallery.shape[1])
@@ -153,18 +159,13 @@ def _measured_blocks(
         for first in range(0, count, height):
             some = queries[first : first + height]
             d = _distances(search, some[:, None], candidates[None])
-            # The distance infinity is one, too, and nearer than none.
-            yield first, column, np.maximum(np.negative(d, out=d), -np.finfo(np.float64).max, out=d)
+            yield first, column, np.maximum(np.negative(d, out=d), _FARTHEST, out=d)
 
 
 def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, k: int) -> Found:
     adapter = search.adapter
-    rows = _ready(search, frame, queries, 0)
-    squares, norms = (
-        adapter.host(adapter.wrap(rows.squares)),
-        adapter.host(adapter.wrap(rows.norms)),
-    )
-    odd = products.out_of_reach(frame, squares, norms, 0)
+    rows = made_ready(search, frame, queries)
+    squares, norms, odd = rows.squares, rows.norms, rows.odd
     bounds = products.query_bounds(frame, squares)
     thresholds = np.where(odd, math.inf, -math.inf)  # they are measured below
     lists = lists_host.new(k, thresholds, bounds.slacks, bounds.widening, own, exact=False)
@@ -178,7 +179,7 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
         least, _ = products.least_scores(search.distance, frame, squares[full], norms[full], last)
         lists.thresholds[full] = np.fmax(lists.thresholds[full], least)
 
-    for first, column, scores, shifts in _scored_blocks(search, frame, rows.units, beyond):
+    for first, column, scores, shifts in scored_blocks(search, frame, rows.units, beyond):
         positions = np.zeros(len(scores), np.int64)
         while len(
             full := lists_host.offer(lists, first, scores, shifts, column, positions, adapter)
@@ -188,19 +189,35 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
     found = _finished(search, lists, queries)
     if beyond:
         numbers = np.concatenate(beyond)
-        rest = search.gallery[numbers]
+        rest = search.gallery[index(search, numbers)]
         place = None if own is None else _places(numbers, own)
         more = _by_measuring(search, queries, rest, place, min(k, len(numbers)))
         found = _merged(found, more._replace(numbers=_of(numbers, more.numbers)), k)
     if odd.any():
         which = np.flatnonzero(odd)
         own = None if own is None else own[which]
-        exact = _by_measuring(search, queries[which], search.gallery, own, k)
+        exact = _by_measuring(search, queries[index(search, which)], search.gallery, own, k)
         found.distances[which], found.numbers[which] = exact[:2]
     return found._replace(measured=measured)
 
 
-def _scored_blocks(
+class Ready(NamedTuple):
+    """Queries as they are multiplied."""
+
+    units: Any  # an array of the library
+    squares: Any  # of their lengths; arrays of NumPy
+    norms: Any  # what they were divided by
+    odd: Any  # which of them products do not order
+
+
+def made_ready(search: Search, frame: products.Frame, queries: Any) -> Ready:
+    """Queries as they are multiplied."""
+    rows, host, wrap = _ready(search, frame, queries, 0), search.adapter.host, search.adapter.wrap
+    squares, norms = host(wrap(rows.squares)), host(wrap(rows.norms))
+    return Ready(rows.units, squares, norms, products.out_of_reach(frame, squares, norms, 0))
+
+
+def scored_blocks(
     search: Search, frame: products.Frame, queries: Any, beyond: list[Any], height: int = _HEIGHT
 ) -> Iterator[tuple[int, int, Any, Any]]:
     """First query, first candidate, scores, and what is to be taken from these, of a block.
@@ -260,7 +277,7 @@ def _distances(search: Search, x: Any, y: Any) -> Any:
     return adapter.host(found)
 
 
-def _pairs(search: Search, queries: Any, gallery: Any, i: Any, j: Any) -> Any:
+def pairs(search: Search, queries: Any, gallery: Any, i: Any, j: Any) -> Any:
     """The distances of pairs of rows by their numbers."""
     adapter = search.adapter
 
@@ -271,6 +288,11 @@ def _pairs(search: Search, queries: Any, gallery: Any, i: Any, j: Any) -> Any:
     return _distances(search, rows(queries, i), rows(gallery, j))
 
 
+def distance_of(scores: Any) -> Any:
+    """The distances that were taken for scores."""
+    return np.where(scores == _FARTHEST, math.inf, -scores)
+
+
 def _ranked(search: Search, found: tuple[Any, Any, Any, Any], exact: bool, queries: Any) -> Any:
     """What lists hold, measured and in order: queries, places in the order, distances, and which.
 
@@ -278,9 +300,9 @@ def _ranked(search: Search, found: tuple[Any, Any, Any, Any], exact: bool, queri
     """
     of, numbers, uppers, _ = found
     if exact:
-        d = np.where(uppers == -np.finfo(np.float64).max, math.inf, -uppers)
+        d = distance_of(uppers)
     else:
-        d = _pairs(search, queries, search.gallery, of, numbers)
+        d = pairs(search, queries, search.gallery, of, numbers)
     order = np.lexsort((numbers, d, of))
     order = order[~np.isnan(d[order])]
     of = of[order]

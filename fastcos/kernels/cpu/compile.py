@@ -195,6 +195,32 @@ def digit_sorter() -> Any:
     return _exported(order.digit_kernel(), digest_of_sources(), "the order of rows", True)
 
 
+@functools.cache
+def joiner() -> Callable[[int, int, int, int], None]:
+    """``join(parents, one, two, count)``: joins the groups of pairs, by addresses of int64 numbers.
+
+    The parent of each is the smallest of its group that is known of, and of that itself.
+    """
+
+    def kernel(parents: int, one: int, two: int, count: int) -> None:
+        largest = 0
+        for k in range(count):
+            largest = max(largest, longs(one, count)[k], longs(two, count)[k])
+        parent = longs(parents, largest + 1)
+        for k in range(count):
+            a, b = longs(one, count)[k], longs(two, count)[k]
+            while parent[a] != a:
+                parent[a] = parent[parent[a]]
+                a = parent[a]
+            while parent[b] != b:
+                parent[b] = parent[parent[b]]
+                b = parent[b]
+            parent[max(a, b)] = min(a, b)
+
+    kernel.__qualname__ += f"_{digest_of_sources()}"
+    return compiled(kernel, "the groups of duplicates")
+
+
 @jitable(fastmath={"reassoc", "contract"})
 def _sum(values: Any) -> float:
     total = 0.0

@@ -1,0 +1,197 @@
+"""Candidates within a radius, pair by pair; and the groups that pairs join.
+
+As in :mod:`fastcos.engine.neighbors`, with a threshold that is known before: that of the radius.
+Lists are emptied as they fill, so memory is that of the pairs that are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastcos.engine import blocks_host, lists_host, neighbors, products
+from fastcos.engine.neighbors import FEW, Search
+from fastcos.kernels.forks import importing
+
+
+class Pairs(NamedTuple):
+    """Pairs within the radius; arrays of NumPy."""
+
+    queries: Any  # int64
+    numbers: Any  # int64: of the candidates
+    distances: Any  # float64; NaN where it was not asked for and needed no measuring
+
+
+class Seen(NamedTuple):
+    """How far the search was when pairs were found."""
+
+    pairs: Pairs
+    share: float  # of all pairs of rows, how many had been looked at
+
+
+def within(search: Search, radius: float, measures: bool = True) -> Iterator[Seen]:
+    """The pairs within a radius, by parts; of one set of rows those with ``i < j``.
+
+    Of a query, candidates come in the order of their numbers, but for those of rows that products
+    do not order. Without ``measures`` only what is in doubt is measured.
+    """
+    adapter, queries = search.adapter, search.queries
+    count = int(queries.shape[0])
+    kind = products.kind_of(search.distance) if count > FEW else None
+    frame = kind and products.frame_of(adapter, blocks_host, kind, search.gallery, search.dtype)
+    for first in range(0, count, neighbors.CHUNK):
+        chunk = queries[first : first + neighbors.CHUNK]
+        own = neighbors.own_numbers(search, first, len(chunk))
+        if frame is None:
+            parts = _by_measuring(search, chunk, search.gallery, own, radius)
+        else:
+            parts = _by_products(search, frame, chunk, own, radius, measures)
+        for pairs, share in parts:
+            done = (first + share * len(chunk)) / count
+            yield Seen(pairs._replace(queries=pairs.queries + first), done)
+
+
+def _by_measuring(
+    search: Search, queries: Any, gallery: Any, own: Any, radius: float
+) -> Iterator[Seen]:
+    count, columns = len(queries), int(gallery.shape[0])
+    lists = lists_host.new(0, np.full(count, -radius), np.zeros(count), 0.0, own, exact=True)
+    for first, column, scores in neighbors.measured_blocks(search, queries, gallery):
+        positions = _after(own, first, column, scores.shape)
+        done = (column + scores.shape[1] * (first + len(scores)) / count) / columns
+        for found in _drained(search, lists, first, scores, None, column, positions):
+            of, numbers, uppers, _ = found
+            yield Seen(Pairs(of, numbers, neighbors.distance_of(uppers)), done)
+
+
+def _by_products(
+    search: Search,
+    frame: products.Frame,
+    queries: Any,
+    own: Any,
+    radius: float,
+    measures: bool,
+) -> Iterator[Seen]:
+    rows = neighbors.made_ready(search, frame, queries)
+    bounds = products.query_bounds(frame, rows.squares)
+    odd = rows.odd
+    with np.errstate(divide="ignore", invalid="ignore"):
+        least, enough = products.least_scores(
+            search.distance, frame, rows.squares, rows.norms, radius
+        )
+    least[odd] = math.inf  # they are measured below
+    lists = lists_host.new(0, least, bounds.slacks, bounds.widening, own, exact=False)
+    beyond: list[Any] = []
+    columns = int(search.gallery.shape[0])
+    for first, column, scores, shifts in neighbors.scored_blocks(search, frame, rows.units, beyond):
+        positions = _after(own, first, column, scores.shape)
+        done = (column + scores.shape[1] * (first + len(scores)) / len(queries)) / columns
+        for found in _drained(search, lists, first, scores, shifts, column, positions):
+            of, numbers, _, lowers = found
+            doubtful = np.ones(len(of), bool) if measures else ~(lowers >= enough[of])
+            d = np.full(len(of), math.nan)
+            d[doubtful] = neighbors.pairs(
+                search, queries, search.gallery, of[doubtful], numbers[doubtful]
+            )
+            kept = (d <= radius) | ~doubtful
+            yield Seen(Pairs(of[kept], numbers[kept], d[kept]), done)
+    if beyond:
+        # As candidates of all queries, and where there is one set of rows, of those before them.
+        numbers = np.concatenate(beyond)
+        which = np.flatnonzero(~odd)
+        rest = search.gallery[neighbors.index(search, numbers)]
+        some = queries[neighbors.index(search, which)]
+        for seen in _by_measuring(search, some, rest, None, radius):
+            yield Seen(_later(seen.pairs, which, numbers, own), 1.0)
+    if odd.any():
+        which, numbers = np.flatnonzero(odd), np.arange(columns)
+        some = queries[neighbors.index(search, which)]
+        for seen in _by_measuring(search, some, search.gallery, None, radius):
+            yield Seen(_later(seen.pairs, which, numbers, own), 1.0)
+
+
+def _later(found: Pairs, which: Any, numbers: Any, own: Any) -> Pairs:
+    """Pairs by the numbers of all rows; of one set of rows those with ``i < j``."""
+    of, j = which[found.queries], numbers[found.numbers]
+    kept = slice(None) if own is None else own[of] < j
+    return Pairs(of[kept], j[kept], found.distances[kept])
+
+
+def _after(own: Any, first: int, column: int, shape: tuple[int, int]) -> Any:
+    """The column from which on candidates come after the query itself."""
+    queries, columns = shape
+    if own is None:
+        return np.zeros(queries, np.int64)
+    return np.clip(own[first : first + queries] + 1 - column, 0, columns)
+
+
+def _drained(
+    search: Search,
+    lists: Any,
+    first: int,
+    scores: Any,
+    shifts: Any,
+    column: int,
+    positions: Any,
+) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """What a block brings into the lists, which are empty before and after."""
+    rows = np.arange(first, first + len(scores))
+    while True:
+        full = lists_host.offer(lists, first, scores, shifts, column, positions, search.adapter)
+        found = lists_host.taken(lists, rows)
+        lists.counts[rows] = 0
+        if len(found[0]):
+            yield found
+        if not len(full):
+            return
+
+
+class TooManyPairs(Exception):
+    """There are more pairs than were to be kept."""
+
+    def __init__(self, estimate: float) -> None:
+        self.estimate = estimate  # how many there would be
+
+
+def joined(search: Search, radius: float, most: float) -> tuple[Any, Any, Any]:
+    """All pairs within a radius in the order of their queries and candidates.
+
+    Raises:
+        TooManyPairs: there are more than ``most``.
+    """
+    parts = [Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    total = 0
+    for seen in within(search, radius):
+        total += len(seen.pairs.queries)
+        if total > most:
+            raise TooManyPairs(total / seen.share)
+        parts.append(seen.pairs)
+    of, numbers, d = (np.concatenate(each) for each in zip(*parts, strict=True))
+    order = np.lexsort((numbers, of))
+    return of[order], numbers[order], d[order]
+
+
+def groups(search: Search, radius: float, most: float) -> Any:
+    """The smallest number in the group of each row; groups are joined by pairs within a radius.
+
+    Raises:
+        TooManyPairs: there are more than ``most``.
+    """
+    with importing():
+        from fastcos.kernels.cpu import compile
+
+    parents = np.arange(int(search.queries.shape[0]))
+    join, total = compile.joiner(), 0
+    for seen in within(search, radius, measures=False):
+        total += len(seen.pairs.queries)
+        if total > most:
+            raise TooManyPairs(total / seen.share)
+        one, two = map(np.ascontiguousarray, seen.pairs[:2])
+        join(parents.ctypes.data, one.ctypes.data, two.ctypes.data, len(one))
+    # The parent of a row is before it, so that those before have found theirs.
+    while (parents[parents] != parents).any():
+        parents = parents[parents]
+    return parents
