@@ -22,6 +22,9 @@ import fastcos
 from bench.cases import Array
 from bench.report import NUMPY_PRODUCTS
 from bench.runner import OURS, READ, Size
+from fastcos.engine import neighbors
+from fastcos.engine.libraries import adapter_of_arrays
+from fastcos.engine.problem import resolve_distance
 
 COSINE, SQEUCLIDEAN, EUCLIDEAN = "cosine", "sqeuclidean", "euclidean"
 #: The queries of a call, and the numbers of neighbours that it asks for.
@@ -90,8 +93,15 @@ def sized(text: str) -> Size | None:
 
 
 def count_candidates(queries: Array, rows: Array, k: int, distance: str) -> float | None:
-    """How many rows ours measures once more for a query, on average; None where it does not say."""
-    return None
+    """How many rows ours measures once more for a query; None where it measures all."""
+    if len(queries) <= neighbors.FEW:
+        return None
+    names, arrays = ("queries", "gallery"), (queries, rows)
+    named: Any = resolve_distance("distance", distance)
+    search = neighbors.stated(
+        *(adapter_of_arrays(names, arrays), named, *arrays), False, None, None
+    )
+    return float(neighbors.nearest(search, k).measured / len(queries))
 
 
 # --------------------------------------------------------------------------------------------------

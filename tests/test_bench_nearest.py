@@ -79,25 +79,33 @@ def test_data_are_what_they_are_called(kind):
     assert low < near < high
 
 
+def test_candidates():
+    drawn = nearest_cases.draw(SIZE, 7)
+    assert nearest_cases.count_candidates(drawn.queries[:1], drawn.rows, 5, COSINE) is None
+    found = nearest_cases.count_candidates(drawn.queries, drawn.rows, 5, COSINE)
+    assert 5 <= found < 300
+
+
 def test_ceilings():
     drawn = nearest_cases.draw(SIZE, 7)
     for name in CEILINGS:
         nearest_cases.search(name, drawn.rows, COSINE, 2)(drawn.queries, 3)
-    out = []
+    blocks = []
 
     def matmul(a, b, out):
         blocks.append(out.shape)
 
-    blocks = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "matmul", matmul)
         nearest_cases._multiply(drawn.queries, drawn.rows, 128)
     assert blocks == [(7, 128), (7, 128), (7, 44)]
-    assert not out
 
 
 class Here(nearest.Processes):
     """All in this process."""
+
+    def open(self, folder, distance):
+        return nearest._open(folder, self.names, distance)
 
     def ask(self, provider, function, *given):
         return function(*given)
