@@ -12,7 +12,7 @@ use. An adapter for an array library provides
 - ``rows(array, axis, dtype)``: a contiguous copy with ``axis`` last, for where a kernel cannot read
   the array itself; ``features_last(array, axis)``: the view with ``axis`` last;
 - ``labels(array)``: labels in a dtype that kernels read, and which; ``label_kind(dtype)``;
-  ``host(array)``: the same as a NumPy array; ``from_host(array)``: the way back;
+  ``host(array)``: the same as a NumPy array; ``from_host(array, like)``: the way back;
 - ``numbers(array, samples)``: one number for all samples, or one for each, and the way back,
   ``sum_to(array, shape)``;
 - ``scratch(shape, like)``: memory for float64 numbers, and ``wrap(scratch)``, an array of it;

@@ -293,6 +293,11 @@ def host(array: Array) -> Any:
     return cp.asnumpy(array)
 
 
+def from_host(array: Any, like: Array) -> Array:
+    """An array of NumPy as one of this library."""
+    return cp.asarray(array)
+
+
 def device_guard(operands: Sequence[Any]) -> Any:
     """A context manager that makes the device of the arrays the current one; None if it is."""
     for operand in operands:

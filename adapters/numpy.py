@@ -291,7 +291,7 @@ def host(array: Array) -> Array:
     return array
 
 
-def from_host(array: Array) -> Array:
+def from_host(array: Array, like: Array) -> Array:
     """An array of NumPy as one of this library."""
     return array
 

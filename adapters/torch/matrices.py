@@ -20,9 +20,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 SHARED_BESIDE_PRODUCTS = 1 << 16
 
 
-def from_host(array: Any) -> Tensor:
+def from_host(array: Any, like: Tensor) -> Tensor:
     """An array of NumPy as a tensor."""
-    return torch.from_numpy(array)
+    return torch.from_numpy(array).to(like.device)
 
 
 def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:

@@ -29,6 +29,7 @@ from fastcos.api.neighbors import (
     near_duplicates,
     nearest,
     neighbors_within,
+    pairwise,
 )
 from fastcos.api.pairs import (
     cosine_distance_loss,
@@ -74,6 +75,7 @@ __all__ = [
     "neighbors_within",
     "normalized_softmax_loss",
     "paired_distance",
+    "pairwise",
     "proxy_anchor_loss",
     "proxy_nca_loss",
     "rows",

@@ -13,9 +13,9 @@ import numpy as np
 from fastcos.api.calls import not_compiled
 from fastcos.distances import Distance, DistanceName
 from fastcos.distances.record import real_number
-from fastcos.engine import neighbors
+from fastcos.engine import matrix, neighbors
 from fastcos.engine import radius as within
-from fastcos.engine.checks import check_finite, check_flag, one_device
+from fastcos.engine.checks import check_finite, check_flag, check_out_fits, one_device
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.problem import resolve_distance
 from fastcos.engine.rows import Rows
@@ -32,6 +32,72 @@ class Neighbors(NamedTuple):
 
     distances: Any
     indices: Any
+
+
+@not_compiled
+def pairwise(
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    distance: DistanceName | Distance = "cosine",
+    *,
+    out: Any = None,
+) -> Any:
+    r"""The distances of all rows of one set to all of another, as a matrix.
+
+    .. math:: d_{ij} = d(x_i, y_j)
+
+    For those who want all of it; for the nearest, :func:`nearest` keeps no matrix. It is
+    ``paired_distance(x[:, None], y[None])``, which takes 6 to 45 times as long where a product of
+    matrices has the distance (cosine, dot, euclidean, sqeuclidean): the product is made in float64,
+    and pairs that it leaves in doubt are measured. So of float32 and half types every distance is
+    right to its dtype, however close the rows; of float64 to 6 bits less.
+
+    Args:
+        x: Rows ``(N, D)``.
+        y: Rows ``(M, D)``; None for ``x`` itself.
+        distance: A name, or a :class:`Distance`.
+        out: Where it goes, ``(N, M)`` of the dtype of the result; with any strides.
+
+    Returns:
+        An array ``(N, M)`` of the dtype that the rows are promoted to; ``out``, if it was given.
+
+    Raises:
+        ValueError: shapes that do not fit, no rows, an unknown distance; an ``out`` that shares
+            memory with the rows.
+        TypeError: an ``out`` of another dtype; as in :func:`nearest`.
+        RuntimeError: a tensor that wants a gradient, which this does not have.
+
+    Singular points: as in :func:`paired_distance`.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> x = np.array([[3.0, 4.0], [0.0, 2.0]])
+        >>> fastcos.pairwise(x).round(6)
+        array([[0. , 0.2],
+               [0.2, 0. ]])
+        >>> fastcos.pairwise(x, np.zeros((1, 2)), "euclidean")
+        array([[5.],
+               [2.]])
+    """
+    for name, value in (("x", x), ("y", y)):
+        if getattr(value, "requires_grad", False):
+            raise RuntimeError(
+                f"pairwise has no gradient: pass {name}.detach(), or use"
+                " paired_distance(x[:, None], y[None])"
+            )
+    with _search(x, y, ("x", "y"), distance, None, False) as search:
+        adapter = search.adapter
+        dtype = adapter.common_dtype([search.queries, search.gallery])
+        shape = int(search.queries.shape[0]), int(search.gallery.shape[0])
+        if out is None:
+            found = adapter.workspace(shape, dtype, search.gallery)
+        else:
+            adapter.check_out("out", out, {"x": search.queries, "y": search.gallery})
+            device = adapter.layout(search.gallery).device
+            check_out_fits("the distances", adapter.layout(out), shape, dtype, device)
+            found = out
+        matrix.pairwise(search, dtype, found)
+        return found
 
 
 @not_compiled

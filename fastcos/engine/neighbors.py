@@ -77,12 +77,12 @@ def values(search: Search, distances: Any) -> Any:
 
 def index(search: Search, numbers: Any) -> Any:
     """Numbers of rows as an index of arrays of the library."""
-    return search.adapter.from_host(numbers)
+    return search.adapter.from_host(numbers, search.gallery)
 
 
 def numbers(search: Search, found: Any) -> Any:
     """Numbers of rows as what is returned."""
-    return search.adapter.from_host(found)
+    return search.adapter.from_host(found, search.gallery)
 
 
 class Found(NamedTuple):
@@ -147,8 +147,7 @@ def _by_measuring(
 
 def measured_blocks(search: Search, queries: Any, gallery: Any) -> Iterator[tuple[int, int, Any]]:
     """First query, first candidate, and the distances of a block with the other sign."""
-    count, columns = len(queries), int(gallery.shape[0])
-    features = int(gallery.shape[1])
+    adapter, count, (columns, features) = search.adapter, len(queries), map(int, gallery.shape)
     width = search.block or max(min(_MEASURED // max(count, 1), columns), 64)
     if count > 1 and not search.block:
         # Candidates that stay in a cache while queries go over them.
@@ -158,7 +157,7 @@ def measured_blocks(search: Search, queries: Any, gallery: Any) -> Iterator[tupl
         candidates = gallery[column : column + width]
         for first in range(0, count, height):
             some = queries[first : first + height]
-            d = _distances(search, some[:, None], candidates[None])
+            d = adapter.host(distances(search, some[:, None], candidates[None]))
             yield first, column, np.maximum(np.negative(d, out=d), _FARTHEST, out=d)
 
 
@@ -267,25 +266,30 @@ def _ready(search: Search, frame: products.Frame, array: Any, of: int) -> Any:
 # --------------------------------------------------------------------------------------------------
 
 
-def _distances(search: Search, x: Any, y: Any) -> Any:
-    """The distances of rows in float64, as an array of NumPy."""
+def distances(search: Search, x: Any, y: Any) -> Any:
+    """The distances of rows in float64."""
     adapter = search.adapter
     problem = Problem(
         losses.identity, search.measure, ("queries", "gallery"), (x, y), reduction="none"
     )
-    found, _ = of_arrays(adapter, problem, result=adapter.DTYPES["float64"])
-    return adapter.host(found)
+    return of_arrays(adapter, problem, result=adapter.DTYPES["float64"])[0]
+
+
+def measured_pairs(search: Search, queries: Any, gallery: Any, i: Any, j: Any) -> Any:
+    """The distances of pairs of rows by their numbers, which are arrays of the library."""
+    adapter = search.adapter
+
+    def rows(table: Any, numbers: Any) -> Rows:
+        own = adapter.row_numbers(numbers, int(table.shape[0]))
+        return Rows(table, own, False, table, adapter.layout(table))
+
+    return distances(search, rows(queries, i), rows(gallery, j))
 
 
 def pairs(search: Search, queries: Any, gallery: Any, i: Any, j: Any) -> Any:
-    """The distances of pairs of rows by their numbers."""
-    adapter = search.adapter
-
-    def rows(table: Any, index: Any) -> Rows:
-        numbers = adapter.row_numbers(adapter.from_host(index), int(table.shape[0]))
-        return Rows(table, numbers, False, table, adapter.layout(table))
-
-    return _distances(search, rows(queries, i), rows(gallery, j))
+    """The same of arrays of NumPy."""
+    own = [index(search, each) for each in (i, j)]
+    return search.adapter.host(measured_pairs(search, queries, gallery, *own))
 
 
 def distance_of(scores: Any) -> Any:
