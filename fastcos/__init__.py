@@ -47,6 +47,7 @@ Gradients:
 Distances:
     distances                           the module of them: cosine, euclidean, manhattan, lp, ...
     Distance                            one of your own, as scalar functions
+    compiled                            one of them as a function for Numba code of your own
     check_distance                      its gradient against finite differences
 
 Measures:
@@ -76,6 +77,7 @@ from fastcos.api import (
     batch_hard_triplet_loss,
     batch_semi_hard_triplet_loss,
     circle_loss,
+    compiled,
     contrastive_loss,
     cosface_loss,
     cosine_distance_loss,
@@ -129,6 +131,7 @@ __all__ = [
     "check_distance",
     "check_listwise",
     "circle_loss",
+    "compiled",
     "contrastive_loss",
     "cosface_loss",
     "cosine_distance_loss",

@@ -11,6 +11,7 @@ import conftest
 import pytest
 
 import fastcos
+from fastcos.kernels import metric
 from fastcos.kernels.cpu import compile
 from fastcos.kernels.cuda import binaries
 from fastcos.kernels.functions import SCALAR_MODULES
@@ -175,11 +176,13 @@ def test_loops_stay_in_kernels():
 
 
 @pytest.mark.parametrize(
-    ("target", "sources"), [("cpu", compile.SOURCES), ("cuda", binaries.SOURCES)]
+    ("target", "sources"),
+    [("cpu", compile.SOURCES), ("cuda", binaries.SOURCES), ("metric", metric.SOURCES)],
 )
 def test_kernels_on_disk_are_known_by_all_of_their_sources(target, sources):
     # What puts kernels on disk and runs them, and records of functions, are not in a kernel.
     others = {"kernels.cache", "kernels.forks", "kernels.report", "distances", "distances.record"}
+    others.add("kernels.content")  # what stands for functions that are not kept on disk
     others |= {f"kernels.{target}.{name}" for name in ("threads", "launch", "binaries")}
     parts = {name for name in MODULES if name.startswith(f"kernels.{target}")}
     assert parts - others <= set(sources) <= set(MODULES)

@@ -5,6 +5,7 @@ bfloat16, float32, float64, integers and bool; sums are kept in float64. They re
 kind and dtype that went in, a scalar where one number is left.
 """
 
+from fastcos.api.compiled import compiled
 from fastcos.api.contrastive import (
     circle_loss,
     contrastive_loss,
@@ -57,6 +58,7 @@ __all__ = [
     "batch_hard_triplet_loss",
     "batch_semi_hard_triplet_loss",
     "circle_loss",
+    "compiled",
     "contrastive_loss",
     "cosface_loss",
     "cosine_distance_loss",

@@ -61,6 +61,11 @@ def exported(function: Callable[..., Any], signature: Any, what: str, keep: bool
     return callback
 
 
+def kept(function: Callable[..., Any], what: str, keep: bool) -> Any:
+    """What a dispatcher of Numba's has for its cache, with kernels on disk where they are kept."""
+    return _Cache(function, what, keep)
+
+
 def stored(
     function: Callable[..., Any], name: str | None, make: Callable[[], bytes], what: str
 ) -> bytes:
