@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -155,6 +156,16 @@ def matmul(a: Array, b: Array, out: Array) -> None:
     """
     if out.size:
         _cublas().gemm("N", "N", a, b, out=out)
+
+
+def product_roundoff() -> float:
+    """What float32 numbers are rounded by before they are multiplied: not at all, see there."""
+    return 2.0**-11 if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1" else 0.0
+
+
+def kth_largest(array: Array, k: int) -> Array:
+    """The k-th largest number of each row."""
+    return -cp.partition(-array, k - 1, axis=1)[:, k - 1]
 
 
 def add_matmul(a: Array, b: Array, out: Array) -> None:

@@ -142,6 +142,11 @@ def matmul(a: Array, b: Array, out: Array) -> None:
         np.matmul(a, b, out=out)
 
 
+def product_roundoff() -> float:
+    """What float32 numbers are rounded by before they are multiplied, relative to them."""
+    return 0.0
+
+
 def add_matmul(a: Array, b: Array, out: Array) -> None:
     """Adds the product of two matrices to what is there."""
     with np.errstate(all="ignore"):

@@ -357,7 +357,10 @@ class Array(np.ndarray):
 
     def __getitem__(self, key):
         found = super().__getitem__(key)
-        return found if isinstance(found, Array) else self.library.own(np.asarray(found))
+        # What an index picks is memory of its own.
+        if isinstance(found, Array) and np.may_share_memory(found, self):
+            return found
+        return self.library.own(np.asarray(found))
 
     def __repr__(self):
         return repr(np.asarray(self))
@@ -468,6 +471,9 @@ class Library:
 
     def concatenate(self, arrays):
         return self.own(np.concatenate([np.asarray(each) for each in arrays]))
+
+    def partition(self, array, kth, axis):
+        return self.own(np.partition(np.asarray(array), kth, axis))
 
     def cumsum(self, array, dtype):
         return self.own(np.cumsum(np.asarray(array), dtype=dtype))

@@ -41,6 +41,7 @@ from .matrices import matmul as matmul
 from .matrices import nonzero as nonzero
 from .matrices import numbered as numbered
 from .matrices import numbered_like as numbered_like
+from .matrices import product_roundoff as product_roundoff
 from .matrices import ratio_with as ratio_with
 from .matrices import where as where
 

@@ -41,7 +41,17 @@ from .arrays import (
     sum_to,
     values,
 )
-from .matrices import DTYPES, add_matmul, joined, nonzero, numbered_like, where
+from .matrices import (
+    DTYPES,
+    add_matmul,
+    from_host,
+    joined,
+    kth_largest,
+    nonzero,
+    numbered_like,
+    product_roundoff,
+    where,
+)
 
 __all__ = [
     "DTYPES",
@@ -54,9 +64,11 @@ __all__ = [
     "evaluate",
     "features_last",
     "float_name",
+    "from_host",
     "host",
     "is_read",
     "joined",
+    "kth_largest",
     "label_kind",
     "labels",
     "layout",
@@ -64,6 +76,7 @@ __all__ = [
     "numbered_like",
     "numbers",
     "placed",
+    "product_roundoff",
     "records",
     "row_gradient",
     "rows",

@@ -30,6 +30,36 @@ def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
     torch.mm(a, b, out=out)
 
 
+def product_roundoff() -> float:
+    """What torch may round float32 numbers by before it multiplies them, relative to them.
+
+    ``torch.set_float32_matmul_precision`` allows it, and what has replaced that since; on a
+    processor with instructions for it, too.
+    """
+    backends = torch.backends
+    places = (
+        backends,
+        backends.mkldnn,
+        getattr(backends.mkldnn, "matmul", None),
+        backends.cuda.matmul,
+    )
+    names = {str(getattr(place, "fp32_precision", "")) for place in places}
+    if "bf16" in names:
+        return 2.0**-8
+    if "tf32" in names:
+        return 2.0**-11
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the new settings are in use, and were looked at
+        return 0.0
+    return {"highest": 0.0, "high": 2.0**-11}.get(precision, 2.0**-8)
+
+
+def kth_largest(array: Tensor, k: int) -> Tensor:
+    """The k-th largest number of each row."""
+    return array.topk(k, dim=1).values[:, -1]
+
+
 def add_matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
     """Adds the product of two matrices to what is there."""
     out.addmm_(a, b)

@@ -54,11 +54,12 @@ def offer(
     Args:
         lists: The lists.
         first: The first query of the block.
-        scores: Of queries with candidates, one after another, float32 or float64.
+        scores: Of queries with candidates, one after another, float32 or float64; an array of the
+            library's.
         shifts: What is taken from the scores of each candidate, of their dtype; or None.
         column: The number of the first candidate.
         positions: The column from which on each query goes over the block.
-        adapter: Whose threads share the work.
+        adapter: That of the library.
 
     Returns:
         Which queries have stopped on the way, for their lists are full; ``positions`` says where.
@@ -66,7 +67,7 @@ def offer(
     with importing():
         from fastcos.kernels.cpu import compile
 
-    place = host.address_of
+    place, scores = host.address_of, adapter.host(scores)
     queries, columns = scores.shape
     last = first + queries
     own = None if lists.own is None else lists.own[first:last]

@@ -1,8 +1,8 @@
 """The whole matrix of distances, by a product in float64 where there is one.
 
 A float64 product of rows that are of unit length, or near the origin, is right to some D·2⁻⁵³ of
-the squares of these lengths. A distance is a difference of such squares; where that is too small for
-what the result is to be right to, the pair is measured. Nothing else is.
+the squares of these lengths. A distance is a difference of such squares; where that is too small
+for what the result is to be right to, the pair is measured. Nothing else is.
 """
 
 from __future__ import annotations

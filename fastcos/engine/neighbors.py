@@ -17,7 +17,7 @@ import numpy as np
 
 from fastcos import losses
 from fastcos.distances import Distance
-from fastcos.engine import blocks_host, lists_host, products
+from fastcos.engine import blocks_device, blocks_host, lists_device, lists_host, products
 from fastcos.engine.problem import Problem
 from fastcos.engine.rows import Rows
 from fastcos.engine.solve import of_arrays
@@ -45,6 +45,8 @@ class Search(NamedTuple):
     gallery: Any  # (N, D); the queries themselves, of which none is its own neighbour, if ...
     excludes: bool  # ... this is so
     dtype: Any  # what both are promoted to
+    place: Any  # blocks_host or blocks_device
+    offer: Any  # that of lists_host or lists_device
     block: int | None = None  # how many candidates are taken at a time
     progress: Callable[[int], None] | None = None  # is told how many candidates are done
 
@@ -67,12 +69,19 @@ def stated(
         refinements = distance.refinements._replace(float32_sums=None)
         measure = distance._replace(refinements=refinements)
         dtype = adapter.DTYPES["float32"]
-    return Search(adapter, distance, measure, queries, gallery, excludes, dtype, block, progress)
+    on_host = adapter.layout(gallery).device < 0
+    return Search(
+        *(adapter, distance, measure, queries, gallery, excludes, dtype),
+        place=blocks_host if on_host else blocks_device,
+        offer=(lists_host if on_host else lists_device).offer,
+        block=block,
+        progress=progress,
+    )
 
 
 def values(search: Search, distances: Any) -> Any:
     """Distances as what is returned."""
-    return search.adapter.values(distances, search.dtype)
+    return search.adapter.values(index(search, distances), search.dtype)
 
 
 def index(search: Search, numbers: Any) -> Any:
@@ -95,11 +104,10 @@ class Found(NamedTuple):
 
 def nearest(search: Search, k: int) -> Found:
     """The ``k`` nearest candidates of each query."""
-    adapter, queries, gallery = search.adapter, search.queries, search.gallery
+    queries, gallery = search.queries, search.gallery
     count = int(queries.shape[0])
     distances, numbers = np.full((count, k), math.nan), np.full((count, k), -1)
-    kind = products.kind_of(search.distance) if count > FEW else None
-    frame = kind and products.frame_of(adapter, blocks_host, kind, gallery, search.dtype)
+    frame = frame_of(search)
     measured = 0
     for first in range(0, count, CHUNK):
         chunk = queries[first : first + CHUNK]
@@ -111,6 +119,14 @@ def nearest(search: Search, k: int) -> Found:
         distances[first : first + CHUNK], numbers[first : first + CHUNK] = found[:2]
         measured += found.measured
     return Found(distances, numbers, measured)
+
+
+def frame_of(search: Search) -> products.Frame | None:
+    """What rows are brought to before they are multiplied; None where they are measured."""
+    kind = products.kind_of(search.distance)
+    if kind is None or (search.place is blocks_host and search.queries.shape[0] <= FEW):
+        return None
+    return products.frame_of(search.adapter, search.place, kind, search.gallery, search.dtype)
 
 
 def own_numbers(search: Search, first: int, count: int) -> Any | None:
@@ -137,7 +153,7 @@ def _by_measuring(
     for rows, column, scores in measured_blocks(search, queries, gallery):
         positions = np.zeros(len(scores), np.int64)
         while len(
-            full := lists_host.offer(lists, rows, scores, None, column, positions, search.adapter)
+            full := search.offer(lists, rows, scores, None, column, positions, search.adapter)
         ):
             _settle(search, lists, full, queries)
         if progress and rows + len(scores) == count:
@@ -147,7 +163,7 @@ def _by_measuring(
 
 def measured_blocks(search: Search, queries: Any, gallery: Any) -> Iterator[tuple[int, int, Any]]:
     """First query, first candidate, and the distances of a block with the other sign."""
-    adapter, count, (columns, features) = search.adapter, len(queries), map(int, gallery.shape)
+    count, (columns, features) = len(queries), map(int, gallery.shape)
     width = search.block or max(min(_MEASURED // max(count, 1), columns), 64)
     if count > 1 and not search.block:
         # Candidates that stay in a cache while queries go over them.
@@ -157,8 +173,9 @@ def measured_blocks(search: Search, queries: Any, gallery: Any) -> Iterator[tupl
         candidates = gallery[column : column + width]
         for first in range(0, count, height):
             some = queries[first : first + height]
-            d = adapter.host(distances(search, some[:, None], candidates[None]))
-            yield first, column, np.maximum(np.negative(d, out=d), _FARTHEST, out=d)
+            d = distances(search, some[:, None], candidates[None]).clip(None, -_FARTHEST)
+            d *= -1
+            yield first, column, d
 
 
 def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, k: int) -> Found:
@@ -180,9 +197,7 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
 
     for first, column, scores, shifts in scored_blocks(search, frame, rows.units, beyond):
         positions = np.zeros(len(scores), np.int64)
-        while len(
-            full := lists_host.offer(lists, first, scores, shifts, column, positions, adapter)
-        ):
+        while len(full := search.offer(lists, first, scores, shifts, column, positions, adapter)):
             settle(full)
     measured += int(lists.counts.sum())
     found = _finished(search, lists, queries)
@@ -247,14 +262,14 @@ def scored_blocks(
             some = queries[first : first + most]
             scores = memory[: len(some) * wide].reshape(len(some), wide)
             adapter.matmul(some, rows.units.T, scores)
-            yield first, column, adapter.host(scores), taken
+            yield first, column, scores, taken
         if search.progress:
             search.progress(wide)
 
 
 def _ready(search: Search, frame: products.Frame, array: Any, of: int) -> Any:
     return products.ready(
-        *(search.adapter, blocks_host, array, frame.dtype),
+        *(search.adapter, search.place, array, frame.dtype),
         normalizes=frame.normalizes[of],
         center=frame.center if of == 1 or frame.squares else None,
         exponent=frame.exponents[of],

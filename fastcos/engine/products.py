@@ -24,10 +24,12 @@ rows as they were made ready, p = |u| and q = |v|.
 3. |u·v - a·b| ≤ |u - a| q + |a| |v - b| ≤ 2ρ p q + τ(p + q) + ..., |½q² - ½|b|²| ≤ ρq² + τq + ...,
    where what is left out is a product of two of these small numbers.
 4. The difference ``u·v - ½q²`` and the rounding of ½q² add ω(pq + q²).
+5. A library that is allowed to round float32 numbers to β before it multiplies them (TF32: 2⁻¹¹)
+   is off by 2β p q more.
 
-With pq ≤ ½(p² + q²) the sum of all is at most c(p² + q²) + 16τ + η, where c = 1.01(½γ + 5ω) +
-D·2⁻⁵¹ leaves room for what was left out. So a score lies within ``slack`` of what was computed,
-where ``slack = c p² + 16τ + η`` is of the query and ``c q²`` of the candidate.
+With pq ≤ ½(p² + q²) the sum of all is at most c(p² + q²) + 16τ + η, where
+c = 1.01(½γ + 5ω + β) + D·2⁻⁵¹ leaves room for what was left out. So a score lies within
+``c p² + 16τ + η``, which is of the query, and ``c q²``, of the candidate, of what was computed.
 """
 
 from __future__ import annotations
@@ -106,6 +108,7 @@ def frame_of(adapter: Any, place: Any, kind: Kind, array: Any, dtype: Any) -> Fr
         exponent = _exponent(adapter.host(adapter.wrap(moved.squares)))
     unit = 2.0**-53 if name == "float64" else 2.0**-24
     gamma = features * unit / (1 - features * unit)
+    rounded = 0.0 if name == "float64" else adapter.product_roundoff()
     lost = (features / 2 + 8) * 2.0**-53 if kind.normalizes or not kind.squares else 0.0
     return Frame(
         products,
@@ -114,7 +117,7 @@ def frame_of(adapter: Any, place: Any, kind: Kind, array: Any, dtype: Any) -> Fr
         center,
         (exponent if kind.squares else 0, exponent),
         squares,
-        1.01 * (gamma / 2 + 5 * unit) + features * 2.0**-51,
+        1.01 * (gamma / 2 + 5 * unit + rounded) + features * 2.0**-51,
         16 * lost + features * 2.0**-100,
     )
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastcos.engine import blocks_host, lists_host, neighbors, products
-from fastcos.engine.neighbors import FEW, Search
+from fastcos.engine import lists_host, neighbors, products
+from fastcos.engine.neighbors import Search
 from fastcos.kernels.forks import importing
 
 
@@ -38,10 +38,9 @@ def within(search: Search, radius: float, measures: bool = True) -> Iterator[See
     Of a query, candidates come in the order of their numbers, but for those of rows that products
     do not order. Without ``measures`` only what is in doubt is measured.
     """
-    adapter, queries = search.adapter, search.queries
+    queries = search.queries
     count = int(queries.shape[0])
-    kind = products.kind_of(search.distance) if count > FEW else None
-    frame = kind and products.frame_of(adapter, blocks_host, kind, search.gallery, search.dtype)
+    frame = neighbors.frame_of(search)
     for first in range(0, count, neighbors.CHUNK):
         chunk = queries[first : first + neighbors.CHUNK]
         own = neighbors.own_numbers(search, first, len(chunk))
@@ -60,7 +59,7 @@ def _by_measuring(
     count, columns = len(queries), int(gallery.shape[0])
     lists = lists_host.new(0, np.full(count, -radius), np.zeros(count), 0.0, own, exact=True)
     for first, column, scores in neighbors.measured_blocks(search, queries, gallery):
-        positions = _after(own, first, column, scores.shape)
+        positions = _after(own, first, column, *map(int, scores.shape))
         done = (column + scores.shape[1] * (first + len(scores)) / count) / columns
         for found in _drained(search, lists, first, scores, None, column, positions):
             of, numbers, uppers, _ = found
@@ -87,7 +86,7 @@ def _by_products(
     beyond: list[Any] = []
     columns = int(search.gallery.shape[0])
     for first, column, scores, shifts in neighbors.scored_blocks(search, frame, rows.units, beyond):
-        positions = _after(own, first, column, scores.shape)
+        positions = _after(own, first, column, *map(int, scores.shape))
         done = (column + scores.shape[1] * (first + len(scores)) / len(queries)) / columns
         for found in _drained(search, lists, first, scores, shifts, column, positions):
             of, numbers, _, lowers = found
@@ -120,9 +119,8 @@ def _later(found: Pairs, which: Any, numbers: Any, own: Any) -> Pairs:
     return Pairs(of[kept], j[kept], found.distances[kept])
 
 
-def _after(own: Any, first: int, column: int, shape: tuple[int, int]) -> Any:
+def _after(own: Any, first: int, column: int, queries: int, columns: int) -> Any:
     """The column from which on candidates come after the query itself."""
-    queries, columns = shape
     if own is None:
         return np.zeros(queries, np.int64)
     return np.clip(own[first : first + queries] + 1 - column, 0, columns)
@@ -140,7 +138,7 @@ def _drained(
     """What a block brings into the lists, which are empty before and after."""
     rows = np.arange(first, first + len(scores))
     while True:
-        full = lists_host.offer(lists, first, scores, shifts, column, positions, search.adapter)
+        full = search.offer(lists, first, scores, shifts, column, positions, search.adapter)
         found = lists_host.taken(lists, rows)
         lists.counts[rows] = 0
         if len(found[0]):
