@@ -12,7 +12,7 @@ import pytest
 
 import fastcos
 from fastcos import measures
-from fastcos.measures import search
+from fastcos.measures import retrieval, search
 
 RETRIEVAL = {
     "recall_at_k": measures.recall_at_k,
@@ -103,6 +103,30 @@ def test_the_oracle_agrees(rng, rows, distance, block, monkeypatch):
 
     gallery, gallery_labels = rows(rng, 17), classes(rng, 17) % 99
     options = {"gallery": gallery, "gallery_labels": gallery_labels, "distance": distance}
+    assert_same(measured(x, labels, **options), oracle(x, labels, **options))
+
+
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+@pytest.mark.parametrize("block", [1, 60, 1 << 21])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_ranks_that_are_counted(rng, ranks, block, distance, monkeypatch):
+    monkeypatch.setattr(retrieval, "_FIRST_RANKS", ranks)
+    monkeypatch.setattr(search, "_BLOCK", block)
+    x, gallery = grid(rng, 60), np.concatenate([grid(rng, 20)] * 2)
+    labels, gallery_labels = rng.integers(0, 20, 60), rng.integers(0, 25, 40)
+    x[7] = gallery[5] = np.nan
+    gallery_labels[5], labels[:2] = 33, 33  # of this label there is nothing else
+    for options in ({}, {"gallery": gallery, "gallery_labels": gallery_labels}):
+        right = oracle(x, labels, distance=distance, **options)["mean_reciprocal_rank"]
+        found = measures.mean_reciprocal_rank(x, labels, distance=distance, **options)
+        assert found == pytest.approx(right, rel=1e-12)
+
+
+@pytest.mark.parametrize("ranks", [1, 16])
+def test_rows_that_are_infinitely_far_come_last_in_their_order(ranks, monkeypatch):
+    monkeypatch.setattr(retrieval, "_FIRST_RANKS", ranks)
+    x = np.array([[0.0], [1.0], [2.0], [-3.0], [0.0], [0.0]]) * 2.0**600
+    labels, options = np.array([0, 1, 1, 0, 2, 1]), {"distance": "sqeuclidean"}
     assert_same(measured(x, labels, **options), oracle(x, labels, **options))
 
 
@@ -223,7 +247,7 @@ def test_blocks_hold_what_memory_has_room_for(rng, searches, monkeypatch):
     assert searches == [(5, 2)] * 8
 
 
-def test_only_queries_that_have_not_met_theirs_search_farther(searches):
+def test_only_queries_that_have_not_met_theirs_search_farther(searches, monkeypatch):
     # On a line of 400 rows the last is of the label of the first, and the others are in pairs.
     x = np.arange(400.0)[:, None]
     labels = np.repeat(np.arange(200), 2)
@@ -231,7 +255,12 @@ def test_only_queries_that_have_not_met_theirs_search_farther(searches):
     found = measures.mean_reciprocal_rank(x, labels, distance="euclidean")
     right = oracle(x, labels, distance="euclidean")["mean_reciprocal_rank"]
     assert found == pytest.approx(right, rel=1e-12)
-    assert searches == [(400, 17), (1, 129), (1, 400)]
+    assert searches == [(400, 17)]  # one is left, and the rows before its own are counted
+    searches.clear()
+    monkeypatch.setattr(retrieval, "_SHARE", 1)
+    again = measures.mean_reciprocal_rank(x, labels, distance="euclidean")
+    assert again == pytest.approx(right, rel=1e-12)
+    assert searches == [(400, 17), (1, 129)]
 
 
 # -- labels ----------------------------------------------------------------------------------------
@@ -340,6 +369,7 @@ X = np.ones((3, 2))
     [
         ((X, [0, 1]), {}, ValueError, r"labels must have shape \(3,\), .* queries; got \(2,\)"),
         ((X, [[0], [1], [2]]), {}, ValueError, r"labels must have shape \(3,\)"),
+        ((X, [[0], [1, 2], 3]), {}, ValueError, r"labels must have shape \(3,\): .*inhomogeneous"),
         ((X, 1), {}, ValueError, r"labels must have shape \(3,\)"),
         ((X, None), {}, ValueError, r"labels must have shape \(3,\)"),
         ((X[0], [0, 1]), {}, ValueError, r"queries must be rows of shape \(N, D\), got \(2,\)"),

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastcos.api.neighbors import nearest
+from fastcos.engine import neighbors
 from fastcos.engine.libraries import adapter_of_arrays, library_of
+from fastcos.engine.problem import resolve_distance
 from fastcos.typing import DistanceLike
 
 # How many numbers a block of queries may have, of rows or of neighbours: some 20 MB of each array.
@@ -88,7 +91,10 @@ def _labels(name: str, value: Any, of: str, count: int) -> npt.NDArray[Any]:
     """Labels as a NumPy array, of any dtype."""
     kind: Any = type(value)
     if library_of(kind) in (None, "numpy"):
-        labels = np.asarray(value)
+        try:
+            labels = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} must have shape ({count},): {error}") from None
         if labels.dtype.kind == "f" and isinstance(value, (list, tuple)):
             # There may be integers in it that float64 does not tell apart.
             labels = np.asarray(value, object)
@@ -168,13 +174,66 @@ def right_of(task: Task, chosen: Integers, k: int) -> Right:
     # A query that is to be left out is found among the others, and then taken out: the search
     # itself leaves it out for all queries at once only.
     more = k + 1 if task.leaves_out else k
-    found = nearest(task.queries[chosen], task.gallery, more, task.distance)
-    rows = task.adapter.host(found.indices)
+    with _on_device(task):
+        found = nearest(task.queries[chosen], task.gallery, more, task.distance)
+        rows = task.adapter.host(found.indices)
     if task.leaves_out:
         rows = _without(rows, chosen)
     same = task.gallery_classes[rows] == task.classes[chosen, None]
     right: Right = same & (rows >= 0)  # a query with NaN has -1 for neighbours
     return right
+
+
+def first_ranks(task: Task, chosen: Integers) -> npt.NDArray[np.float64]:
+    """The rank of the nearest right neighbour of some queries; infinite where there is none.
+
+    That neighbour is found among the rows of its label; then those before it are counted among all.
+    """
+    with _on_device(task):
+        queries = task.queries[chosen]
+        distance: Any = resolve_distance("distance", task.distance)  # callables were refused before
+        stated = neighbors.stated(task.adapter, distance, queries, task.gallery, False, None, None)
+        best, at = _nearest_right(stated, task, chosen)
+        before = np.zeros(chosen.size)
+        for first, column, scores in neighbors.measured_blocks(stated, queries, task.gallery):
+            part = slice(first, first + scores.shape[0])
+            columns = np.arange(column, column + scores.shape[1])
+            d, limit, row = neighbors.distance_of(scores), best[part, None], at[part, None]
+            nearer = (d < limit) | ((d == limit) & (columns < row))
+            if task.leaves_out:
+                nearer &= columns != chosen[part, None]
+            before[part] += (nearer & (columns != row)).sum(axis=1)
+    return np.where(np.isnan(best), math.inf, before + 1)
+
+
+def _nearest_right(
+    stated: neighbors.Search, task: Task, chosen: Integers
+) -> tuple[npt.NDArray[np.float64], Integers]:
+    """How far the nearest row of its label is from each query, and which; NaN where there is none.
+
+    Of equally near ones it is the first.
+    """
+    by_class = task.gallery_classes.argsort(kind="stable")
+    sizes = np.bincount(task.gallery_classes, minlength=int(task.classes.max()) + 1)
+    of = task.classes[chosen]
+    i = np.repeat(np.arange(chosen.size), sizes[of])
+    # Rows of a class lie one after another. Where they begin, less where those of a query do:
+    shift = (sizes.cumsum() - sizes)[of] - (sizes[of].cumsum() - sizes[of])
+    j = by_class[np.arange(i.size) + shift[i]]
+    if task.leaves_out:
+        others = j != chosen[i]
+        i, j = i[others], j[others]
+    starts = np.flatnonzero(np.diff(i, prepend=-1))  # each has one, or it would not be asked for
+    d = neighbors.pairs(stated, stated.queries, stated.gallery, i, j)
+    best = np.fmin.reduceat(d, starts)
+    at = np.minimum.reduceat(np.where(d == best[i], j, len(task.gallery)), starts)
+    return best, at
+
+
+def _on_device(task: Task) -> AbstractContextManager[Any]:
+    """The device of the rows as the current one."""
+    guard = task.adapter.device_guard and task.adapter.device_guard([task.queries, task.gallery])
+    return guard or nullcontext()
 
 
 def _without(rows: Integers, own: Integers) -> Integers:
