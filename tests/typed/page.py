@@ -47,6 +47,11 @@ def chosen(reduction: Reduction, name: DistanceName) -> float:
 for name in distances.DISTANCES:
     chosen("sum_over_batch_size", name)
 
+# Measures: floats, as many as are asked for.
+assert_type(fastcos.measures.recall_at_k(x, labels), float)
+assert_type(fastcos.measures.recall_at_k(x, labels, k=(1, 5), gallery=y), tuple[float, ...])
+assert_type(fastcos.measures.verification([0.5, 0.1], [1, 0]).auc, float)
+
 # Gradients: several, or one where one is asked for.
 both = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
 value, (g1, g2) = both(x, y, labels, margin=0.2, weight=np.ones(8))
