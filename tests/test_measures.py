@@ -7,6 +7,7 @@ import itertools
 import math
 from fractions import Fraction
 
+import devices
 import numpy as np
 import pytest
 
@@ -309,8 +310,9 @@ def test_lists_integers_and_rows_in_any_order_of_memory(rng):
         assert_same(measured(given, labels.tolist()), right)
 
 
-def test_tensors(rng):
+def test_tensors(rng, monkeypatch):
     torch = pytest.importorskip("torch")
+    monkeypatch.setattr(retrieval, "_FIRST_RANKS", 1)
     x, labels = rng.standard_normal((30, 3)), classes(rng, 30)
     right = measured(x, labels)
     tensor = torch.tensor(x, requires_grad=True)
@@ -323,6 +325,30 @@ def test_tensors(rng):
         measured(x, labels, gallery=x[:9], gallery_labels=labels[:9]),
     )
     assert tensor.grad is None
+
+
+@pytest.fixture
+def library(monkeypatch):
+    """What makes arrays of a simulated GPU."""
+    devices.forget()
+    devices.simulated(monkeypatch)
+    yield devices._simulated()[1]
+    devices.forget()
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("distance", ["cosine", "manhattan"])
+def test_arrays_of_a_gpu(rng, library, distance, monkeypatch):
+    monkeypatch.setattr(retrieval, "_FIRST_RANKS", 1)
+    x, labels = rng.standard_normal((14, 3)).astype(np.float32), classes(rng, 14)
+    right = measured(x, labels, distance=distance)
+    some = measured(x, labels, gallery=x[:9], gallery_labels=labels[:9], distance=distance)
+    there = library.asarray(x)
+    assert_same(measured(there, labels, distance=distance), right)
+    gallery = {"gallery": library.asarray(x[:9]), "gallery_labels": library.asarray(labels[:9])}
+    assert_same(measured(there, library.asarray(labels), **gallery, distance=distance), some)
+    scores = library.asarray(x[:, 0])
+    assert measures.verification(scores, labels == 0) == measures.verification(x[:, 0], labels == 0)
 
 
 # -- pytorch-metric-learning -----------------------------------------------------------------------

@@ -195,7 +195,8 @@ def first_ranks(task: Task, chosen: Integers) -> npt.NDArray[np.float64]:
         stated = neighbors.stated(task.adapter, distance, queries, task.gallery, False, None, None)
         best, at = _nearest_right(stated, task, chosen)
         before = np.zeros(chosen.size)
-        for first, column, scores in neighbors.measured_blocks(stated, queries, task.gallery):
+        for first, column, block in neighbors.measured_blocks(stated, queries, task.gallery):
+            scores = task.adapter.host(block)
             part = slice(first, first + scores.shape[0])
             columns = np.arange(column, column + scores.shape[1])
             d, limit, row = neighbors.distance_of(scores), best[part, None], at[part, None]
