@@ -36,6 +36,12 @@ Similarity and distance of rows:
     cosine_similarity                   the cosine of the angle
     paired_distance                     any distance, by name or as a Distance
 
+Neighbours, exactly:
+    nearest                             the k nearest rows of a gallery
+    neighbors_within                    all pairs within a radius
+    near_duplicates                     groups of rows that are nearly the same
+    pairwise                            the whole matrix of distances
+
 Rows of a table:
     rows                                the operand of pair and triplet lists: nothing is gathered
     RowGradient                         the gradient of the rows that are named alone

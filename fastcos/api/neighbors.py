@@ -107,6 +107,7 @@ def nearest(
     k: int,
     distance: DistanceName | Distance = "cosine",
     *,
+    out: tuple[Any, Any] | None = None,
     block: int | None = None,
     progress: bool = False,
 ) -> Neighbors:
@@ -126,11 +127,14 @@ def nearest(
             queries. Half types are read as they are.
         k: How many, from 1 to the number of rows that there are.
         distance: A name, or a :class:`Distance`.
+        out: Where distances and indices go: two arrays ``(Q, k)``, of the dtype of the result and
+            of int64, with any strides.
         block: How many rows of the gallery are taken at a time; the answer does not depend on it.
         progress: Whether to show how far it is (with tqdm, if that is installed).
 
     Returns:
-        :class:`Neighbors`. Distances are of the dtype of the rows, and of at least float32.
+        :class:`Neighbors`; of ``out``, if it was given. Distances are of the dtype that the rows
+        are promoted to, and of at least float32.
 
     Raises:
         ValueError: a k that is not in range, shapes that do not fit, no rows, an unknown distance.
@@ -155,10 +159,15 @@ def nearest(
         k = _integer("k", k)
         if not 1 <= k <= others:
             raise ValueError(f"k must be from 1 to {others}, the rows there are; got {k}")
+        if out is not None:
+            _check_out(search, k, out)
         found = neighbors.nearest(search, k)
-        return Neighbors(
-            neighbors.values(search, found.distances), neighbors.numbers(search, found.numbers)
-        )
+        distances = neighbors.values(search, found.distances)
+        indices = neighbors.index(search, found.numbers)
+        if out is not None:
+            out[0][...], out[1][...] = distances, indices
+            distances, indices = out
+        return Neighbors(distances, indices)
 
 
 class Within(NamedTuple):
@@ -232,7 +241,7 @@ def neighbors_within(
             raise _too_many(found, most, "lower the radius") from None
         counts = np.bincount(of, minlength=int(search.queries.shape[0]))
         indptr = np.concatenate([[0], np.cumsum(counts)])
-        own = neighbors.numbers
+        own = neighbors.index
         return Within(own(search, indptr), own(search, numbers), neighbors.values(search, d))
 
 
@@ -294,7 +303,7 @@ def near_duplicates(
             found = within.groups(search, radius, most)
         except within.TooManyPairs as error:
             raise _too_many(error, most, hint) from None
-        return neighbors.numbers(search, found)
+        return neighbors.index(search, found)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -336,6 +345,21 @@ def _search(
         block = None if block is None else _at_least("block", block, 1)
         with _shown(check_flag("progress", progress), int(y.shape[0]), int(x.shape[0])) as told:
             yield neighbors.stated(adapter, found, x, y, two is None, block, told)
+
+
+def _check_out(search: neighbors.Search, k: int, out: Any) -> None:
+    """Raises unless the caller's buffers may be written to."""
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise TypeError(f"out must be two arrays, for distances and indices; got {out!r}")
+    adapter, shape = search.adapter, (int(search.queries.shape[0]), k)
+    dtypes = search.dtype, neighbors.index(search, np.arange(0)).dtype
+    taken = {"queries": search.queries, "gallery": search.gallery}
+    for name, buffer, dtype in zip(("distances", "indices"), out, dtypes, strict=True):
+        label = f"out for {name}"
+        adapter.check_out(label, buffer, taken)
+        taken[label] = buffer
+        device = adapter.layout(search.gallery).device
+        check_out_fits(name, adapter.layout(buffer), shape, dtype, device)
 
 
 def _rows(adapter: Any, name: str, value: Any) -> Any:

@@ -85,13 +85,8 @@ def values(search: Search, distances: Any) -> Any:
 
 
 def index(search: Search, numbers: Any) -> Any:
-    """Numbers of rows as an index of arrays of the library."""
+    """Numbers of rows as an array of the library."""
     return search.adapter.from_host(numbers, search.gallery)
-
-
-def numbers(search: Search, found: Any) -> Any:
-    """Numbers of rows as what is returned."""
-    return search.adapter.from_host(found, search.gallery)
 
 
 class Found(NamedTuple):
@@ -309,7 +304,7 @@ def pairs(search: Search, queries: Any, gallery: Any, i: Any, j: Any) -> Any:
 
 def distance_of(scores: Any) -> Any:
     """The distances that were taken for scores."""
-    return np.where(scores == _FARTHEST, math.inf, -scores)
+    return np.where(scores == _FARTHEST, math.inf, 0 - scores)  # of 0 not -0
 
 
 def _ranked(search: Search, found: tuple[Any, Any, Any, Any], exact: bool, queries: Any) -> Any:
