@@ -1,12 +1,11 @@
 """The command line, ``python -m fastcos``.
 
-``demo`` learns on real data, ``info`` tells versions, ``warmup`` compiles ahead. What a command
-needs beyond NumPy is imported inside it.
+``demo`` learns on real data, ``info`` tells versions, ``warmup`` compiles ahead; ``search`` and
+``duplicates`` take rows from files. What a command needs beyond NumPy is imported inside it.
 """
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import fastcos
 from fastcos import _extras, _hints
-from fastcos.commands import warmup
+from fastcos.commands import files, neighbors, warmup
 
 LOSSES = (
     "cosine_embedding_loss",
@@ -36,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None takes those of the process.
 
     Returns:
-        The exit code: 0, 1 where the picture could not be written, 2 for a missing package, 130
-        after Ctrl-C. Wrong arguments leave through ``SystemExit(2)``, as argparse has it.
+        The exit code: 0, 1 for files that cannot be read or written or do not fit, 2 for a missing
+        package, 130 after Ctrl-C. Wrong arguments leave through ``SystemExit(2)``, as argparse has
+        it.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _show_info(arguments.json)
         if arguments.command == "warmup":
             return _warm_up(arguments)
+        if arguments.command in ("search", "duplicates"):
+            return _find(arguments)
         return _run_demo(arguments.loss, arguments.out, arguments.seed)
     except KeyboardInterrupt:
         return _complain("interrupted", _INTERRUPTED)
@@ -137,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also for rows of tables, which have kernels of their own",
     )
+    neighbors.add_to(commands)
     return parser
 
 
@@ -159,21 +162,9 @@ def _png_path(text: str) -> Path:
     if Path(text).suffix.lower() not in ("", ".png"):
         raise argparse.ArgumentTypeError(f"the picture is a PNG, {text!r} ends otherwise")
     try:
-        path = Path(text).resolve()
-        if path.exists() and not path.is_file():
-            raise argparse.ArgumentTypeError(f"cannot write {text!r}: not a regular file")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise argparse.ArgumentTypeError(f"cannot write {text!r}: it is read-only")
-        _partial(path).touch()
-        _partial(path).unlink()
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"cannot write {text!r}: {error.strerror}") from None
-    return path
-
-
-def _partial(path: Path) -> Path:
-    """Where a file is written before it takes its name: beside it, on the same file system."""
-    return path.with_name(f".fastcos-{os.getpid()}.part")
+        return files.writable(text)
+    except files.Refused as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seed(text: str) -> int:
@@ -206,14 +197,11 @@ def _run_demo(loss: str, out: Path, seed: int) -> int:
             bar.update(demo.ITERATIONS * done - bar.n)  # it may have converged before
     print(demo.table(results), flush=True)
 
-    partial = _partial(out)
     try:
-        demo_plot.draw(results).savefig(partial, format="png")
-        partial.replace(out)
-    except OSError as error:
-        return _complain(f"cannot write {out}: {error.strerror}", _FAILED)
-    finally:
-        partial.unlink(missing_ok=True)
+        with files.replacing(out) as partial:
+            demo_plot.draw(results).savefig(partial, format="png")
+    except files.Refused as error:
+        return _complain(str(error), _FAILED)
     print(f"\nPicture: {out}")
     return 0
 
@@ -242,6 +230,18 @@ def _warm_up(arguments: argparse.Namespace) -> int:
     print(f"{'total':{width}}  {sum(seconds.values()):6.2f} s")
     config = fastcos.show_config()
     print(f"kept in {(config['gpu'] if arguments.device else config)['cache']}")
+    return 0
+
+
+def _find(arguments: argparse.Namespace) -> int:
+    """The summary to stdout, the progress to stderr, the result to a file."""
+    command = neighbors.search if arguments.command == "search" else neighbors.duplicates
+    try:
+        command(arguments)
+    except files.Refused as error:
+        return _complain(str(error), _FAILED)
+    except MemoryError as error:
+        return _complain(f"not enough memory: {error}", _FAILED)
     return 0
 
 

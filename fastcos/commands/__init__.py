@@ -1,1 +1,1 @@
-"""What ``python -m fastcos`` does: ``demo``, ``info`` and ``warmup``."""
+"""What ``python -m fastcos`` does: ``demo``, ``info``, ``warmup``, ``search``, ``duplicates``."""
