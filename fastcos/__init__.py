@@ -39,6 +39,8 @@ Similarity and distance of rows:
 Neighbours, exactly:
     nearest                             the k nearest rows of a gallery
     neighbors_within                    all pairs within a radius
+    Neighbors                           what nearest returns
+    Within                              what neighbors_within returns
     near_duplicates                     groups of rows that are nearly the same
     pairwise                            the whole matrix of distances
 

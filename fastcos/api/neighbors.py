@@ -28,6 +28,12 @@ class Neighbors(NamedTuple):
     Args:
         distances: How far they are, ``(Q, k)``, nearest first; NaN where there are no more.
         indices: Their numbers in the gallery, ``(Q, k)`` int64; -1 where there are no more.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> distances, indices = fastcos.nearest(np.eye(3), None, 1, "manhattan")
+        >>> indices.ravel()
+        array([1, 0, 0])
     """
 
     distances: Any
@@ -177,6 +183,12 @@ class Within(NamedTuple):
         indptr: Those of row i are from ``indptr[i]`` to ``indptr[i + 1]``; ``(N + 1,)`` int64.
         indices: The numbers of the others, ascending within a row; int64.
         distances: How far these are.
+
+    Example:
+        >>> import numpy as np, fastcos
+        >>> found = fastcos.neighbors_within(np.eye(2), np.eye(3)[:, :2], 0.5)
+        >>> found.indices[found.indptr[1] : found.indptr[2]]  # those of row 1
+        array([1])
     """
 
     indptr: Any

@@ -80,8 +80,9 @@ def stated(
 
 
 def values(search: Search, distances: Any) -> Any:
-    """Distances as what is returned."""
-    return search.adapter.values(index(search, distances), search.dtype)
+    """Distances as what is returned; those beyond the dtype, whose order is known, as infinity."""
+    with np.errstate(over="ignore"):
+        return search.adapter.values(index(search, distances), search.dtype)
 
 
 def index(search: Search, numbers: Any) -> Any:
@@ -177,7 +178,7 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
     adapter = search.adapter
     rows = made_ready(search, frame, queries)
     squares, norms, odd = rows.squares, rows.norms, rows.odd
-    bounds = products.query_bounds(frame, squares)
+    bounds = products.query_bounds(frame, squares, norms)
     thresholds = np.where(odd, math.inf, -math.inf)  # they are measured below
     lists = lists_host.new(k, thresholds, bounds.slacks, bounds.widening, own, exact=False)
     beyond: list[Any] = []

@@ -144,7 +144,8 @@ def _is_finite(adapter: Any, center: Any) -> bool:
 
 
 def _square(adapter: Any, center: Any) -> float:
-    return float(np.square(adapter.host(adapter.wrap(center))).sum())
+    with np.errstate(over="ignore"):
+        return float(np.square(adapter.host(adapter.wrap(center))).sum())
 
 
 def _exponent(squares: Any) -> int:
@@ -162,8 +163,8 @@ class Bounds(NamedTuple):
     widening: float
 
 
-def query_bounds(frame: Frame, squares: Any) -> Bounds:
-    """By how much scores of queries of these squares may be wrong."""
+def query_bounds(frame: Frame, squares: Any, norms: Any) -> Bounds:
+    """By how much scores of queries of these squares, divided by these norms, may be wrong."""
     c = frame.bound
     slacks = c * squares + frame.constant
     if frame.squares:
@@ -171,7 +172,10 @@ def query_bounds(frame: Frame, squares: Any) -> Bounds:
     if frame.normalizes[1]:
         # Those of the candidates are 1, to their last digits.
         return Bounds(slacks + 1.01 * c, 0.0)
-    return Bounds(slacks, -2.0)
+    # Products that differ by less than this are the same beside 1.
+    with np.errstate(divide="ignore"):
+        beside = 2.0**-51 * 2.0 ** frame.exponents[1] / norms
+    return Bounds(slacks + beside, -2.0)
 
 
 def shifts(frame: Frame, squares: Any) -> Any | None:
@@ -205,7 +209,15 @@ def least_scores(
         norms: What queries were divided by.
         radius: The greatest distance, of all queries or of each.
     """
-    scale, name = 2.0 ** frame.exponents[1], constant_of(distance)
+    # What is beyond float64 is infinite here, too, and keeps everything.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return _least_scores(constant_of(distance), frame, squares, norms, radius)
+
+
+def _least_scores(
+    name: str | None, frame: Frame, squares: Any, norms: Any, radius: Any
+) -> tuple[Any, Any]:
+    scale = 2.0 ** frame.exponents[1]
     if name == "angles._DOT":
         # Of queries that have a length: others are out of reach.
         half = (radius - 1) * scale / norms

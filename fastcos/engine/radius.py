@@ -75,12 +75,9 @@ def _by_products(
     measures: bool,
 ) -> Iterator[Seen]:
     rows = neighbors.made_ready(search, frame, queries)
-    bounds = products.query_bounds(frame, rows.squares)
+    bounds = products.query_bounds(frame, rows.squares, rows.norms)
     odd = rows.odd
-    with np.errstate(divide="ignore", invalid="ignore"):
-        least, enough = products.least_scores(
-            search.distance, frame, rows.squares, rows.norms, radius
-        )
+    least, enough = products.least_scores(search.distance, frame, rows.squares, rows.norms, radius)
     least[odd] = math.inf  # they are measured below
     lists = lists_host.new(0, least, bounds.slacks, bounds.widening, own, exact=False)
     beyond: list[Any] = []
