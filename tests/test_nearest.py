@@ -260,6 +260,24 @@ def test_neither_blocks_nor_threads_nor_other_queries_matter(rng, order):
         same(fastcos.nearest(queries[last], gallery, 12, "euclidean"), last)
 
 
+@pytest.mark.parametrize("k", [1, 4, 33])
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_lists_that_are_full_when_a_block_ends(rng, k, more):
+    # Of rows so close products leave all in doubt: 64 candidates and two for each that is wanted.
+    x = DATA["cone_1e-05"](rng, 500, 300).astype(np.float32)
+    width = 64 + 2 * k
+    expected = fastcos.nearest(x[:1], x, k)
+    for block in (width, width // (more + 1), width + more, width - more):
+        found = fastcos.nearest(x[:5], x, k, block=block)
+        np.testing.assert_array_equal(found.indices[:1], expected.indices)
+    # Of those that are measured, ties; and whoever is nearer comes later.
+    x = np.ones((600, 3), np.float32)
+    x[width:] = np.linspace(1, 0, 600 - width)[:, None]
+    for some in (1, 5):
+        found = fastcos.nearest(np.zeros((some, 3), np.float32), x, k, "manhattan", block=width)
+        assert found.indices.tolist() == [[*range(599, 599 - k, -1)]] * some
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.data())
 def test_ties_go_by_number(drawn):
@@ -387,6 +405,22 @@ def test_infinity(rng):
         # And there is no cosine.
         found = fastcos.nearest(queries[:some], gallery, 40)
         assert ((found.indices == -1).sum(1) == 10).all()
+
+
+@pytest.mark.parametrize("where", ["query", "gallery"])
+def test_infinite_products(rng, where):
+    queries = rng.standard_normal((4, 2), dtype=np.float32)
+    gallery = rng.standard_normal((80, 2), dtype=np.float32)
+    rows = queries if where == "query" else gallery
+    rows[1, 0] = np.inf
+    rows[3, 0] = -np.inf
+    expected = [fastcos.nearest(queries[i : i + 1], gallery, 5, "dot") for i in range(4)]
+    found = fastcos.nearest(queries, gallery, 5, "dot")
+    for one, right in zip(found, zip(*expected, strict=True), strict=True):
+        np.testing.assert_array_equal(one, np.concatenate(right))
+    paired = fastcos.paired_distance(queries[:, None], gallery[None], "dot")
+    right = neighbors_oracle.nearest(paired, 5)
+    np.testing.assert_array_equal(found.indices, right.indices)
 
 
 def test_zero_rows_are_at_right_angles_to_all(rng):
