@@ -103,6 +103,23 @@ def test_files_in_order_of_columns(capsys):
     np.testing.assert_array_equal(np.load("hits.npz")["indices"], expected)
 
 
+@pytest.mark.parametrize("arguments", [SEARCH, DUPLICATES])
+def test_rows_are_taken_as_many_at_a_time_as_is_said(arguments, capsys, monkeypatch):
+    taken = []
+
+    def watched(function):
+        return lambda *given, **options: (
+            taken.append(options["block"]) or function(*given, **options)
+        )
+
+    functions = map(watched, (fastcos.nearest, fastcos.near_duplicates))
+    named = zip(("nearest", "near_duplicates"), functions, strict=True)
+    monkeypatch.setattr(neighbors, "api", types.SimpleNamespace(**dict(named)))
+    succeeds(capsys, *arguments)
+    succeeds(capsys, *arguments, "--force", "--block", "7")
+    assert taken == [None, 7]
+
+
 def test_summary_of_a_search(capsys, folder):
     queries = QUERIES.copy()
     queries[2, 0] = np.nan
