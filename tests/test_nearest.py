@@ -264,7 +264,7 @@ def test_neither_blocks_nor_threads_nor_other_queries_matter(rng, order):
 @pytest.mark.parametrize("more", [0, 1, 2])
 def test_lists_that_are_full_when_a_block_ends(rng, k, more):
     # Of rows so close products leave all in doubt: 64 candidates and two for each that is wanted.
-    x = DATA["cone_1e-05"](rng, 500, 300).astype(np.float32)
+    x = _cone(1e-7)(rng, 500, 300).astype(np.float32)
     width = 64 + 2 * k
     expected = fastcos.nearest(x[:1], x, k)
     for block in (width, width // (more + 1), width + more, width - more):
