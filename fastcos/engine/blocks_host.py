@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastcos.engine import host
+from fastcos.engine.passes import SHARED_FROM
 from fastcos.engine.sweep import Memory, Rows, Sweep, arguments
-from fastcos.kernels.arguments import Project, Unit
+from fastcos.kernels.arguments import Project, Scan, Unit
 from fastcos.kernels.forks import importing
 from fastcos.listwise import Listwise
 
@@ -104,4 +105,24 @@ def _place(array: Any) -> int:
 def _launch(kernel: Any, packed: tuple[int, ...], tasks: int, numbers: int, adapter: Any) -> None:
     # Integers, which are put into memory as they are.
     block, parallel = np.array(packed).view(float), numbers >= adapter.SHARED_BESIDE_PRODUCTS
+    host.launch(kernel.address, block, tasks, 0, adapter.THREADS, parallel=parallel)
+
+
+def scan(
+    adapter: Any, array: Any, stride: int, units: Any, of: int, normalizes: bool, scores: Any
+) -> None:
+    """Writes the scores of a few queries, float32 rows, with rows as they lie in memory."""
+    with importing():
+        from fastcos.kernels.cpu import compile
+        from fastcos.kernels.cpu.scan import STRETCH
+
+    count, features = map(int, array.shape)
+    kernel = compile.scan_kernel_of(adapter.float_name(array.dtype), of, normalizes)
+    packed = Scan(
+        *(0, adapter.address(array), stride, count, features, int(units.shape[0])),
+        *(adapter.address(units), host.address_of(scores)),
+    )
+    block, tasks = np.array(packed).view(float), -(-count // STRETCH)
+    # No product is made beside it.
+    parallel = count * features >= SHARED_FROM
     host.launch(kernel.address, block, tasks, 0, adapter.THREADS, parallel=parallel)

@@ -18,17 +18,21 @@ import numpy as np
 from fastcos import losses
 from fastcos.distances import Distance
 from fastcos.engine import blocks_device, blocks_host, lists_device, lists_host, products
+from fastcos.engine.blocks import readable
 from fastcos.engine.problem import Problem
 from fastcos.engine.rows import Rows
 from fastcos.engine.solve import of_arrays
+from fastcos.kernels import PRODUCT, SQUARED
 
 #: Queries that go over the candidates together.
 CHUNK = 16_384
 #: Of these so many are multiplied at once, and with candidates of so many bytes as are made ready
 #: in a cache, and so many bytes of scores.
 _HEIGHT, _READY_BYTES, _SCORE_BYTES = 2048, 2 << 20, 16 << 20
-#: Up to so many queries are measured with all candidates, at the speed of memory.
+#: Up to so many queries scan all candidates as they lie in memory, or are measured with them.
 FEW = 2
+#: Dtypes of rows that are scanned, and how many of these at once.
+_SCANNED, _SCANNED_AT_ONCE = ("float16", "bfloat16", "float32"), 1 << 16
 #: The score of the distance infinity, which is one, too, and nearer than none.
 _FARTHEST = -np.finfo(np.float64).max
 #: Scores that are measured at once.
@@ -108,10 +112,12 @@ def nearest(search: Search, k: int) -> Found:
     for first in range(0, count, CHUNK):
         chunk = queries[first : first + CHUNK]
         own = own_numbers(search, first, len(chunk))
-        if frame is None:
-            found = _by_measuring(search, chunk, gallery, own, k, search.progress)
-        else:
+        if frame is not None:
             found = _by_products(search, frame, chunk, own, k)
+        else:
+            found = _by_scanning(search, chunk, own, k) or _by_measuring(
+                search, chunk, gallery, own, k, search.progress
+            )
         distances[first : first + CHUNK], numbers[first : first + CHUNK] = found[:2]
         measured += found.measured
     return Found(distances, numbers, measured)
@@ -157,6 +163,53 @@ def _by_measuring(
     return _finished(search, lists, queries)
 
 
+def _by_scanning(search: Search, queries: Any, own: Any, k: int) -> Found | None:
+    """The nearest of a few queries by the scores of a scan.
+
+    None where it is of no use: of rows in float64, which are measured as fast as they are read, of
+    distances that it does not know, and of candidates that are too many within its bounds.
+    """
+    adapter, gallery, kind = search.adapter, search.gallery, products.kind_of(search.distance)
+    known = kind is not None and (kind.normalizes or kind.squares)
+    narrow = adapter.float_name(gallery.dtype) in _SCANNED
+    narrow = narrow and adapter.float_name(search.dtype) == "float32"
+    if not known or not narrow or search.place is not blocks_host or len(queries) > FEW:
+        return None
+    assert kind is not None
+    count, (columns, features) = len(queries), map(int, gallery.shape)
+    units = products.ready(
+        adapter, search.place, queries, search.dtype, normalizes=kind.normalizes
+    ).units
+    bounds = products.scan_bounds(kind, features)
+    slacks = np.full(count, bounds.slack)
+    lists = lists_host.new(k, np.full(count, -math.inf), slacks, -2.0, own, exact=False)
+    beyond: list[Any] = []
+    width = min(search.block or _SCANNED_AT_ONCE, columns)
+    memory = np.empty(count * width, np.float32)
+    for column in range(0, columns, width):
+        rows = gallery[column : column + width]
+        wide = int(rows.shape[0])
+        scores = memory[: count * wide].reshape(count, wide)
+        of = PRODUCT if kind.normalizes else SQUARED
+        blocks_host.scan(adapter, *readable(adapter, rows), units, of, kind.normalizes, scores)
+        out = ~np.isfinite(scores).all(0)
+        if out.any():
+            beyond.append(np.flatnonzero(out) + column)
+            scores[:, out] = math.nan
+        for i in range(count):
+            row = scores[i : i + 1]
+            # A lower bound is as far below a score as the upper one is above.
+            shifts = np.abs(row[0]) * np.float32(-bounds.relative) if bounds.relative else None
+            positions = np.zeros(1, np.int64)
+            part = index(search, row)
+            if len(search.offer(lists, i, part, shifts, column, positions, adapter)):
+                return None
+        if search.progress:
+            search.progress(wide)
+    measured = int(lists.counts.sum())
+    return _with(search, _finished(search, lists, queries), beyond, queries, own, k, measured)
+
+
 def measured_blocks(search: Search, queries: Any, gallery: Any) -> Iterator[tuple[int, int, Any]]:
     """First query, first candidate, and the distances of a block with the other sign."""
     count, (columns, features) = len(queries), map(int, gallery.shape)
@@ -196,19 +249,13 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
         while len(full := search.offer(lists, first, scores, shifts, column, positions, adapter)):
             settle(full)
     measured += int(lists.counts.sum())
-    found = _finished(search, lists, queries)
-    if beyond:
-        numbers = np.concatenate(beyond)
-        rest = search.gallery[index(search, numbers)]
-        place = None if own is None else _places(numbers, own)
-        more = _by_measuring(search, queries, rest, place, min(k, len(numbers)))
-        found = _merged(found, more._replace(numbers=_of(numbers, more.numbers)), k)
+    found = _with(search, _finished(search, lists, queries), beyond, queries, own, k, measured)
     if odd.any():
         which = np.flatnonzero(odd)
         own = None if own is None else own[which]
         exact = _by_measuring(search, queries[index(search, which)], search.gallery, own, k)
         found.distances[which], found.numbers[which] = exact[:2]
-    return found._replace(measured=measured)
+    return found
 
 
 class Ready(NamedTuple):
@@ -351,6 +398,20 @@ def _finished(search: Search, lists: Any, queries: Any) -> Found:
     at = of[kept], places[kept]
     distances[at], numbers[at] = d[kept], found[1][order][kept]
     return Found(distances, numbers, 0)
+
+
+def _with(
+    search: Search, found: Found, beyond: list[Any], queries: Any, own: Any, k: int, measured: int
+) -> Found:
+    """What was found, with what the rows that are beyond the reach of scores have among them."""
+    found = found._replace(measured=measured)
+    if not beyond:
+        return found
+    numbers = np.concatenate(beyond)
+    rest = search.gallery[index(search, numbers)]
+    places = None if own is None else _places(numbers, own)
+    more = _by_measuring(search, queries, rest, places, min(k, len(numbers)))
+    return _merged(found, more._replace(numbers=_of(numbers, more.numbers)), k)
 
 
 def _places(numbers: Any, own: Any) -> Any:

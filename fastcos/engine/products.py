@@ -30,6 +30,10 @@ rows as they were made ready, p = |u| and q = |v|.
 With pq ≤ ½(p² + q²) the sum of all is at most c(p² + q²) + 16τ + η, where
 c = 1.01(½γ + 5ω + β) + D·2⁻⁵¹ leaves room for what was left out. So a score lies within
 ``c p² + 16τ + η``, which is of the query, and ``c q²``, of the candidate, of what was computed.
+
+A scan of rows as they lie in memory (:mod:`fastcos.kernels.cpu.scan`), for a few queries, has
+bounds of its own. A cosine is a product and a square of D terms, a root and a division:
+1.02(1.5γ + 10ω). Half the square of a distance has positive terms alone: 1.02(γ + 10ω) of itself.
 """
 
 from __future__ import annotations
@@ -188,8 +192,8 @@ def shifts(frame: Frame, squares: Any) -> Any | None:
 
 def out_of_reach(frame: Frame, squares: Any, norms: Any, of: int) -> Any:
     """Which rows products do not order, of the queries (0) or the candidates (1)."""
-    # NaN is near nothing, however it is measured.
-    found = squares > LARGE
+    # NaN is near nothing, however it is measured; of infinity one has to see.
+    found = (squares > LARGE) | np.isinf(norms)
     # A row without a direction is 1 from all others: as a query it has ties alone, and in a cone
     # squares would say otherwise.
     if frame.normalizes[of] and (of == 0 or frame.squares):
@@ -235,3 +239,20 @@ def _least_scores(
         least = (0.5 * squares if frame.squares else 1.0) - half
     room = frame.bound * squares + frame.constant + (np.abs(least) + np.abs(half)) * 2.0**-48
     return least - room, least + room
+
+
+class ScanBounds(NamedTuple):
+    """By how much the scores of a scan may be wrong."""
+
+    slack: float
+    relative: float  # to the score
+
+
+def scan_bounds(kind: Kind, features: int) -> ScanBounds:
+    """By how much the scores of a scan may be wrong, of rows that have so many numbers."""
+    unit = 2.0**-24
+    gamma = features * unit / (1 - features * unit)
+    if kind.normalizes:
+        return ScanBounds(1.02 * (1.5 * gamma + 10 * unit), 0.0)
+    # What underflows is all that is absolute.
+    return ScanBounds(features * 2.0**-120, 1.02 * (gamma + 10 * unit))

@@ -333,3 +333,16 @@ class Select(NamedTuple):
     counts: int  # how many are in a list
     thresholds: int  # what the score of one of the nearest is at least, float64
     positions: int  # the column from which on a query goes over the block, and where it has stopped
+
+
+class Scan(NamedTuple):
+    """The arguments of the kernel that scores rows as they lie in memory, all of them int64."""
+
+    losses: int  # what the host's loop over tasks fills in; not of use here
+    rows: int  # the address of the first
+    stride: int  # bytes from one to the next
+    height: int  # how many there are
+    features: int
+    queries: int  # how many there are
+    units: int  # the queries, one after another, float32
+    scores: int  # of each query with all rows, float32

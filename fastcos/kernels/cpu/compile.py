@@ -15,7 +15,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from fastcos.distances import Functions
 from fastcos.kernels import ALIGNED, DOUBLES, FLOATS, LONGS, Spec
 from fastcos.kernels.cache import compiled, digest, exported, source_digest
-from fastcos.kernels.cpu import kernels, listwise, order, select, tables, unit
+from fastcos.kernels.cpu import kernels, listwise, order, scan, select, tables, unit
 from fastcos.kernels.cpu.memory import call, doubles, floats, int8s, longs
 from fastcos.kernels.cpu.samples import table_unpacker, unpacker
 from fastcos.kernels.cpu.storage import STORAGE
@@ -36,7 +36,13 @@ SOURCES = (
     *("kernels.cpu.exponential", "kernels.cpu.listwise", "kernels.cpu.unit"),
     *("kernels.cpu", "kernels.cpu.compile", "kernels.cpu.gradients", "kernels.cpu.measure"),
     *("kernels.cpu.kernels", "kernels.cpu.memory", "kernels.cpu.samples", "kernels.cpu.states"),
-    *("kernels.cpu.order", "kernels.cpu.select", "kernels.cpu.storage", "kernels.cpu.streaming"),
+    *(
+        "kernels.cpu.order",
+        "kernels.cpu.scan",
+        "kernels.cpu.select",
+        "kernels.cpu.storage",
+        "kernels.cpu.streaming",
+    ),
     "kernels.cpu.tables",
 )
 
@@ -129,6 +135,17 @@ def select_kernel_of(wide: bool) -> Any:
         return _exported(kernel, tag, "the selection of neighbours", True)
 
     return _once((select.select_kernel, wide), make)
+
+
+def scan_kernel_of(dtype: str, of: int, normalizes: bool) -> Any:
+    """The compiled kernel that scores rows of a dtype as they lie in memory."""
+
+    def make() -> Any:
+        tag = _tag(True, scan.scan_kernel, dtype, of, normalizes)
+        kernel = scan.scan_kernel(STORAGE[dtype], of, normalizes, _tagged(tag))
+        return _exported(kernel, tag, f"the scan of rows ({dtype})", True)
+
+    return _once((scan.scan_kernel, dtype, of, normalizes), make)
 
 
 def _of_rows(body: Callable[..., Any], dtype: str, wide: bool, what: str) -> Any:
