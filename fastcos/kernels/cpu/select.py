@@ -102,6 +102,8 @@ def select_kernel(wide: bool, jitable: Any) -> Callable[[int, int], int]:
         thresholds = doubles(n.thresholds, t + 1)
         count, threshold, at = counts[t], thresholds[t], positions[t]
         own = longs(n.own, t + 1)[t] if n.own != 0 else -1
+        if 100 * count > _FULL * n.capacity:
+            return 1  # the block before has filled it, with its last candidate
         before, limit = count, limit_of(threshold, slack)
         while at < n.columns:
             end = min(at + STRETCH, n.columns)
