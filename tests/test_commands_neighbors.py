@@ -512,6 +512,7 @@ def test_a_gallery_larger_than_the_memory_there_is():
     gallery = np.lib.format.open_memmap("g.npy", "w+", np.float32, (rows, features))  # 128 MiB
     queries = np.random.default_rng(2).standard_normal((2, features)).astype(np.float32)
     places = np.array([[9, rows // 2], [rows - 1, 5000]])
+    gallery.reshape(-1, 4096, features)[:] = np.random.default_rng(3).standard_normal((4096, 128))
     gallery[places[:, 0]] = queries
     gallery[places[:, 1]] = queries + 0.1
     gallery.flush()
