@@ -176,22 +176,33 @@ def test_singular_rows(rng):
 
 
 @pytest.mark.parametrize("options", [{}, {"fastmath": True}, {"error_model": "python"}])
-def test_nan_and_infinity_whoever_calls(rng, options):
-    # Records of no one else, so that they are compiled on behalf of the caller, whose options they
-    # must not have.
-    values = []
-    for k, make in enumerate((distances.euclidean, distances.cosine)):
-        eps = {"": 0.125, "fastmath": 0.25, "error_model": 0.5}[next(iter(options), "")]
-        f = compiled(make(eps + k))
-        call = numba.njit(**options)(lambda x, y, f=f: f(x, y))
-        for bad in (np.nan, np.inf):
-            for features in (3, 67):
-                x, y = rng.standard_normal((2, features))
-                x[features // 2] = bad
-                values.append(call(x, y))
-        assert f.nopython_signatures
-    assert np.isnan(np.array(values)[[0, 1, 4, 5, 6, 7]]).all()
-    assert np.isinf(np.array(values)[[2, 3]]).all()
+def test_nan_and_quotients_whoever_calls(rng, options):
+    # The first call is on behalf of the caller, whose options are not to become those of the
+    # function: of a number that cannot be NaN it is known that it equals itself.
+    largest = {"fastmath": 2.0, "error_model": 3.0}.get(next(iter(options), ""), 1.0)
+    inverse = fastcos.Distance(
+        "inverse",
+        init=lambda zero, largest: (zero, largest),
+        accumulate=lambda state, x, y: (state[0] + abs(x - y), state[1]),
+        finalize=lambda state: -1.0 if state[0] != state[0] else state[1] / state[0],
+        gradient=lambda state, d, x, y: (0.0, 0.0),
+        parameters=(largest,),
+    )
+    f = compiled(inverse)
+
+    @numba.njit(**options)
+    def call(x, y):
+        return f(x, y)
+
+    for features in (3, 67):
+        x, y = rng.standard_normal((2, features))
+        assert call(x, y) == pytest.approx(largest / abs(x - y).sum())
+        assert call(x, x) == np.inf
+        x[features // 2] = np.nan
+        assert call(x, y) == -1
+        for record in RECORDS.values():
+            assert np.isnan(compiled(record)(x, y))
+            assert np.isnan(compiled(record, gradient=True)(x, y)[0])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -205,6 +216,17 @@ def test_a_distance_of_ones_own(rng):
     np.testing.assert_allclose(d, 2 * 1.5 * abs(x - y).sum(), rtol=1e-13)
     np.testing.assert_array_equal(slope, 1.5 * np.sign(x - y))
     assert compiled(weighted(3))(x, y) == pytest.approx(2 * d, rel=1e-13)
+
+
+def test_integers_of_a_state_are_floats():
+    powers = fastcos.Distance(
+        "powers",
+        init=lambda zero: (0, 3),
+        accumulate=lambda state, x, y: (state[0] + abs(x - y), state[1]),
+        finalize=lambda state: state[0] * state[1] ** 60,  # which no int64 holds
+        gradient=lambda state, d, x, y: (0, 0),
+    )
+    assert compiled(powers)(np.ones(2), np.zeros(2)) == pytest.approx(2 * 3.0**60)
 
 
 @pytest.mark.parametrize("features", [5, 63, 64, 203])
@@ -350,7 +372,7 @@ def test_pickles_and_copies_are_the_same_function(gradient):
         f = compiled(record, gradient)
         assert pickle.loads(pickle.dumps(f)) is f
         assert copy.deepcopy(f) is f
-    cloudpickle = pytest.importorskip("joblib.externals.cloudpickle")
+    cloudpickle = pytest.importorskip("cloudpickle")
     f = compiled(weighted(1.5), gradient)
     assert pickle.loads(cloudpickle.dumps(f)) is f
 
@@ -438,6 +460,7 @@ def test_processes_of_joblib(rng):
 
 @pytest.mark.filterwarnings("ignore")
 def test_pynndescent(rng):
+    # It compiles for 50 s, whatever the metric, which is why it is no requirement of the tests.
     pynndescent = pytest.importorskip("pynndescent")
     rows, nearest, d = points(rng)
     index = pynndescent.NNDescent(rows, compiled("cosine"), n_neighbors=5, random_state=0)
@@ -445,8 +468,6 @@ def test_pynndescent(rng):
     assert (found == nearest).mean() > 0.95
     right = found == nearest
     np.testing.assert_allclose(far[right], d[right], rtol=1e-5, atol=1e-7)
-    again, _ = pickle.loads(pickle.dumps(index)).query(rows[:10], k=5)
-    assert (again == nearest[:10]).mean() > 0.9
 
 
 @pytest.mark.filterwarnings("ignore")
