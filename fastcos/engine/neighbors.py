@@ -177,9 +177,10 @@ def _by_scanning(search: Search, queries: Any, own: Any, k: int) -> Found | None
         return None
     assert kind is not None
     count, (columns, features) = len(queries), map(int, gallery.shape)
-    units = products.ready(
-        adapter, search.place, queries, search.dtype, normalizes=kind.normalizes
-    ).units
+    rows = products.ready(adapter, search.place, queries, search.dtype, normalizes=kind.normalizes)
+    units, squares = rows.units, adapter.host(adapter.wrap(rows.squares))
+    if not (squares < math.inf).all():
+        return None
     bounds = products.scan_bounds(kind, features)
     slacks = np.full(count, bounds.slack)
     lists = lists_host.new(k, np.full(count, -math.inf), slacks, -2.0, own, exact=False)
@@ -237,17 +238,23 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
     beyond: list[Any] = []
     measured = 0
 
-    def settle(full: Any) -> None:
-        nonlocal measured
-        measured += int(lists.counts[full].sum())
-        last = _settle(search, lists, full, queries)
-        least, _ = products.least_scores(search.distance, frame, squares[full], norms[full], last)
-        lists.thresholds[full] = np.fmax(lists.thresholds[full], least)
-
     for first, column, scores, shifts in scored_blocks(search, frame, rows.units, beyond):
         positions = np.zeros(len(scores), np.int64)
-        while len(full := search.offer(lists, first, scores, shifts, column, positions, adapter)):
-            settle(full)
+        block = lists, first, scores, shifts, column, positions
+        for attempt in range(2):
+            full = search.offer(*block, adapter)
+            if not len(full):
+                break
+            measured += int(lists.counts[full].sum())
+            if attempt == 0:
+                last = _settle(search, lists, full, queries)
+                sizes = squares[full], norms[full]
+                least, _ = products.least_scores(search.distance, frame, *sizes, last)
+                lists.thresholds[full] = np.fmax(lists.thresholds[full], least)
+            else:
+                # So many are in doubt that to measure all of the block takes less time.
+                measured += len(full) * int(scores.shape[1])
+                _measure_block(search, full, queries, *block[:-1])
     measured += int(lists.counts.sum())
     found = _with(search, _finished(search, lists, queries), beyond, queries, own, k, measured)
     if odd.any():
@@ -355,16 +362,20 @@ def distance_of(scores: Any) -> Any:
     return np.where(scores == _FARTHEST, math.inf, 0 - scores)  # of 0 not -0
 
 
-def _ranked(search: Search, found: tuple[Any, Any, Any, Any], exact: bool, queries: Any) -> Any:
-    """What lists hold, measured and in order: queries, places in the order, distances, and which.
+def _ranked(
+    search: Search, found: tuple[Any, Any, Any, Any], exact: bool, queries: Any, known: Any = None
+) -> Any:
+    """What lists hold, in order: queries, places in the order, distances, and which they were.
 
-    NaN is no distance, and left out.
+    NaN is no distance, and left out. Distances that are ``known`` are those of the last ones.
     """
     of, numbers, uppers, _ = found
     if exact:
         d = distance_of(uppers)
     else:
-        d = pairs(search, queries, search.gallery, of, numbers)
+        some = len(of) - (0 if known is None else len(known))
+        d = pairs(search, queries, search.gallery, of[:some], numbers[:some])
+        d = d if known is None else np.concatenate([d, known])
     order = np.lexsort((numbers, d, of))
     order = order[~np.isnan(d[order])]
     of = of[order]
@@ -375,17 +386,56 @@ def _ranked(search: Search, found: tuple[Any, Any, Any, Any], exact: bool, queri
 
 def _settle(search: Search, lists: Any, full: Any, queries: Any) -> Any:
     """Leaves the nearest in the lists of some queries; returns how far the last of them is."""
-    found = lists_host.taken(lists, full)
-    of, places, d, order = _ranked(search, found, lists.exact, queries)
+    return _keep(search, lists, full, lists_host.taken(lists, full), queries)
+
+
+def _keep(
+    search: Search, lists: Any, rows: Any, found: Any, queries: Any, known: Any = None
+) -> Any:
+    """Leaves the nearest of what was found in the lists of some queries; as :func:`_settle`."""
+    of, places, d, order = _ranked(search, found, lists.exact, queries, known)
     kept = places < lists.nearest
     of, places, d, order = of[kept], places[kept], d[kept], order[kept]
-    lists_host.put_back(lists, full, (of, *(each[order] for each in found[1:])), places)
+    lists_host.put_back(lists, rows, (of, *(each[order] for each in found[1:])), places)
     last = np.full(len(queries), math.nan)
     is_last = places == lists.nearest - 1
     last[of[is_last]] = d[is_last]
     if lists.exact:
-        lists.thresholds[full] = np.fmax(lists.thresholds[full], -last[full])
-    return last[full]
+        lists.thresholds[rows] = np.fmax(lists.thresholds[rows], -last[rows])
+    return last[rows]
+
+
+def _measure_block(
+    search: Search,
+    full: Any,
+    queries: Any,
+    lists: Any,
+    first: int,
+    scores: Any,
+    shifts: Any,
+    column: int,
+) -> None:
+    """Leaves the nearest in the lists of some queries, with all of a block measured."""
+    candidates = search.gallery[column : column + int(scores.shape[1])]
+    own = None if lists.own is None else _inside(lists.own[full] - column, len(candidates))
+    k = min(lists.nearest, len(candidates))
+    block = _by_measuring(search, queries[index(search, full)], candidates, own, k)
+    i, place = np.nonzero(block.numbers >= 0)
+    j, d = block.numbers[i, place], block.distances[i, place]
+    shift = np.zeros(len(j)) if shifts is None else shifts[j].astype(np.float64)
+    within = ~np.isnan(shift)  # what is out of reach is measured with all queries
+    i, j, d, shift = i[within], j[within], d[within], shift[within]
+    score = search.adapter.host(scores)[full[i] - first, j].astype(np.float64) - shift
+    slack = lists.slacks[full[i]]
+    new = full[i], j + column, score + slack, score - slack - lists.widening[0] * shift
+    known = lists_host.taken(lists, full)
+    before = known[1] < column
+    found = [np.concatenate([one[before], two]) for one, two in zip(known, new, strict=True)]
+    _keep(search, lists, full, found, queries, d)
+
+
+def _inside(numbers: Any, count: int) -> Any:
+    return np.where((numbers >= 0) & (numbers < count), numbers, -1)
 
 
 def _finished(search: Search, lists: Any, queries: Any) -> Found:
@@ -405,13 +455,14 @@ def _with(
 ) -> Found:
     """What was found, with what the rows that are beyond the reach of scores have among them."""
     found = found._replace(measured=measured)
-    if not beyond:
-        return found
-    numbers = np.concatenate(beyond)
-    rest = search.gallery[index(search, numbers)]
-    places = None if own is None else _places(numbers, own)
-    more = _by_measuring(search, queries, rest, places, min(k, len(numbers)))
-    return _merged(found, more._replace(numbers=_of(numbers, more.numbers)), k)
+    everything = np.concatenate([np.empty(0, np.int64), *beyond])
+    for first in range(0, len(everything), CHUNK):
+        numbers = everything[first : first + CHUNK]
+        rest = search.gallery[index(search, numbers)]
+        places = None if own is None else _places(numbers, own)
+        more = _by_measuring(search, queries, rest, places, min(k, len(numbers)))
+        found = _merged(found, more._replace(numbers=_of(numbers, more.numbers)), k)
+    return found
 
 
 def _places(numbers: Any, own: Any) -> Any:
