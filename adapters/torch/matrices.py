@@ -20,9 +20,10 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 SHARED_BESIDE_PRODUCTS = 1 << 16
 
 
-def from_host(array: Any, like: Tensor) -> Tensor:
-    """An array of NumPy as a tensor."""
-    return torch.from_numpy(array).to(like.device)
+def from_host(array: Any, like: Tensor | None) -> Tensor:
+    """An array of NumPy as a tensor, where another is."""
+    found = torch.from_numpy(array)
+    return found if like is None else found.to(like.device)
 
 
 def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:

@@ -71,6 +71,11 @@ def offer(
     return np.flatnonzero(positions < columns) + first
 
 
+def finish(lists: Lists, adapter: Any) -> None:
+    """As :func:`fastcos.engine.lists_host.finish`."""
+    _prune(lists, np.arange(len(lists.counts)))
+
+
 def _dtype(scores: Any) -> Any:
     return np.float64 if "float64" in str(scores.dtype) else np.float32
 

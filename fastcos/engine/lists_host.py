@@ -90,19 +90,30 @@ def offer(
     return np.flatnonzero(positions < columns) + first
 
 
+def finish(lists: Lists, adapter: Any) -> None:
+    """Leaves what is among the nearest by its bounds; the last blocks have left some more."""
+    queries = len(lists.counts)
+    positions, nothing = np.zeros(queries, np.int64), np.empty((queries, 0), np.float32)
+    offer(lists, 0, adapter.from_host(nothing, None), None, 0, positions, adapter)
+
+
+def places(counts: Any) -> Any:
+    """The places 0, 1, ... in lists of these counts, one list after the other."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
 def taken(lists: Lists, rows: Any) -> tuple[Any, Any, Any, Any]:
     """All that is in the lists of some queries: queries, numbers, upper and lower bounds."""
     counts = lists.counts[rows]
     queries = np.repeat(rows, counts)
-    places = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
-    at = queries, places
+    at = queries, places(counts)
     return queries, lists.numbers[at], lists.uppers[at], lists.lowers[at]
 
 
-def put_back(lists: Lists, rows: Any, found: tuple[Any, Any, Any, Any], places: Any) -> None:
+def put_back(lists: Lists, rows: Any, found: tuple[Any, Any, Any, Any], at: Any) -> None:
     """Leaves in the lists of some queries what was chosen of :func:`taken`, at these places."""
     queries, numbers, uppers, lowers = found
     lists.counts[rows] = 0
-    at = queries, places
-    lists.numbers[at], lists.uppers[at], lists.lowers[at] = numbers, uppers, lowers
+    where = queries, at
+    lists.numbers[where], lists.uppers[where], lists.lowers[where] = numbers, uppers, lowers
     np.add.at(lists.counts, queries, 1)

@@ -270,3 +270,51 @@ def load(address: Any, like: Any) -> Any:
         return context.unpack_value(builder, like, place)
 
     return like(types.int64, like), codegen
+
+
+def _reaches(builder: Any, number: Any, address: Any, limit: Any, shifts: Any = None) -> Any:
+    """Which of 64 numbers at an address, less their shifts, are not below a limit; a bit each."""
+    kind = ir.VectorType(number, 64)
+
+    def numbers(place: Any) -> Any:
+        pointer = builder.inttoptr(place, kind.as_pointer())
+        return builder.load(pointer, align=4 if number == ir.FloatType() else 8)
+
+    found = numbers(address)
+    if shifts is not None:
+        found = builder.fsub(found, numbers(shifts))
+    limits = ir.Constant(kind, ir.Undefined)
+    limits = builder.insert_element(limits, limit, INT32(0))
+    zeros = ir.Constant(ir.VectorType(INT32, 64), [0] * 64)
+    limits = builder.shuffle_vector(limits, limits, zeros)
+    return builder.bitcast(builder.fcmp_ordered(">=", found, limits), INT64)
+
+
+@emitted
+def bits_from(address: Any, limit: Any) -> Any:
+    """Which of the 64 numbers at an address are at least ``limit``, as the bits of an int64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _reaches(builder, context.get_value_type(limit), *args)
+
+    return types.int64(types.int64, limit), codegen
+
+
+@emitted
+def bits_shifted_from(address: Any, shifts: Any, limit: Any) -> Any:
+    """The same of numbers less those at ``shifts``."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _reaches(builder, context.get_value_type(limit), args[0], args[2], args[1])
+
+    return types.int64(types.int64, types.int64, limit), codegen
+
+
+@emitted
+def lowest_bit(bits: Any) -> Any:
+    """The number of the lowest bit of an int64 that is set."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), codegen

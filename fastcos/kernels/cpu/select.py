@@ -12,11 +12,22 @@ from typing import Any
 from numba import float32, float64
 
 from fastcos.kernels.arguments import Select
-from fastcos.kernels.cpu.memory import doubles, floats, long_tuple, longs, wide_vectors
+from fastcos.kernels.cpu.memory import (
+    bits_from,
+    bits_shifted_from,
+    doubles,
+    floats,
+    long_tuple,
+    longs,
+    lowest_bit,
+    wide_vectors,
+)
 
 FIELDS = len(Select._fields)
-#: Scores that are looked at together before one is looked at: of nearly none there is one to keep.
+#: Scores that are looked at together: mostly none of them is to be kept.
 STRETCH = 64
+#: Halvings of the range of bounds in search of a threshold.
+_HALVINGS = 12
 _ROUNDING = 2.0**-22
 #: A list that so many of a hundred fill is full: it has to be settled by measuring.
 _FULL = 75
@@ -30,22 +41,6 @@ def select_kernel(wide: bool, jitable: Any) -> Callable[[int, int], int]:
     array, number, size = (doubles, float64, 8) if wide else (floats, float32, 4)
 
     @jitable()
-    def any_from(row: Any, limit: Any) -> Any:
-        wide_vectors()
-        found = False
-        for i in range(row.shape[0]):
-            found |= row[i] >= limit
-        return found
-
-    @jitable()
-    def any_shifted_from(row: Any, shifts: Any, limit: Any) -> Any:
-        wide_vectors()
-        found = False
-        for i in range(row.shape[0]):
-            found |= row[i] - shifts[i] >= limit
-        return found
-
-    @jitable()
     def limit_of(threshold: Any, slack: Any) -> Any:
         """What a score has to be at least, rounded down."""
         limit = threshold - slack
@@ -56,7 +51,7 @@ def select_kernel(wide: bool, jitable: Any) -> Callable[[int, int], int]:
         a[i], a[j] = a[j], a[i]
 
     @jitable()
-    def raise_threshold(numbers: Any, uppers: Any, lowers: Any, count: Any, k: Any) -> Any:
+    def kth_of(numbers: Any, uppers: Any, lowers: Any, count: Any, k: Any) -> Any:
         """The k-th highest lower bound, with which the first k of the list begin (Hoare's find)."""
         low, high = 0, count - 1
         while low < high:
@@ -81,16 +76,48 @@ def select_kernel(wide: bool, jitable: Any) -> Callable[[int, int], int]:
         return lowers[k - 1]
 
     @jitable()
+    def count_from(lowers: Any, pivot: Any) -> Any:
+        wide_vectors()
+        total = 0
+        for i in range(lowers.shape[0]):
+            total += 1 if lowers[i] >= pivot else 0
+        return total
+
+    @jitable()
+    def raised(numbers: Any, uppers: Any, lowers: Any, count: Any, k: Any) -> Any:
+        """A threshold that at least k lower bounds reach, and not many more.
+
+        By halving the range of the bounds, for to count is a loop without branches; where these
+        are spread too unevenly for that, the k-th itself.
+        """
+        low, high = lowers[0], lowers[0]
+        for i in range(count):
+            low, high = min(low, lowers[i]), max(high, lowers[i])
+        for _ in range(_HALVINGS):
+            pivot = 0.5 * low + 0.5 * high
+            reached = count_from(lowers[:count], pivot)
+            if reached >= k:
+                low = pivot
+                if 8 * reached <= 9 * k:
+                    return low
+            else:
+                high = pivot
+        if 2 * count_from(lowers[:count], low) <= 3 * k:
+            return low
+        return kth_of(numbers, uppers, lowers, count, k)
+
+    @jitable()
     def prune(numbers: Any, uppers: Any, lowers: Any, count: Any, threshold: Any) -> Any:
         """Leaves those whose upper bound is not below the threshold, and returns how many."""
         kept = 0
         for i in range(count):
-            if uppers[i] >= threshold:
-                numbers[kept], uppers[kept], lowers[kept] = numbers[i], uppers[i], lowers[i]
-                kept += 1
+            # Without a branch, which nobody foresees.
+            numbers[kept], uppers[kept], lowers[kept] = numbers[i], uppers[i], lowers[i]
+            kept += 1 if uppers[i] >= threshold else 0
         return kept
 
     def kernel(t: int, block: int) -> int:
+        wide_vectors()
         n = Select(*long_tuple(block, FIELDS))
         row = array(n.scores + size * t * n.columns, n.columns)
         shifts = array(n.shifts, n.columns)
@@ -102,40 +129,52 @@ def select_kernel(wide: bool, jitable: Any) -> Callable[[int, int], int]:
         thresholds = doubles(n.thresholds, t + 1)
         count, threshold, at = counts[t], thresholds[t], positions[t]
         own = longs(n.own, t + 1)[t] if n.own != 0 else -1
-        if 100 * count > _FULL * n.capacity:
+        if 100 * count > _FULL * n.capacity and n.columns > 0:
             return 1  # the block before has filled it, with its last candidate
         before, limit = count, limit_of(threshold, slack)
+        scores = n.scores + size * t * n.columns
         while at < n.columns:
-            end = min(at + STRETCH, n.columns)
-            if n.shifts != 0:
-                found = any_shifted_from(row[at:end], shifts[at:end], limit)
+            start, end = at, min(at + STRETCH, n.columns)
+            if end - start < STRETCH:
+                bits = -1  # too few to be looked at together
+            elif n.shifts != 0:
+                bits = bits_shifted_from(scores + size * start, n.shifts + size * start, limit)
             else:
-                found = any_from(row[at:end], limit)
-            if not found:
-                at = end
-                continue
-            while at < end:
-                # As above, in the dtype of the scores: bounds count its rounding once.
-                shift = shifts[at] if n.shifts != 0 else number(0)
-                score = float64(row[at] - shift)
-                above = score > threshold if n.strict else score + slack >= threshold
-                if above and n.first + at != own:
-                    numbers[count], uppers[count] = n.first + at, score + slack
-                    lowers[count] = score - slack - widening * float64(shift)
-                    count += 1
-                at += 1
-                if count == n.capacity:
-                    if n.nearest > 0:
-                        risen = raise_threshold(numbers, uppers, lowers, count, n.nearest)
-                        threshold = max(threshold, risen)
-                        count = prune(numbers, uppers, lowers, count, threshold)
-                        limit = limit_of(threshold, slack)
-                    if 100 * count > _FULL * n.capacity:
-                        counts[t], thresholds[t], positions[t] = count, threshold, at
-                        return 1
+                bits = bits_from(scores + size * start, limit)
+            at = end
+            while bits != 0:
+                place = start + lowest_bit(bits)
+                bits &= bits - 1
+                if place >= end:
+                    break
+                # In the dtype of the scores: bounds count its rounding once.
+                shift = shifts[place] if n.shifts != 0 else number(0)
+                x = row[place] - shift
+                # Again: the limit may have risen.
+                if not x >= limit or n.first + place == own:
+                    continue
+                score = float64(x)
+                if not (score > threshold if n.strict else score + slack >= threshold):
+                    continue
+                numbers[count], uppers[count] = n.first + place, score + slack
+                lowers[count] = score - slack - widening * float64(shift)
+                count += 1
+                if count < n.capacity:
+                    continue
+                if n.nearest > 0:
+                    risen = raised(numbers, uppers, lowers, count, n.nearest)
+                    threshold = max(threshold, risen)
+                    count = prune(numbers, uppers, lowers, count, threshold)
+                    limit = limit_of(threshold, slack)
+                if 100 * count > _FULL * n.capacity:
+                    counts[t], thresholds[t], positions[t] = count, threshold, place + 1
+                    return 1
+        if n.columns == 0 and 0 < n.nearest < count:  # there are no more
+            threshold = max(threshold, kth_of(numbers, uppers, lowers, count, n.nearest))
+            count = prune(numbers, uppers, lowers, count, threshold)
         # Of those that this block has brought many go at once.
-        if 0 < n.nearest and 4 * count > 5 * n.nearest and count > before:
-            risen = raise_threshold(numbers, uppers, lowers, count, n.nearest)
+        if 0 < n.nearest and 4 * count > 7 * n.nearest and count > before:
+            risen = raised(numbers, uppers, lowers, count, n.nearest)
             threshold = max(threshold, risen)
             count = prune(numbers, uppers, lowers, count, threshold)
         counts[t], thresholds[t], positions[t] = count, threshold, at
