@@ -36,7 +36,8 @@ use. An adapter for an array library provides
   numbers on threads share the work between products; for mined triplets ``where``,
   ``nonzero(mask)``, ``numbered_like(array)`` and ``joined(parts, like)``;
 - for neighbours ``product_roundoff()``, what float32 numbers may be rounded by before they are
-  multiplied; on a GPU ``kth_largest(array, k)`` of each row;
+  multiplied; on the CPU ``products_on_one_thread()``, a context or None; on a GPU
+  ``kth_largest(array, k)`` of each row;
 - ``check_out(...)``: raises unless a buffer of the caller's may be written to;
   ``no_overlap(buffers, others)``: a quick test for several, where True is certain and False means
   to ask ``check_out`` (not for libraries that record);

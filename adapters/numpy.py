@@ -142,6 +142,26 @@ def matmul(a: Array, b: Array, out: Array) -> None:
         np.matmul(a, b, out=out)
 
 
+def products_on_one_thread() -> Any:
+    """A context in which each product is made on the thread that asks for it; or None.
+
+    OpenBLAS's own threads wait for the next product in a loop, on the processors that others would
+    work on. It takes threadpoolctl, which comes with scikit-learn, to have them sleep.
+    """
+    controller = _controller()
+    return controller and controller.limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _controller() -> Any:
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    found = ThreadpoolController().select(user_api="blas")
+    return found if len(found) else None
+
+
 def product_roundoff() -> float:
     """What float32 numbers are rounded by before they are multiplied, relative to them."""
     return 0.0

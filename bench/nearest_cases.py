@@ -23,6 +23,7 @@ from bench.cases import Array
 from bench.report import NUMPY_PRODUCTS
 from bench.runner import OURS, READ, Size
 from fastcos.engine import neighbors
+from fastcos.engine import search as engine
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.problem import resolve_distance
 
@@ -94,14 +95,12 @@ def sized(text: str) -> Size | None:
 
 def count_candidates(queries: Array, rows: Array, k: int, distance: str) -> float | None:
     """How many rows ours measures once more for a query; None where it measures all."""
-    if len(queries) <= neighbors.FEW:
+    if len(queries) <= engine.FEW:
         return None
     names, arrays = ("queries", "gallery"), (queries, rows)
     named: Any = resolve_distance("distance", distance)
-    search = neighbors.stated(
-        *(adapter_of_arrays(names, arrays), named, *arrays), False, None, None
-    )
-    return float(neighbors.nearest(search, k).measured / len(queries))
+    asked = engine.stated(*(adapter_of_arrays(names, arrays), named, *arrays), False, None, None)
+    return float(neighbors.nearest(asked, k).measured / len(queries))
 
 
 # --------------------------------------------------------------------------------------------------

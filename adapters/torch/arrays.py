@@ -42,6 +42,7 @@ from .matrices import nonzero as nonzero
 from .matrices import numbered as numbered
 from .matrices import numbered_like as numbered_like
 from .matrices import product_roundoff as product_roundoff
+from .matrices import products_on_one_thread as products_on_one_thread
 from .matrices import ratio_with as ratio_with
 from .matrices import where as where
 

@@ -31,6 +31,10 @@ def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
     torch.mm(a, b, out=out)
 
 
+def products_on_one_thread() -> None:
+    """Its threads are ours, and there is no need."""
+
+
 def product_roundoff() -> float:
     """What torch may round float32 numbers by before it multiplies them, relative to them.
 

@@ -15,6 +15,7 @@ from fastcos.distances import Distance, DistanceName
 from fastcos.distances.record import real_number
 from fastcos.engine import matrix, neighbors
 from fastcos.engine import radius as within
+from fastcos.engine import search as engine
 from fastcos.engine.checks import check_finite, check_flag, check_out_fits, one_device
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.problem import resolve_distance
@@ -168,8 +169,8 @@ def nearest(
         if out is not None:
             _check_out(search, k, out)
         found = neighbors.nearest(search, k)
-        distances = neighbors.values(search, found.distances)
-        indices = neighbors.index(search, found.numbers)
+        distances = engine.values(search, found.distances)
+        indices = engine.index(search, found.numbers)
         if out is not None:
             out[0][...], out[1][...] = distances, indices
             distances, indices = out
@@ -253,8 +254,8 @@ def neighbors_within(
             raise _too_many(found, most, "lower the radius") from None
         counts = np.bincount(of, minlength=int(search.queries.shape[0]))
         indptr = np.concatenate([[0], np.cumsum(counts)])
-        own = neighbors.index
-        return Within(own(search, indptr), own(search, numbers), neighbors.values(search, d))
+        own = engine.index
+        return Within(own(search, indptr), own(search, numbers), engine.values(search, d))
 
 
 @not_compiled
@@ -315,7 +316,7 @@ def near_duplicates(
             found = within.groups(search, radius, most)
         except within.TooManyPairs as error:
             raise _too_many(error, most, hint) from None
-        return neighbors.index(search, found)
+        return engine.index(search, found)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -331,7 +332,7 @@ def _search(
     distance: Any,
     block: Any,
     progress: Any,
-) -> Iterator[neighbors.Search]:
+) -> Iterator[engine.Search]:
     """What is looked for, checked, on the device where the arrays are."""
     found = resolve_distance("distance", distance)
     if not isinstance(found, Distance):
@@ -356,15 +357,15 @@ def _search(
             raise ValueError(f"{name} must have rows, got shape {tuple(y.shape)}")
         block = None if block is None else _at_least("block", block, 1)
         with _shown(check_flag("progress", progress), int(y.shape[0]), int(x.shape[0])) as told:
-            yield neighbors.stated(adapter, found, x, y, two is None, block, told)
+            yield engine.stated(adapter, found, x, y, two is None, block, told)
 
 
-def _check_out(search: neighbors.Search, k: int, out: Any) -> None:
+def _check_out(search: engine.Search, k: int, out: Any) -> None:
     """Raises unless the caller's buffers may be written to."""
     if not isinstance(out, (tuple, list)) or len(out) != 2:
         raise TypeError(f"out must be two arrays, for distances and indices; got {out!r}")
     adapter, shape = search.adapter, (int(search.queries.shape[0]), k)
-    dtypes = search.dtype, neighbors.index(search, np.arange(0)).dtype
+    dtypes = search.dtype, engine.index(search, np.arange(0)).dtype
     taken = {"queries": search.queries, "gallery": search.gallery}
     for name, buffer, dtype in zip(("distances", "indices"), out, dtypes, strict=True):
         label = f"out for {name}"
@@ -422,7 +423,7 @@ def _shown(shows: bool | None, rows: int, queries: int) -> Iterator[Callable[[in
     if not shows:
         yield None
         return
-    passes = max(math.ceil(queries / neighbors.CHUNK), 1)
+    passes = max(math.ceil(queries / engine.CHUNK), 1)
     try:
         from tqdm.auto import tqdm
     except ImportError:

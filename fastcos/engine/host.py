@@ -238,3 +238,11 @@ def _launch() -> Callable[..., float]:
         from fastcos.kernels.cpu import compile, threads
 
     return functools.partial(threads.launch, compile.task_loop(parallel=True), _serial())
+
+
+def thread_count() -> int:
+    """On how many threads work may be shared here and now."""
+    with importing():
+        from fastcos.kernels.cpu import threads
+
+    return threads.count()

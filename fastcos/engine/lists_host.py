@@ -117,3 +117,33 @@ def put_back(lists: Lists, rows: Any, found: tuple[Any, Any, Any, Any], at: Any)
     where = queries, at
     lists.numbers[where], lists.uppers[where], lists.lowers[where] = numbers, uppers, lowers
     np.add.at(lists.counts, queries, 1)
+
+
+def united(parts: list[Lists], by_queries: bool) -> Lists:
+    """The lists of parts, which had queries of their own, or else candidates of their own."""
+    if len(parts) == 1:
+        return parts[0]
+    if by_queries:
+        fields: tuple[str, ...] = ("numbers", "uppers", "lowers", "counts", "thresholds", "slacks")
+        fields += () if parts[0].own is None else ("own",)
+        both: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in fields
+        }
+        return parts[0]._replace(**both)
+    queries = np.arange(len(parts[0].counts))
+    found = [np.concatenate(each) for each in zip(*(taken(p, queries) for p in parts), strict=True)]
+    order = np.argsort(found[0], kind="stable")
+    counts = np.sum([part.counts for part in parts], axis=0)
+    capacity = max(int(counts.max(initial=0)), 1)
+    shape = len(queries), capacity
+    lists = parts[0]._replace(
+        numbers=np.empty(shape, np.int64),
+        uppers=np.empty(shape),
+        lowers=np.empty(shape),
+        counts=counts,
+        thresholds=np.max([part.thresholds for part in parts], axis=0),
+    )
+    where = np.repeat(queries, counts), places(counts)
+    for array, each in zip(lists[:3], found[1:], strict=True):
+        array[where] = each[order]
+    return lists

@@ -12,8 +12,8 @@ from typing import Any
 from fastcos import losses
 from fastcos.distances.record import constant_of
 from fastcos.engine import blocks_device, blocks_host, products
-from fastcos.engine.neighbors import Search, measured_pairs
 from fastcos.engine.problem import Problem
+from fastcos.engine.search import Search, measured_pairs
 from fastcos.engine.solve import of_arrays
 
 #: Bytes of a block of float64 numbers.

@@ -9,92 +9,36 @@ the order is that of the distances, ties by number: so the answer does not depen
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastcos import losses
-from fastcos.distances import Distance
-from fastcos.engine import blocks_device, blocks_host, lists_device, lists_host, products
+from fastcos.engine import blocks_host, host, lists_host, products
 from fastcos.engine.blocks import readable
-from fastcos.engine.problem import Problem
-from fastcos.engine.rows import Rows
-from fastcos.engine.solve import of_arrays
+from fastcos.engine.scores import Ready, made_ready, measured_blocks, scored_blocks
+from fastcos.engine.search import (
+    CHUNK,
+    FEW,
+    Search,
+    distance_of,
+    frame_of,
+    index,
+    own_numbers,
+    pairs,
+)
 from fastcos.kernels import PRODUCT, SQUARED
 
-#: Queries that go over the candidates together.
-CHUNK = 16_384
-#: Of these so many are multiplied at once, and with candidates of so many bytes as are made ready
-#: in a cache, and so many bytes of scores.
-_HEIGHT, _READY_BYTES, _SCORE_BYTES = 2048, 2 << 20, 8 << 20
-#: Up to so many queries scan all candidates as they lie in memory, or are measured with them.
-FEW = 2
 #: Dtypes of rows that are scanned, and how many of these at once.
 _SCANNED, _SCANNED_AT_ONCE = ("float16", "bfloat16", "float32"), 1 << 16
-#: The score of the distance infinity, which is one, too, and nearer than none.
-_FARTHEST = -np.finfo(np.float64).max
-#: Scores that are measured at once.
-_MEASURED = 1 << 17
-
-
-class Search(NamedTuple):
-    """What is looked for, with arguments that are arrays of one library, on one device."""
-
-    adapter: Any
-    distance: Distance
-    measure: Distance  # what decides: the same with sums in float64
-    queries: Any  # (Q, D)
-    gallery: Any  # (N, D); the queries themselves, of which none is its own neighbour, if ...
-    excludes: bool  # ... this is so
-    dtype: Any  # what both are promoted to
-    place: Any  # blocks_host or blocks_device
-    offer: Any  # those of lists_host or lists_device
-    finish: Any
-    block: int | None = None  # how many candidates are taken at a time
-    progress: Callable[[int], None] | None = None  # is told how many candidates are done
-
-
-def stated(
-    adapter: Any,
-    distance: Distance,
-    queries: Any,
-    gallery: Any,
-    excludes: bool,
-    block: int | None,
-    progress: Callable[[int], None] | None,
-) -> Search:
-    """What is looked for, of arrays."""
-    if adapter.records:  # and nothing of this
-        queries, gallery = queries.detach(), gallery.detach()
-    dtype, measure = adapter.common_dtype([queries, gallery]), distance
-    if adapter.float_name(dtype) in ("float16", "bfloat16"):
-        # Sums in float32 are for results of half types.
-        refinements = distance.refinements._replace(float32_sums=None)
-        measure = distance._replace(refinements=refinements)
-        dtype = adapter.DTYPES["float32"]
-    on_host = adapter.layout(gallery).device < 0
-    lists: Any = lists_host if on_host else lists_device
-    return Search(
-        *(adapter, distance, measure, queries, gallery, excludes, dtype),
-        place=blocks_host if on_host else blocks_device,
-        offer=lists.offer,
-        finish=lists.finish,
-        block=block,
-        progress=progress,
-    )
-
-
-def values(search: Search, distances: Any) -> Any:
-    """Distances as what is returned; those beyond the dtype, whose order is known, as infinity."""
-    with np.errstate(over="ignore"):
-        return search.adapter.values(index(search, distances), search.dtype)
-
-
-def index(search: Search, numbers: Any) -> Any:
-    """Numbers of rows as an array of the library."""
-    return search.adapter.from_host(numbers, search.gallery)
+#: From how many terms of products on threads share them, and from how many queries for each of them
+#: they take queries apart, and not candidates.
+_SHARED_FROM, _MANY = 1 << 24, 256
 
 
 class Found(NamedTuple):
@@ -126,21 +70,8 @@ def nearest(search: Search, k: int) -> Found:
     return Found(distances, numbers, measured)
 
 
-def frame_of(search: Search) -> products.Frame | None:
-    """What rows are brought to before they are multiplied; None where they are measured."""
-    kind = products.kind_of(search.distance)
-    if kind is None or (search.place is blocks_host and search.queries.shape[0] <= FEW):
-        return None
-    return products.frame_of(search.adapter, search.place, kind, search.gallery, search.dtype)
-
-
-def own_numbers(search: Search, first: int, count: int) -> Any | None:
-    """The numbers of queries as candidates; None where they are none."""
-    return np.arange(first, first + count) if search.excludes else None
-
-
 # --------------------------------------------------------------------------------------------------
-# The two ways
+# The ways
 # --------------------------------------------------------------------------------------------------
 
 
@@ -214,38 +145,90 @@ def _by_scanning(search: Search, queries: Any, own: Any, k: int) -> Found | None
     return _with(search, _finished(search, lists, queries), beyond, queries, own, k, 0)
 
 
-def measured_blocks(search: Search, queries: Any, gallery: Any) -> Iterator[tuple[int, int, Any]]:
-    """First query, first candidate, and the distances of a block with the other sign."""
-    count, (columns, features) = len(queries), map(int, gallery.shape)
-    width = search.block or max(min(_MEASURED // max(count, 1), columns), 64)
-    if count > 1 and not search.block:
-        # Candidates that stay in a cache while queries go over them.
-        width = max(min(width, (256 << 10) // (4 * features)), 64)
-    height = max(_MEASURED // width, 1)
-    for column in range(0, columns, width):
-        candidates = gallery[column : column + width]
-        for first in range(0, count, height):
-            some = queries[first : first + height]
-            d = distances(search, some[:, None], candidates[None]).clip(None, -_FARTHEST)
-            d *= -1
-            yield first, column, d
+class Part(NamedTuple):
+    """What one thread goes over."""
+
+    queries: slice
+    candidates: range
+
+
+class Proposed(NamedTuple):
+    """What products propose."""
+
+    lists: Any
+    beyond: list[Any]  # numbers of candidates that they do not order
+    measured: int  # candidates that had to be measured on the way
 
 
 def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, k: int) -> Found:
-    adapter = search.adapter
     rows = made_ready(search, frame, queries)
-    squares, norms, odd = rows.squares, rows.norms, rows.odd
+    limited, parts = _parts(search, len(queries))
+    with limited:
+        propose = functools.partial(_propose, search, frame, queries, rows, own, k)
+        if len(parts) == 1:
+            found = [propose(parts[0])]
+        else:
+            with ThreadPoolExecutor(len(parts)) as pool:
+                found = [*pool.map(propose, parts)]
+    by_queries = parts[0].queries != parts[-1].queries
+    lists = lists_host.united([each.lists for each in found], by_queries)
+    beyond = found[0].beyond if by_queries else [x for each in found for x in each.beyond]
+    search.finish(lists, search.adapter)
+    measured = sum(each.measured for each in found)
+    nearest = _with(search, _finished(search, lists, queries), beyond, queries, own, k, measured)
+    if rows.odd.any():
+        which = np.flatnonzero(rows.odd)
+        own = None if own is None else own[which]
+        exact = _by_measuring(search, queries[index(search, which)], search.gallery, own, k)
+        nearest.distances[which], nearest.numbers[which] = exact[:2]
+    return nearest
+
+
+def _parts(
+    search: Search, queries: int
+) -> tuple[contextlib.AbstractContextManager[Any], list[Part]]:
+    """What threads go over, each for itself, and within what; all of it where they cannot."""
+    columns, features = map(int, search.gallery.shape)
+    threads = 1
+    if search.place is blocks_host and queries * columns * features >= _SHARED_FROM:
+        threads = host.thread_count()
+    limited = search.adapter.products_on_one_thread() if threads > 1 else None
+    if limited is None:
+        return contextlib.nullcontext(), [Part(slice(0, queries), range(columns))]
+    # Few queries at once make products slow; candidates apart make twice as many lists.
+    if queries >= _MANY * threads:
+        ends = [queries * i // threads for i in range(threads + 1)]
+        ways = itertools.pairwise(ends)
+        return limited, [Part(slice(*way), range(columns)) for way in ways]
+    ends = [columns * i // threads for i in range(threads + 1)]
+    return limited, [Part(slice(0, queries), range(*way)) for way in itertools.pairwise(ends)]
+
+
+def _propose(
+    search: Search,
+    frame: products.Frame,
+    queries: Any,
+    rows: Ready,
+    own: Any,
+    k: int,
+    part: Part,
+) -> Proposed:
+    """What may be among the nearest, by products."""
+    some = part.queries
+    queries, own = queries[some], None if own is None else own[some]
+    squares, norms, odd = rows.squares[some], rows.norms[some], rows.odd[some]
     bounds = products.query_bounds(frame, squares, norms)
-    thresholds = np.where(odd, math.inf, -math.inf)  # they are measured below
+    thresholds = np.where(odd, math.inf, -math.inf)  # they are measured
     lists = lists_host.new(k, thresholds, bounds.slacks, bounds.widening, own, exact=False)
     beyond: list[Any] = []
     measured = 0
-
-    for first, column, scores, shifts in scored_blocks(search, frame, rows.units, beyond):
+    for first, column, scores, shifts in scored_blocks(
+        search, frame, rows.units[some], beyond, part.candidates
+    ):
         positions = np.zeros(len(scores), np.int64)
         block = lists, first, scores, shifts, column, positions
         for attempt in range(2):
-            full = search.offer(*block, adapter)
+            full = search.offer(*block, search.adapter)
             if not len(full):
                 break
             measured += int(lists.counts[full].sum())
@@ -258,111 +241,12 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
                 # So many are in doubt that to measure all of the block takes less time.
                 measured += len(full) * int(scores.shape[1])
                 _measure_block(search, full, queries, *block[:-1])
-    search.finish(lists, adapter)
-    found = _with(search, _finished(search, lists, queries), beyond, queries, own, k, measured)
-    if odd.any():
-        which = np.flatnonzero(odd)
-        own = None if own is None else own[which]
-        exact = _by_measuring(search, queries[index(search, which)], search.gallery, own, k)
-        found.distances[which], found.numbers[which] = exact[:2]
-    return found
-
-
-class Ready(NamedTuple):
-    """Queries as they are multiplied."""
-
-    units: Any  # an array of the library
-    squares: Any  # of their lengths; arrays of NumPy
-    norms: Any  # what they were divided by
-    odd: Any  # which of them products do not order
-
-
-def made_ready(search: Search, frame: products.Frame, queries: Any) -> Ready:
-    """Queries as they are multiplied."""
-    rows, host, wrap = _ready(search, frame, queries, 0), search.adapter.host, search.adapter.wrap
-    squares, norms = host(wrap(rows.squares)), host(wrap(rows.norms))
-    return Ready(rows.units, squares, norms, products.out_of_reach(frame, squares, norms, 0))
-
-
-def scored_blocks(
-    search: Search, frame: products.Frame, queries: Any, beyond: list[Any], height: int = _HEIGHT
-) -> Iterator[tuple[int, int, Any, Any]]:
-    """First query, first candidate, scores, and what is to be taken from these, of a block.
-
-    Numbers of candidates that are out of reach go to ``beyond``: their scores are NaN.
-    """
-    adapter, gallery = search.adapter, search.gallery
-    count, (columns, features) = len(queries), map(int, gallery.shape)
-    size = 8 if adapter.float_name(frame.dtype) == "float64" else 4
-    most = min(count, height)
-    width = search.block or max(
-        min(_SCORE_BYTES // (size * most), max(_READY_BYTES // (size * features), 1024)), 64
-    )
-    width = min(width, columns)
-    memory = adapter.workspace((most * width,), frame.dtype, gallery)
-    for column in range(0, columns, width):
-        rows = _ready(search, frame, gallery[column : column + width], 1)
-        squares = adapter.host(adapter.wrap(rows.squares))
-        taken = products.shifts(frame, squares)
-        if taken is not None:
-            out = products.out_of_reach(frame, squares, adapter.host(adapter.wrap(rows.norms)), 1)
-            if out.any():
-                beyond.append(np.flatnonzero(out) + column)
-                taken[out] = math.nan
-            taken = taken.astype(f"f{size}")
-        wide = len(squares)
-        for first in range(0, count, most):
-            some = queries[first : first + most]
-            scores = memory[: len(some) * wide].reshape(len(some), wide)
-            adapter.matmul(some, rows.units.T, scores)
-            yield first, column, scores, taken
-        if search.progress:
-            search.progress(wide)
-
-
-def _ready(search: Search, frame: products.Frame, array: Any, of: int) -> Any:
-    return products.ready(
-        *(search.adapter, search.place, array, frame.dtype),
-        normalizes=frame.normalizes[of],
-        center=frame.center if of == 1 or frame.squares else None,
-        exponent=frame.exponents[of],
-    )
+    return Proposed(lists, beyond, measured)
 
 
 # --------------------------------------------------------------------------------------------------
-# Distances, and what they decide
+# What distances decide
 # --------------------------------------------------------------------------------------------------
-
-
-def distances(search: Search, x: Any, y: Any) -> Any:
-    """The distances of rows in float64."""
-    adapter = search.adapter
-    problem = Problem(
-        losses.identity, search.measure, ("queries", "gallery"), (x, y), reduction="none"
-    )
-    return of_arrays(adapter, problem, result=adapter.DTYPES["float64"])[0]
-
-
-def measured_pairs(search: Search, queries: Any, gallery: Any, i: Any, j: Any) -> Any:
-    """The distances of pairs of rows by their numbers, which are arrays of the library."""
-    adapter = search.adapter
-
-    def rows(table: Any, numbers: Any) -> Rows:
-        own = adapter.row_numbers(numbers, int(table.shape[0]))
-        return Rows(table, own, False, table, adapter.layout(table))
-
-    return distances(search, rows(queries, i), rows(gallery, j))
-
-
-def pairs(search: Search, queries: Any, gallery: Any, i: Any, j: Any) -> Any:
-    """The same of arrays of NumPy."""
-    own = [index(search, each) for each in (i, j)]
-    return search.adapter.host(measured_pairs(search, queries, gallery, *own))
-
-
-def distance_of(scores: Any) -> Any:
-    """The distances that were taken for scores."""
-    return np.where(scores == _FARTHEST, math.inf, 0 - scores)  # of 0 not -0
 
 
 def _ranked(

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastcos.engine import lists_host, neighbors, products
-from fastcos.engine.neighbors import Search
+from fastcos.engine import lists_host, products
+from fastcos.engine.scores import made_ready, measured_blocks, scored_blocks
+from fastcos.engine.search import CHUNK, Search, distance_of, frame_of, index, own_numbers, pairs
 from fastcos.kernels.forks import importing
 
 
@@ -40,17 +41,17 @@ def within(search: Search, radius: float, measures: bool = True) -> Iterator[See
     """
     queries = search.queries
     count = int(queries.shape[0])
-    frame = neighbors.frame_of(search)
-    for first in range(0, count, neighbors.CHUNK):
-        chunk = queries[first : first + neighbors.CHUNK]
-        own = neighbors.own_numbers(search, first, len(chunk))
+    frame = frame_of(search)
+    for first in range(0, count, CHUNK):
+        chunk = queries[first : first + CHUNK]
+        own = own_numbers(search, first, len(chunk))
         if frame is None:
             parts = _by_measuring(search, chunk, search.gallery, own, radius)
         else:
             parts = _by_products(search, frame, chunk, own, radius, measures)
-        for pairs, share in parts:
+        for found, share in parts:
             done = (first + share * len(chunk)) / count
-            yield Seen(pairs._replace(queries=pairs.queries + first), done)
+            yield Seen(found._replace(queries=found.queries + first), done)
 
 
 def _by_measuring(
@@ -58,12 +59,12 @@ def _by_measuring(
 ) -> Iterator[Seen]:
     count, columns = len(queries), int(gallery.shape[0])
     lists = lists_host.new(0, np.full(count, -radius), np.zeros(count), 0.0, own, exact=True)
-    for first, column, scores in neighbors.measured_blocks(search, queries, gallery):
+    for first, column, scores in measured_blocks(search, queries, gallery):
         positions = _after(own, first, column, *map(int, scores.shape))
         done = (column + scores.shape[1] * (first + len(scores)) / count) / columns
         for found in _drained(search, lists, first, scores, None, column, positions):
             of, numbers, uppers, _ = found
-            yield Seen(Pairs(of, numbers, neighbors.distance_of(uppers)), done)
+            yield Seen(Pairs(of, numbers, distance_of(uppers)), done)
 
 
 def _by_products(
@@ -74,7 +75,7 @@ def _by_products(
     radius: float,
     measures: bool,
 ) -> Iterator[Seen]:
-    rows = neighbors.made_ready(search, frame, queries)
+    rows = made_ready(search, frame, queries)
     bounds = products.query_bounds(frame, rows.squares, rows.norms)
     odd = rows.odd
     least, enough = products.least_scores(search.distance, frame, rows.squares, rows.norms, radius)
@@ -82,29 +83,27 @@ def _by_products(
     lists = lists_host.new(0, least, bounds.slacks, bounds.widening, own, exact=False)
     beyond: list[Any] = []
     columns = int(search.gallery.shape[0])
-    for first, column, scores, shifts in neighbors.scored_blocks(search, frame, rows.units, beyond):
+    for first, column, scores, shifts in scored_blocks(search, frame, rows.units, beyond):
         positions = _after(own, first, column, *map(int, scores.shape))
         done = (column + scores.shape[1] * (first + len(scores)) / len(queries)) / columns
         for found in _drained(search, lists, first, scores, shifts, column, positions):
             of, numbers, _, lowers = found
             doubtful = np.ones(len(of), bool) if measures else ~(lowers >= enough[of])
             d = np.full(len(of), math.nan)
-            d[doubtful] = neighbors.pairs(
-                search, queries, search.gallery, of[doubtful], numbers[doubtful]
-            )
+            d[doubtful] = pairs(search, queries, search.gallery, of[doubtful], numbers[doubtful])
             kept = (d <= radius) | ~doubtful
             yield Seen(Pairs(of[kept], numbers[kept], d[kept]), done)
     if beyond:
         # As candidates of all queries, and where there is one set of rows, of those before them.
         numbers = np.concatenate(beyond)
         which = np.flatnonzero(~odd)
-        rest = search.gallery[neighbors.index(search, numbers)]
-        some = queries[neighbors.index(search, which)]
+        rest = search.gallery[index(search, numbers)]
+        some = queries[index(search, which)]
         for seen in _by_measuring(search, some, rest, None, radius):
             yield Seen(_later(seen.pairs, which, numbers, own), 1.0)
     if odd.any():
         which, numbers = np.flatnonzero(odd), np.arange(columns)
-        some = queries[neighbors.index(search, which)]
+        some = queries[index(search, which)]
         for seen in _by_measuring(search, some, search.gallery, None, radius):
             yield Seen(_later(seen.pairs, which, numbers, own), 1.0)
 

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastcos.api.neighbors import nearest
-from fastcos.engine import neighbors
+from fastcos.engine import search as engine
 from fastcos.engine.libraries import adapter_of_arrays, library_of
 from fastcos.engine.problem import resolve_distance
+from fastcos.engine.scores import measured_blocks
 from fastcos.typing import DistanceLike
 
 # How many numbers a block of queries may have, of rows or of neighbours: some 20 MB of each array.
@@ -192,14 +193,14 @@ def first_ranks(task: Task, chosen: Integers) -> npt.NDArray[np.float64]:
     with _on_device(task):
         queries = task.queries[chosen]
         distance: Any = resolve_distance("distance", task.distance)  # callables were refused before
-        stated = neighbors.stated(task.adapter, distance, queries, task.gallery, False, None, None)
+        stated = engine.stated(task.adapter, distance, queries, task.gallery, False, None, None)
         best, at = _nearest_right(stated, task, chosen)
         before = np.zeros(chosen.size)
-        for first, column, block in neighbors.measured_blocks(stated, queries, task.gallery):
+        for first, column, block in measured_blocks(stated, queries, task.gallery):
             scores = task.adapter.host(block)
             part = slice(first, first + scores.shape[0])
             columns = np.arange(column, column + scores.shape[1])
-            d, limit, row = neighbors.distance_of(scores), best[part, None], at[part, None]
+            d, limit, row = engine.distance_of(scores), best[part, None], at[part, None]
             nearer = (d < limit) | ((d == limit) & (columns < row))
             if task.leaves_out:
                 nearer &= columns != chosen[part, None]
@@ -208,7 +209,7 @@ def first_ranks(task: Task, chosen: Integers) -> npt.NDArray[np.float64]:
 
 
 def _nearest_right(
-    stated: neighbors.Search, task: Task, chosen: Integers
+    stated: engine.Search, task: Task, chosen: Integers
 ) -> tuple[npt.NDArray[np.float64], Integers]:
     """How far the nearest row of its label is from each query, and which; NaN where there is none.
 
@@ -225,7 +226,7 @@ def _nearest_right(
         others = j != chosen[i]
         i, j = i[others], j[others]
     starts = np.flatnonzero(np.diff(i, prepend=-1))  # each has one, or it would not be asked for
-    d = neighbors.pairs(stated, stated.queries, stated.gallery, i, j)
+    d = engine.pairs(stated, stated.queries, stated.gallery, i, j)
     best = np.fmin.reduceat(d, starts)
     at = np.minimum.reduceat(np.where(d == best[i], j, len(task.gallery)), starts)
     return best, at

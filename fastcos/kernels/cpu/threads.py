@@ -85,3 +85,8 @@ def _with_at_most(limit: float, loop: Loop, arguments: tuple[Any, ...]) -> float
         return loop(*arguments)
     finally:
         numba.set_num_threads(own)
+
+
+def count() -> int:
+    """How many threads may be used here and now."""
+    return 1 if _state["forked"] else int(min(_limit.current(), numba.get_num_threads()))
