@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,7 +92,7 @@ def pairwise(
                 f"pairwise has no gradient: pass {name}.detach(), or use"
                 " paired_distance(x[:, None], y[None])"
             )
-    with _search(x, y, ("x", "y"), distance, None, False) as search:
+    with _search(x, y, ("x", "y"), distance, None) as search:
         adapter = search.adapter
         dtype = adapter.common_dtype([search.queries, search.gallery])
         shape = int(search.queries.shape[0]), int(search.gallery.shape[0])
@@ -131,7 +131,8 @@ def nearest(
         queries: Rows ``(Q, D)``.
         gallery: Rows ``(N, D)``; None for the other rows of ``queries``, of which none is its own
             neighbour. A memory map may be larger than memory: it is read in order, once for 16,384
-            queries. Half types are read as they are.
+            queries (of more than 50 neighbours: for as many as 64 MiB of lists hold). Half types
+            are read as they are.
         k: How many, from 1 to the number of rows that there are.
         distance: A name, or a :class:`Distance`.
         out: Where distances and indices go: two arrays ``(Q, k)``, of the dtype of the result and
@@ -161,14 +162,15 @@ def nearest(
         >>> found.distances.round(6)
         array([[0. , 0. , 0.4]])
     """
-    with _search(queries, gallery, ("queries", "gallery"), distance, block, progress) as search:
+    with _search(queries, gallery, ("queries", "gallery"), distance, block) as search:
         others = int(search.gallery.shape[0]) - search.excludes
         k = _integer("k", k)
         if not 1 <= k <= others:
             raise ValueError(f"k must be from 1 to {others}, the rows there are; got {k}")
         if out is not None:
             _check_out(search, k, out)
-        found = neighbors.nearest(search, k)
+        with _shown(progress, search, k) as search:
+            found = neighbors.nearest(search, k)
         distances = engine.values(search, found.distances)
         indices = engine.index(search, found.numbers)
         if out is not None:
@@ -246,10 +248,11 @@ def neighbors_within(
         (array([0, 1, 1, 1]), array([2]))
     """
     most = _at_least("max_pairs", max_pairs, 0)
-    with _search(x, y, ("x", "y"), distance, block, progress) as search:
+    with _search(x, y, ("x", "y"), distance, block) as search:
         radius = _radius("radius", radius, search.distance)
         try:
-            of, numbers, d = within.joined(search, radius, most)
+            with _shown(progress, search, 0) as search:
+                of, numbers, d = within.joined(search, radius, most)
         except within.TooManyPairs as found:
             raise _too_many(found, most, "lower the radius") from None
         counts = np.bincount(of, minlength=int(search.queries.shape[0]))
@@ -304,7 +307,7 @@ def near_duplicates(
         array([0, 1, 4])
     """
     most = _at_least("max_pairs", max_pairs, 0)
-    with _search(x, None, ("x", "x"), distance, block, progress) as search:
+    with _search(x, None, ("x", "x"), distance, block) as search:
         if search.distance.name in ("cosine", "dot"):
             radius = 1 - check_finite("threshold", threshold)
             if radius < 0 and search.distance.name == "cosine":
@@ -313,7 +316,8 @@ def near_duplicates(
         else:
             radius, hint = _radius("threshold", threshold, search.distance), "lower the threshold"
         try:
-            found = within.groups(search, radius, most)
+            with _shown(progress, search, 0) as search:
+                found = within.groups(search, radius, most)
         except within.TooManyPairs as error:
             raise _too_many(error, most, hint) from None
         return engine.index(search, found)
@@ -331,7 +335,6 @@ def _search(
     names: tuple[str, str],
     distance: Any,
     block: Any,
-    progress: Any,
 ) -> Iterator[engine.Search]:
     """What is looked for, checked, on the device where the arrays are."""
     found = resolve_distance("distance", distance)
@@ -356,8 +359,7 @@ def _search(
             name = names[0] if two is None else names[1]
             raise ValueError(f"{name} must have rows, got shape {tuple(y.shape)}")
         block = None if block is None else _at_least("block", block, 1)
-        with _shown(check_flag("progress", progress), int(y.shape[0]), int(x.shape[0])) as told:
-            yield engine.stated(adapter, found, x, y, two is None, block, told)
+        yield engine.stated(adapter, found, x, y, two is None, block, None)
 
 
 def _check_out(search: engine.Search, k: int, out: Any) -> None:
@@ -418,17 +420,18 @@ def _integer(name: str, value: Any) -> int:
 
 
 @contextlib.contextmanager
-def _shown(shows: bool | None, rows: int, queries: int) -> Iterator[Callable[[int], None] | None]:
-    """What is told how many rows of the gallery are done; None if nothing is to be shown."""
-    if not shows:
-        yield None
+def _shown(progress: Any, search: engine.Search, k: int) -> Iterator[engine.Search]:
+    """The search, of which is shown how many rows of the gallery are done, if that is asked for."""
+    if not check_flag("progress", progress):
+        yield search
         return
-    passes = max(math.ceil(queries / engine.CHUNK), 1)
     try:
         from tqdm.auto import tqdm
     except ImportError:
         raise ImportError(
             "progress=True needs tqdm: pip install tqdm, or leave progress out"
         ) from None
+    queries, rows = int(search.queries.shape[0]), int(search.gallery.shape[0])
+    passes = math.ceil(queries / engine.chunk_of(k))
     with tqdm(total=rows * passes, unit="rows", unit_scale=True) as bar:
-        yield bar.update
+        yield search._replace(progress=bar.update)

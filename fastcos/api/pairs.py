@@ -100,6 +100,8 @@ def paired_distance(
 
     .. math:: d_i = d(x_{1,i}, x_{2,i})
 
+    For all rows of one set with all of another there is :func:`pairwise`, and :func:`nearest`.
+
     Args:
         x1: Rows ``(..., D)``.
         x2: Rows ``(..., D)``, leading axes broadcast with those of ``x1``.

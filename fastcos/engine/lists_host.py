@@ -33,12 +33,21 @@ class Lists(NamedTuple):
 ROOM = 64
 
 
+def size(nearest: int) -> int:
+    """Bytes of a list."""
+    return 24 * _capacity(nearest)
+
+
+def _capacity(nearest: int) -> int:
+    return 2 * nearest + ROOM if nearest else 4 * ROOM
+
+
 def new(
     nearest: int, thresholds: Any, slacks: Any, widening: float, own: Any, exact: bool
 ) -> Lists:
     """Empty lists; ``nearest`` is 0 for all at the threshold."""
-    queries, capacity = len(thresholds), 2 * nearest + ROOM if nearest else 8 * ROOM
-    shape = queries, capacity
+    queries = len(thresholds)
+    shape = queries, _capacity(nearest)
     return Lists(
         *(np.empty(shape, np.int64), np.empty(shape), np.empty(shape)),
         *(np.zeros(queries, np.int64), thresholds, slacks, np.array([widening]), own),

@@ -23,9 +23,9 @@ from fastcos.engine import blocks_host, host, lists_host, products
 from fastcos.engine.blocks import readable
 from fastcos.engine.scores import Ready, made_ready, measured_blocks, scored_blocks
 from fastcos.engine.search import (
-    CHUNK,
     FEW,
     Search,
+    chunk_of,
     distance_of,
     frame_of,
     index,
@@ -39,6 +39,8 @@ _SCANNED, _SCANNED_AT_ONCE = ("float16", "bfloat16", "float32"), 1 << 16
 #: From how many terms of products on threads share them, and from how many queries for each of them
 #: they take queries apart, and not candidates.
 _SHARED_FROM, _MANY = 1 << 24, 256
+#: Candidates beyond the reach of scores that are copied at once, to be measured.
+_TOGETHER = 1 << 14
 
 
 class Found(NamedTuple):
@@ -54,10 +56,10 @@ def nearest(search: Search, k: int) -> Found:
     queries, gallery = search.queries, search.gallery
     count = int(queries.shape[0])
     distances, numbers = np.full((count, k), math.nan), np.full((count, k), -1)
-    frame = frame_of(search)
+    frame, size = frame_of(search), chunk_of(k)
     measured = 0
-    for first in range(0, count, CHUNK):
-        chunk = queries[first : first + CHUNK]
+    for first in range(0, count, size):
+        chunk = queries[first : first + size]
         own = own_numbers(search, first, len(chunk))
         if frame is not None:
             found = _by_products(search, frame, chunk, own, k)
@@ -65,7 +67,7 @@ def nearest(search: Search, k: int) -> Found:
             found = _by_scanning(search, chunk, own, k) or _by_measuring(
                 search, chunk, gallery, own, k, search.progress
             )
-        distances[first : first + CHUNK], numbers[first : first + CHUNK] = found[:2]
+        distances[first : first + size], numbers[first : first + size] = found[:2]
         measured += found.measured
     return Found(distances, numbers, measured)
 
@@ -164,13 +166,16 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
     rows = made_ready(search, frame, queries)
     limited, parts = _parts(search, len(queries))
     with limited:
-        propose = functools.partial(_propose, search, frame, queries, rows, own, k)
+        by_queries = parts[0].queries != parts[-1].queries
+        # What all of them go over one of them tells.
+        quiet = search._replace(progress=None) if by_queries else search
+        searches = [search, *[quiet] * (len(parts) - 1)]
+        propose = functools.partial(_propose, frame, queries, rows, own, k)
         if len(parts) == 1:
-            found = [propose(parts[0])]
+            found = [propose(search, parts[0])]
         else:
             with ThreadPoolExecutor(len(parts)) as pool:
-                found = [*pool.map(propose, parts)]
-    by_queries = parts[0].queries != parts[-1].queries
+                found = [*pool.map(propose, searches, parts)]
     lists = lists_host.united([each.lists for each in found], by_queries)
     beyond = found[0].beyond if by_queries else [x for each in found for x in each.beyond]
     search.finish(lists, search.adapter)
@@ -205,12 +210,12 @@ def _parts(
 
 
 def _propose(
-    search: Search,
     frame: products.Frame,
     queries: Any,
     rows: Ready,
     own: Any,
     k: int,
+    search: Search,
     part: Part,
 ) -> Proposed:
     """What may be among the nearest, by products."""
@@ -355,8 +360,8 @@ def _with(
     """
     measured += found.measured
     everything = np.concatenate([np.empty(0, np.int64), *beyond])
-    for first in range(0, len(everything), CHUNK):
-        numbers = everything[first : first + CHUNK]
+    for first in range(0, len(everything), _TOGETHER):
+        numbers = everything[first : first + _TOGETHER]
         rest = search.gallery[index(search, numbers)]
         places = None if own is None else _places(numbers, own)
         more = _by_measuring(search, queries, rest, places, min(k, len(numbers)))

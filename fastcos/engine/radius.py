@@ -7,14 +7,14 @@ Lists are emptied as they fill, so memory is that of the pairs that are asked fo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastcos.engine import lists_host, products
 from fastcos.engine.scores import made_ready, measured_blocks, scored_blocks
-from fastcos.engine.search import CHUNK, Search, distance_of, frame_of, index, own_numbers, pairs
+from fastcos.engine.search import Search, chunk_of, distance_of, frame_of, index, own_numbers, pairs
 from fastcos.kernels.forks import importing
 
 
@@ -41,12 +41,12 @@ def within(search: Search, radius: float, measures: bool = True) -> Iterator[See
     """
     queries = search.queries
     count = int(queries.shape[0])
-    frame = frame_of(search)
-    for first in range(0, count, CHUNK):
-        chunk = queries[first : first + CHUNK]
+    frame, size = frame_of(search), chunk_of(0)
+    for first in range(0, count, size):
+        chunk = queries[first : first + size]
         own = own_numbers(search, first, len(chunk))
         if frame is None:
-            parts = _by_measuring(search, chunk, search.gallery, own, radius)
+            parts = _by_measuring(search, chunk, search.gallery, own, radius, search.progress)
         else:
             parts = _by_products(search, frame, chunk, own, radius, measures)
         for found, share in parts:
@@ -55,7 +55,12 @@ def within(search: Search, radius: float, measures: bool = True) -> Iterator[See
 
 
 def _by_measuring(
-    search: Search, queries: Any, gallery: Any, own: Any, radius: float
+    search: Search,
+    queries: Any,
+    gallery: Any,
+    own: Any,
+    radius: float,
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[Seen]:
     count, columns = len(queries), int(gallery.shape[0])
     lists = lists_host.new(0, np.full(count, -radius), np.zeros(count), 0.0, own, exact=True)
@@ -65,6 +70,8 @@ def _by_measuring(
         for found in _drained(search, lists, first, scores, None, column, positions):
             of, numbers, uppers, _ = found
             yield Seen(Pairs(of, numbers, distance_of(uppers)), done)
+        if progress and first + len(scores) == count:
+            progress(int(scores.shape[1]))
 
 
 def _by_products(

@@ -15,8 +15,8 @@ from fastcos.engine.problem import Problem
 from fastcos.engine.rows import Rows
 from fastcos.engine.solve import of_arrays
 
-#: Queries that go over the candidates together.
-CHUNK = 16_384
+#: Queries that go over the candidates together, at most, and bytes of their lists.
+_CHUNK, _LIST_BYTES = 16_384, 64 << 20
 #: Up to so many queries scan all candidates as they lie in memory, or are measured with them.
 FEW = 2
 #: The score of the distance infinity, which is one, too, and nearer than none.
@@ -87,6 +87,11 @@ def frame_of(search: Search) -> products.Frame | None:
     if kind is None or (search.place is blocks_host and search.queries.shape[0] <= FEW):
         return None
     return products.frame_of(search.adapter, search.place, kind, search.gallery, search.dtype)
+
+
+def chunk_of(k: int) -> int:
+    """How many queries go over the candidates together, of which each has a list for ``k``."""
+    return max(min(_CHUNK, _LIST_BYTES // lists_host.size(k)), 256)
 
 
 def own_numbers(search: Search, first: int, count: int) -> Any | None:
