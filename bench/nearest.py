@@ -410,7 +410,9 @@ def measure(
     for turn in range(repeats):
         for contender in contenders:
             times = contender.seconds
-            if turn < _turns(min(times or contenders[0].seconds)):
+            # A ceiling whose first call met memory for the first time would be none.
+            again = contender.name in CEILINGS and turn == 0
+            if again or turn < _turns(min(times or contenders[0].seconds)):
                 time.sleep(_ASLEEP)
                 sample = processes.ask(
                     contender.call.provider, _sample, contender.call, contender.number
