@@ -519,6 +519,8 @@ def test_a_gallery_larger_than_the_memory_there_is():
     np.save("q.npy", queries)
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, *SEARCH, "--k", "2"],
+        # Every thread takes memory of its own.
+        env={**os.environ, "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -50,7 +50,7 @@ def _opened(path: str) -> NDArray[Any]:
         return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise Refused(f"cannot read {path!r}: {error.strerror or error}") from None
-    except Refused:
+    except (Refused, MemoryError):
         raise
     except Exception as error:  # whatever NumPy comes up with for a header that makes no sense
         if "Python objects" in str(error):
