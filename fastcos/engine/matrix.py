@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastcos import losses
 from fastcos.distances.record import constant_of
 from fastcos.engine import blocks_device, blocks_host, products
@@ -22,6 +24,8 @@ _BLOCK_BYTES = 8 << 20
 #: where no product keeps all digits of a difference, the product has cost five bits at most.
 _TIMES = {"float16": 2.0**12, "bfloat16": 2.0**9, "float32": 2.0**25}
 _DOUBTFUL = 2.0**-5
+#: A bound for all of a block is good enough if so many of its distances are right by it.
+_MOSTLY = 0.99
 
 
 def pairwise(search: Search, dtype: Any, out: Any) -> None:
@@ -55,9 +59,9 @@ def _multiplied(search: Search, kind: products.Kind, root: bool, dtype: Any, out
     double = adapter.DTYPES["float64"]
     frame = products.frame_of(adapter, place, kind, y, double)
     count, (columns, features) = int(x.shape[0]), map(int, y.shape)
-    factor = (0.5 if kind.normalizes else 1.0) if frame.squares else 1.0
     exponent = frame.exponents[1]  # of both sides, here
-    scale = 2.0 ** -(2 * exponent)
+    # What a square is multiplied by, or a product.
+    unit = 2.0 ** -(2 * exponent) * (0.5 if frame.squares and kind.normalizes else 1.0)
     width = max(min(columns, (1 << 20) // (8 * features)), 256)
     height = max(_BLOCK_BYTES // (8 * width), 16)
     times = _TIMES.get(adapter.float_name(dtype) or "")
@@ -81,26 +85,22 @@ def _multiplied(search: Search, kind: products.Kind, root: bool, dtype: Any, out
             adapter.matmul(rows.units, others.units.T, d)
             p, q = wrap(rows.squares), wrap(others.squares)
             if frame.squares:
-                d *= -2
-                d += p[:, None]
-                d += q[None]
+                d *= -2 * unit
+                d += unit * p[:, None]
+                d += unit * q[None]
             else:
-                d *= -1
-                d += 1 / scale
-            # Of products the lengths do not cancel with what they are taken from.
-            size = p[:, None] + q[None]
-            size += 0 if frame.squares else 1 / scale
-            if times is None:
-                # Rows of unit length are not right to more than that, also where they are moved.
-                least = _DOUBTFUL * (size + kind.normalizes)
-            else:
-                least = times * 2 * (frame.bound * size + frame.constant)
-            # NaN is not sure, and measured.
-            sure = (abs(d) >= least) & (size <= products.LARGE)
+                d *= -unit
+                d += 1
+            # A bound for all of the block is one pass; where rows are too unlike, one for each
+            # pair. A GPU does not wait to see that.
+            sure = None
+            if place is blocks_host:
+                sure = _is_sure(d, p.max() + q.max(), frame, unit, times)
+            if sure is None or np.count_nonzero(adapter.host(sure)) < _MOSTLY * high * wide:
+                sure = _is_sure(d, p[:, None] + q[None], frame, unit, times)
             if frame.squares and kind.normalizes:
                 # A row without a direction is at distance 1.
                 sure &= (wrap(rows.norms) != 0)[:, None] & (wrap(others.norms) != 0)[None]
-            d *= factor * scale
             if root:
                 d = d.clip(0) ** 0.5
             i, j = adapter.nonzero(~sure)
@@ -108,3 +108,17 @@ def _multiplied(search: Search, kind: products.Kind, root: bool, dtype: Any, out
                 some, of = x[first : first + height], y[column : column + width]
                 d[i, j] = measured_pairs(search, some, of, i, j)
             out[first : first + high, column : column + wide] = d
+
+
+def _is_sure(d: Any, size: Any, frame: products.Frame, unit: float, times: float | None) -> Any:
+    """Which distances, before any root, are right; NaN is not, and measured.
+
+    ``size`` are the squares of the lengths of both rows, or are not less than these.
+    """
+    # A product is taken from 1, and a row of unit length is not right to more than its square.
+    whole = size if frame.squares and not any(frame.normalizes) else size + 1 / unit
+    if times is None:
+        least = _DOUBTFUL * whole
+    else:
+        least = times * 2 * (frame.bound * whole + frame.constant)
+    return (abs(d) >= unit * least) & (size <= products.LARGE)
