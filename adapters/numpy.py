@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import threading
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +18,7 @@ from fastcos.engine.host import sorted_words as host_words
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself, without
 from fastcos.engine.rows import RowGradient, check_integers, out_of_range
 from fastcos.kernels import BOOLS, BYTES, DOUBLES, FLOATS, LONGS
+from fastcos.kernels.forks import held
 
 from . import _foreign
 
@@ -142,14 +145,33 @@ def matmul(a: Array, b: Array, out: Array) -> None:
         np.matmul(a, b, out=out)
 
 
-def products_on_one_thread() -> Any:
+def products_on_one_thread() -> contextlib.AbstractContextManager[None] | None:
     """A context in which each product is made on the thread that asks for it; or None.
 
     OpenBLAS's own threads wait for the next product in a loop, on the processors that others would
     work on. It takes threadpoolctl, which comes with scikit-learn, to have them sleep.
     """
-    controller = _controller()
-    return controller and controller.limit(limits=1, user_api="blas")
+    return _limited() if _controller() else None
+
+
+# The limit is of the process: of calls that overlap the first sets it, and the last takes it away.
+_limit_lock = threading.Lock()
+_limits: list[Any] = []
+held(_limit_lock)
+
+
+@contextlib.contextmanager
+def _limited() -> Iterator[None]:
+    with _limit_lock:
+        # The same for all but the first, which knows how many threads there were.
+        _limits.append(_limits[0] if _limits else _controller().limit(limits=1, user_api="blas"))
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            last = _limits.pop()
+            if not _limits:
+                last.restore_original_limits()
 
 
 @functools.cache

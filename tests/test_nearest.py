@@ -5,6 +5,7 @@ most tests ask both ways.
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import ml_dtypes
 import neighbors_oracle
@@ -16,6 +17,10 @@ from hypothesis import strategies as st
 
 import fastcos
 from fastcos import Distance
+from fastcos.adapters import numpy as numpy_adapter
+from fastcos.distances import cosine
+from fastcos.engine import neighbors
+from fastcos.engine import search as engine
 
 #: By name, how rows are drawn: ``(rng, rows, features) -> float64 rows``.
 DATA = {}
@@ -809,3 +814,29 @@ def test_too_many_near_duplicates():
 def test_bad_threshold(args, error, told):
     with pytest.raises(error, match=told):
         fastcos.near_duplicates(*args)
+
+
+def test_the_threads_of_products_are_as_they_were():
+    """Also after calls that overlap, and one that fails: they share a limit of the process."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+
+    def threads():
+        found = threadpoolctl.threadpool_info()
+        return sorted(each["num_threads"] for each in found if each["user_api"] == "blas")
+
+    rng = np.random.default_rng(0)
+    gallery = rng.standard_normal((20_000, 64), dtype=np.float32)
+    queries = gallery[:40]
+    expected, before = fastcos.nearest(queries, gallery, 3), threads()
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: fastcos.nearest(queries, gallery, 3), range(16)):
+            np.testing.assert_array_equal(found.indices, expected.indices)
+    assert threads() == before
+
+    def failing(rows):
+        raise KeyboardInterrupt
+
+    search = engine.stated(numpy_adapter, cosine(), queries, gallery, False, None, failing)
+    with pytest.raises(KeyboardInterrupt):
+        neighbors.nearest(search, 3)
+    assert threads() == before
