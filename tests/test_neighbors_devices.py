@@ -4,6 +4,7 @@ import devices
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 
 import fastcos
 
@@ -80,3 +81,21 @@ def test_pairwise_is_that_of_the_host(library, distance, dtype):
     there = library.asarray(x), library.asarray(y)
     found = library.asnumpy(fastcos.pairwise(*there, distance)).astype(float)
     np.testing.assert_allclose(found, expected, rtol=1e-6 if dtype == np.float32 else 8e-3)
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "twins", "odd"])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_tensors_that_are_taken_for_a_gpus(tensors_lent, kind, distance):
+    queries, gallery = drawn(kind, 6), drawn(kind, 30, seed=1)
+    there = torch.from_numpy(queries), torch.from_numpy(gallery)
+    expected = fastcos.nearest(queries, gallery, 4, distance)
+    found = fastcos.nearest(*there, 4, distance, block=16)
+    np.testing.assert_array_equal(found.indices.numpy(), expected.indices)
+    np.testing.assert_allclose(found.distances.numpy(), expected.distances, rtol=1e-6)
+    pairs, right = (fastcos.neighbors_within(x, None, 0.4, distance) for x in (there[1], gallery))
+    np.testing.assert_array_equal(pairs.indices.numpy(), right.indices)
+    whole, of_host = (
+        fastcos.pairwise(*there, distance),
+        fastcos.pairwise(queries, gallery, distance),
+    )
+    np.testing.assert_allclose(whole.numpy(), of_host, rtol=1e-6)
