@@ -19,7 +19,7 @@ import fastcos
 from fastcos import Distance
 from fastcos.adapters import numpy as numpy_adapter
 from fastcos.distances import cosine
-from fastcos.engine import neighbors
+from fastcos.engine import host, neighbors
 from fastcos.engine import search as engine
 
 #: By name, how rows are drawn: ``(rng, rows, features) -> float64 rows``.
@@ -840,3 +840,37 @@ def test_the_threads_of_products_are_as_they_were():
     with pytest.raises(KeyboardInterrupt):
         neighbors.nearest(search, 3)
     assert threads() == before
+
+
+def test_more_threads_than_candidates(monkeypatch):
+    rng = np.random.default_rng(0)
+    queries, gallery = (rng.standard_normal((n, 36_000), dtype=np.float32) for n in (100, 5))
+    monkeypatch.setattr(host, "thread_count", lambda: 8)
+    found = fastcos.nearest(queries, gallery, 3)
+    monkeypatch.setattr(host, "thread_count", lambda: 1)
+    np.testing.assert_array_equal(found.indices, fastcos.nearest(queries, gallery, 3).indices)
+
+
+@pytest.mark.parametrize("scale", [2e154, 6e153, 1e-160, 1e-161])
+def test_ties_of_distances_beyond_the_range(scale):
+    rows = scale * np.random.default_rng(0).standard_normal((300, 4))
+    found = fastcos.nearest(rows[:5], rows, 250, "sqeuclidean").indices
+    alone = [fastcos.nearest(rows[i : i + 1], rows, 250, "sqeuclidean").indices for i in range(5)]
+    np.testing.assert_array_equal(found, np.concatenate(alone))
+
+
+def test_products_beyond_the_range_are_ties():
+    rng = np.random.default_rng(0)
+    queries, gallery = rng.random((5, 4)) * 1e300, rng.random((300, 4)) * 1e100
+    found = fastcos.nearest(queries, gallery, 10, "dot").indices
+    np.testing.assert_array_equal(found, [range(10)] * 5)
+
+
+def test_a_similarity_that_is_the_threshold_is_near():
+    assert fastcos.near_duplicates([[1.0, 2.0, 3.0], [3.0, 6.0, 9.0]], 1.0).tolist() == [0, 0]
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        rows = rng.standard_normal((2, 4))
+        threshold = 1 - float(fastcos.paired_distance(*rows, "cosine"))
+        assert fastcos.near_duplicates(rows, threshold).tolist() == [0, 0]
+        assert fastcos.near_duplicates(rows, np.nextafter(threshold, 2)).tolist() == [0, 1]

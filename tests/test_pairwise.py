@@ -190,3 +190,8 @@ def test_an_out_that_is_the_rows():
     with pytest.raises(ValueError, match=r"out.*x"):
         fastcos.pairwise(x, out=x)
     np.testing.assert_array_equal(x, np.ones((4, 4)))
+
+
+def test_small_distances_beside_large_ones():
+    found = fastcos.pairwise(np.array([[2e-170]]), np.array([[1e-170], [1.0], [-1.0]]), "euclidean")
+    np.testing.assert_allclose(found, [[1e-170, 1, 1]], rtol=1e-12)

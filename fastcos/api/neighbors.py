@@ -12,7 +12,7 @@ import numpy as np
 
 from fastcos.api.calls import not_compiled
 from fastcos.distances import Distance, DistanceName
-from fastcos.distances.record import real_number
+from fastcos.distances.record import constant_of, real_number
 from fastcos.engine import matrix, neighbors
 from fastcos.engine import radius as within
 from fastcos.engine import search as engine
@@ -308,9 +308,10 @@ def near_duplicates(
     """
     most = _at_least("max_pairs", max_pairs, 0)
     with _search(x, None, ("x", "x"), distance, block) as search:
-        if search.distance.name in ("cosine", "dot"):
-            radius = 1 - check_finite("threshold", threshold)
-            if radius < 0 and search.distance.name == "cosine":
+        constant = constant_of(search.distance)
+        if constant in ("angles._COSINE", "angles._DOT"):
+            radius = _farthest(check_finite("threshold", threshold))
+            if threshold > 1 and constant == "angles._COSINE":
                 raise ValueError(f"threshold must be a cosine, at most 1; got {threshold}")
             hint = "raise the threshold"
         else:
@@ -391,9 +392,17 @@ def _rows(adapter: Any, name: str, value: Any) -> Any:
 def _radius(name: str, value: Any, distance: Distance) -> float:
     radius = real_number(name, value)
     # 1 - x·y may be anything.
-    if not (radius >= 0 or (distance.name == "dot" and radius < 0)):
+    if not (radius >= 0 or (constant_of(distance) == "angles._DOT" and -math.inf < radius)):
         raise ValueError(f"{name} must be a distance, at least 0; got {value!r}")
     return radius
+
+
+def _farthest(threshold: float) -> float:
+    """The greatest distance d of which ``1 - d``, as it is rounded, is a threshold or more."""
+    near, far = (1 - threshold + sign * 2.0**-50 * max(1, abs(threshold)) for sign in (-1, 1))
+    while near < (middle := near + (far - near) / 2) < far:
+        near, far = (middle, far) if 1 - middle >= threshold else (near, middle)
+    return near
 
 
 def _at_least(name: str, value: Any, least: int) -> int:

@@ -240,6 +240,14 @@ def _launch() -> Callable[..., float]:
     return functools.partial(threads.launch, compile.task_loop(parallel=True), _serial())
 
 
+def on_one_thread() -> Any:
+    """A context in which no work is shared with other threads."""
+    with importing():
+        from fastcos.kernels.cpu import threads
+
+    return threads.one()
+
+
 def thread_count() -> int:
     """On how many threads work may be shared here and now."""
     with importing():

@@ -35,7 +35,8 @@ def pairwise(search: Search, dtype: Any, out: Any) -> None:
     if kind is None or name == "angles._ANGULAR":
         _measured(search, search.queries, search.gallery, dtype, out)
     else:
-        _multiplied(search, kind, name == "norms._EUCLIDEAN", dtype, out)
+        with np.errstate(all="ignore"):  # what is not finite is seen in the result
+            _multiplied(search, kind, name == "norms._EUCLIDEAN", dtype, out)
 
 
 def _measured(search: Search, x: Any, y: Any, dtype: Any, out: Any) -> None:
@@ -58,6 +59,9 @@ def _multiplied(search: Search, kind: products.Kind, root: bool, dtype: Any, out
     place = blocks_host if adapter.layout(x).device < 0 else blocks_device
     double = adapter.DTYPES["float64"]
     frame = products.frame_of(adapter, place, kind, y, double)
+    if frame is None:
+        _measured(search, x, y, dtype, out)
+        return
     count, (columns, features) = int(x.shape[0]), map(int, y.shape)
     exponent = frame.exponents[1]  # of both sides, here
     # What a square is multiplied by, or a product.
@@ -118,7 +122,7 @@ def _is_sure(d: Any, size: Any, frame: products.Frame, unit: float, times: float
     # A product is taken from 1, and a row of unit length is not right to more than its square.
     whole = size if frame.squares and not any(frame.normalizes) else size + 1 / unit
     if times is None:
-        least = _DOUBTFUL * whole
+        least = _DOUBTFUL * whole + frame.constant
     else:
         least = times * 2 * (frame.bound * whole + frame.constant)
-    return (abs(d) >= unit * least) & (size <= products.LARGE)
+    return (abs(d) > unit * least) & (size <= products.LARGE)

@@ -10,6 +10,7 @@ the order is that of the distances, ties by number: so the answer does not depen
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import itertools
 import math
@@ -113,6 +114,8 @@ def _by_scanning(search: Search, queries: Any, own: Any, k: int) -> Found | None
         return None
     assert kind is not None
     count, (columns, features) = len(queries), map(int, gallery.shape)
+    if features >= products.LONGEST:
+        return None
     rows = products.ready(adapter, search.place, queries, search.dtype, normalizes=kind.normalizes)
     units, squares = rows.units, adapter.host(adapter.wrap(rows.squares))
     if not (squares < math.inf).all():
@@ -175,7 +178,10 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
             found = [propose(search, parts[0])]
         else:
             with ThreadPoolExecutor(len(parts)) as pool:
-                found = [*pool.map(propose, searches, parts)]
+                # Each in a context like this one, and on no other threads.
+                run = functools.partial(_run_alone, propose)
+                contexts = [contextvars.copy_context() for _ in parts]
+                found = [*pool.map(run, contexts, searches, parts)]
     lists = lists_host.united([each.lists for each in found], by_queries)
     beyond = found[0].beyond if by_queries else [x for each in found for x in each.beyond]
     search.finish(lists, search.adapter)
@@ -189,6 +195,14 @@ def _by_products(search: Search, frame: products.Frame, queries: Any, own: Any, 
     return nearest
 
 
+def _run_alone(propose: Any, context: contextvars.Context, search: Search, part: Part) -> Proposed:
+    def alone() -> Proposed:
+        with host.on_one_thread():
+            return propose(search, part)  # type: ignore[no-any-return]
+
+    return context.run(alone)
+
+
 def _parts(
     search: Search, queries: int
 ) -> tuple[contextlib.AbstractContextManager[Any], list[Part]]:
@@ -196,7 +210,7 @@ def _parts(
     columns, features = map(int, search.gallery.shape)
     threads = 1
     if search.place is blocks_host and queries * columns * features >= _SHARED_FROM:
-        threads = host.thread_count()
+        threads = min(host.thread_count(), columns)
     limited = search.adapter.products_on_one_thread() if threads > 1 else None
     if limited is None:
         return contextlib.nullcontext(), [Part(slice(0, queries), range(columns))]

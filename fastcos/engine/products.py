@@ -50,6 +50,11 @@ from fastcos.engine.sweep import Rows
 
 #: Rows whose squares are more than this are measured, and not multiplied.
 LARGE = 2.0**40
+#: Rows of so many numbers and more are measured: the bounds of float32 are not small there.
+LONGEST = 1 << 21
+# Rows beyond these powers of two are measured, for their distances may leave the range of float64
+# where scores do not.
+_FAR, _LONG = 300, 2.0**500
 #: Rows of a sample, of which the center and the scale are taken.
 _SAMPLE = 1024
 # If the mean of unit rows has this square, they lie in a cone: half of each row is the mean.
@@ -90,13 +95,18 @@ class Frame(NamedTuple):
     constant: float  # 16τ + η
 
 
-def frame_of(adapter: Any, place: Any, kind: Kind, array: Any, dtype: Any) -> Frame:
-    """What rows are brought to, by a sample of the candidates; any sample gives right answers."""
+def frame_of(adapter: Any, place: Any, kind: Kind, array: Any, dtype: Any) -> Frame | None:
+    """What rows are brought to, by a sample of the candidates; any sample gives right answers.
+
+    None where products are of no use.
+    """
     name = "float64" if adapter.float_name(dtype) == "float64" else "float32"
     products = adapter.DTYPES[name]
     step = -(-int(array.shape[0]) // _SAMPLE)
     sample = array[::step]
     features = int(array.shape[1])
+    if features >= LONGEST:
+        return None
     center, exponent, squares = None, 0, kind.squares
     if kind.normalizes:
         units = ready(adapter, place, sample, products, normalizes=True)
@@ -110,6 +120,8 @@ def frame_of(adapter: Any, place: Any, kind: Kind, array: Any, dtype: Any) -> Fr
             center = mean if _is_finite(adapter, mean) else None
         moved = ready(adapter, place, sample, adapter.DTYPES["float64"], center=center)
         exponent = _exponent(adapter.host(adapter.wrap(moved.squares)))
+        if abs(exponent) > _FAR:
+            return None
     unit = 2.0**-53 if name == "float64" else 2.0**-24
     gamma = features * unit / (1 - features * unit)
     rounded = 0.0 if name == "float64" else adapter.product_roundoff()
@@ -157,7 +169,7 @@ def _exponent(squares: Any) -> int:
     usual = squares[(squares > 0) & (squares < math.inf)]
     if not len(usual):
         return 0
-    return int(np.clip(-np.round(np.log2(np.median(usual)) / 2), -1000, 1000))
+    return int(np.clip(-np.round(np.median(np.log2(usual)) / 2), -1000, 1000))
 
 
 class Bounds(NamedTuple):
@@ -177,7 +189,7 @@ def query_bounds(frame: Frame, squares: Any, norms: Any) -> Bounds:
         # Those of the candidates are 1, to their last digits.
         return Bounds(slacks + 1.01 * c, 0.0)
     # Products that differ by less than this are the same beside 1.
-    with np.errstate(divide="ignore"):
+    with np.errstate(all="ignore"):
         beside = 2.0**-51 * 2.0 ** frame.exponents[1] / norms
     return Bounds(slacks + beside, -2.0)
 
@@ -193,7 +205,7 @@ def shifts(frame: Frame, squares: Any) -> Any | None:
 def out_of_reach(frame: Frame, squares: Any, norms: Any, of: int) -> Any:
     """Which rows products do not order, of the queries (0) or the candidates (1)."""
     # NaN is near nothing, however it is measured; of infinity one has to see.
-    found = (squares > LARGE) | np.isinf(norms)
+    found = (squares > LARGE) | (norms > _LONG)
     # A row without a direction is 1 from all others: as a query it has ties alone, and in a cone
     # squares would say otherwise.
     if frame.normalizes[of] and (of == 0 or frame.squares):
@@ -214,7 +226,7 @@ def least_scores(
         radius: The greatest distance, of all queries or of each.
     """
     # What is beyond float64 is infinite here, too, and keeps everything.
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         return _least_scores(constant_of(distance), frame, squares, norms, radius)
 
 

@@ -69,7 +69,9 @@ def _by_measuring(
         done = (column + scores.shape[1] * (first + len(scores)) / count) / columns
         for found in _drained(search, lists, first, scores, None, column, positions):
             of, numbers, uppers, _ = found
-            yield Seen(Pairs(of, numbers, distance_of(uppers)), done)
+            d = distance_of(uppers)
+            kept = d <= radius  # infinity is not, though its score may be
+            yield Seen(Pairs(of[kept], numbers[kept], d[kept]), done)
         if progress and first + len(scores) == count:
             progress(int(scores.shape[1]))
 

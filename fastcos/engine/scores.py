@@ -68,7 +68,7 @@ def scored_blocks(
     count, (columns, features) = len(queries), map(int, gallery.shape)
     size = 8 if adapter.float_name(frame.dtype) == "float64" else 4
     most = min(count, _HEIGHT)
-    candidates = candidates or range(columns)
+    candidates = range(columns) if candidates is None else candidates
     width = search.block or max(
         min(_SCORE_BYTES // (size * most), max(_READY_BYTES // (size * features), 1024)), 64
     )

@@ -87,6 +87,11 @@ def _with_at_most(limit: float, loop: Loop, arguments: tuple[Any, ...]) -> float
         numba.set_num_threads(own)
 
 
+def one() -> Any:
+    """A context in which one thread is used."""
+    return _limit.threads(1)
+
+
 def count() -> int:
     """How many threads may be used here and now."""
     return 1 if _state["forked"] else int(min(_limit.current(), numba.get_num_threads()))
