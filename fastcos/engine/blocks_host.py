@@ -108,16 +108,14 @@ def _launch(kernel: Any, packed: tuple[int, ...], tasks: int, numbers: int, adap
     host.launch(kernel.address, block, tasks, 0, adapter.THREADS, parallel=parallel)
 
 
-def scan(
-    adapter: Any, array: Any, stride: int, units: Any, of: int, normalizes: bool, scores: Any
-) -> None:
+def scan(adapter: Any, array: Any, stride: int, units: Any, normalizes: bool, scores: Any) -> None:
     """Writes the scores of a few queries, float32 rows, with rows as they lie in memory."""
     with importing():
         from fastcos.kernels.cpu import compile
         from fastcos.kernels.cpu.scan import STRETCH
 
     count, features = map(int, array.shape)
-    kernel = compile.scan_kernel_of(adapter.float_name(array.dtype), of, normalizes)
+    kernel = compile.scan_kernel_of(adapter.float_name(array.dtype), normalizes)
     packed = Scan(
         *(0, adapter.address(array), stride, count, features, int(units.shape[0])),
         *(adapter.address(units), host.address_of(scores)),

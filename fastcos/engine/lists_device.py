@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcos.engine.lists_host import Lists
+from fastcos.engine.lists_host import Lists, places_of
 
 #: Rounding down from float64 to float32.
 _ROUNDING = 2.0**-22
@@ -52,9 +52,7 @@ def offer(
     above = found > thresholds[of] if lists.exact and k else found + slacks[of] >= least[of]
     of, at, found, shifted = of[above], at[above], found[above], shifted[above]
     # Those that are in no list yet: a list takes as many as it has room for, in their order.
-    starts = np.flatnonzero(np.diff(of, prepend=-1))
-    places = np.arange(len(of)) - np.repeat(starts, np.diff(starts, append=len(of)))
-    places += lists.counts[rows][of]
+    places = places_of(of) + lists.counts[rows][of]
     capacity = lists.numbers.shape[1]
     positions[...] = columns
     left = places == capacity

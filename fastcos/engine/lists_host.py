@@ -111,6 +111,12 @@ def places(counts: Any) -> Any:
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
+def places_of(queries: Any) -> Any:
+    """The places 0, 1, ... of what belongs to queries, of which each comes in one run."""
+    starts = np.flatnonzero(np.diff(queries, prepend=-1))
+    return places(np.diff(starts, append=len(queries)))
+
+
 def taken(lists: Lists, rows: Any) -> tuple[Any, Any, Any, Any]:
     """All that is in the lists of some queries: queries, numbers, upper and lower bounds."""
     counts = lists.counts[rows]

@@ -33,7 +33,6 @@ from fastcos.engine.search import (
     own_numbers,
     pairs,
 )
-from fastcos.kernels import PRODUCT, SQUARED
 
 #: Dtypes of rows that are scanned, and how many of these at once.
 _SCANNED, _SCANNED_AT_ONCE = ("float16", "bfloat16", "float32"), 1 << 16
@@ -130,8 +129,7 @@ def _by_scanning(search: Search, queries: Any, own: Any, k: int) -> Found | None
         rows = gallery[column : column + width]
         wide = int(rows.shape[0])
         scores = memory[: count * wide].reshape(count, wide)
-        of = PRODUCT if kind.normalizes else SQUARED
-        blocks_host.scan(adapter, *readable(adapter, rows), units, of, kind.normalizes, scores)
+        blocks_host.scan(adapter, *readable(adapter, rows), units, kind.normalizes, scores)
         out = ~np.isfinite(scores).all(0)
         if out.any():
             beyond.append(np.flatnonzero(out) + column)
@@ -285,9 +283,7 @@ def _ranked(
     order = np.lexsort((numbers, d, of))
     order = order[~np.isnan(d[order])]
     of = of[order]
-    starts = np.flatnonzero(np.diff(of, prepend=-1))
-    places = np.arange(len(of)) - np.repeat(starts, np.diff(starts, append=len(of)))
-    return of, places, d[order], order
+    return of, lists_host.places_of(of), d[order], order
 
 
 def _settle(search: Search, lists: Any, full: Any, queries: Any) -> Any:

@@ -137,15 +137,15 @@ def select_kernel_of(wide: bool) -> Any:
     return _once((select.select_kernel, wide), make)
 
 
-def scan_kernel_of(dtype: str, of: int, normalizes: bool) -> Any:
+def scan_kernel_of(dtype: str, normalizes: bool) -> Any:
     """The compiled kernel that scores rows of a dtype as they lie in memory."""
 
     def make() -> Any:
-        tag = _tag(True, scan.scan_kernel, dtype, of, normalizes)
-        kernel = scan.scan_kernel(STORAGE[dtype], of, normalizes, _tagged(tag))
+        tag = _tag(True, scan.scan_kernel, dtype, normalizes)
+        kernel = scan.scan_kernel(STORAGE[dtype], normalizes, _tagged(tag))
         return _exported(kernel, tag, f"the scan of rows ({dtype})", True)
 
-    return _once((scan.scan_kernel, dtype, of, normalizes), make)
+    return _once((scan.scan_kernel, dtype, normalizes), make)
 
 
 def _of_rows(body: Callable[..., Any], dtype: str, wide: bool, what: str) -> Any:

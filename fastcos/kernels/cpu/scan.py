@@ -10,7 +10,6 @@ from typing import Any
 
 from numba import float32
 
-from fastcos.kernels import SQUARED
 from fastcos.kernels.arguments import Scan
 from fastcos.kernels.cpu.memory import floats, long_tuple, prefetch, wide_vectors
 from fastcos.kernels.cpu.storage import Storage
@@ -24,13 +23,13 @@ AHEAD = 4096
 LOW, HIGH = 2.0**-60, 2.0**60
 
 
-def scan_kernel(storage: Storage, of: int, normalizes: bool, jitable: Any) -> Callable[..., int]:
+def scan_kernel(storage: Storage, normalizes: bool, jitable: Any) -> Callable[..., int]:
     """``kernel(t, address of a Scan) -> 1``, of rows of at most 32 bits.
 
     Args:
         storage: How the numbers of the rows lie in memory.
-        of: What a score is: PRODUCT, or SQUARED for half the square of the distance, negative.
-        normalizes: Whether products are divided by the lengths of the rows.
+        normalizes: Whether scores are products divided by the lengths of the rows; else they are
+            half the squares of the distances, negative.
         jitable: As elsewhere.
     """
     decode, source_row = storage.decode, storage.row
@@ -84,10 +83,7 @@ def scan_kernel(storage: Storage, of: int, normalizes: bool, jitable: Any) -> Ca
             else:
                 for i in range(n.queries):
                     u = floats(n.units + 4 * i * n.features, n.features)
-                    if of == SQUARED:
-                        scores[i * n.height + j] = distance_of(row, u)
-                    else:
-                        scores[i * n.height + j] = product_of(row, u)
+                    scores[i * n.height + j] = distance_of(row, u)
         return 1
 
     return kernel
