@@ -26,6 +26,7 @@ ROOMS = {
         *("api", "engine", "kernels", "distances", "listwise", "losses", "typing"),
         *("_extras", "_hints", "_version"),
     },
+    "sklearn": {"api", "engine", "distances", "listwise", "losses", "typing", "_extras", "_hints"},
     "measures": {"api", "engine", "distances", "typing"},
     "plots": {"measures", "typing", "_extras"},
     "api": {"engine", "distances", "listwise", "losses", "typing", "_hints"},
