@@ -44,7 +44,11 @@ use. An adapter for an array library provides
 - ``THREADS``: how to ask for and set the library's number of threads, or None;
 - ``records``: whether the library records operations for later; then ``evaluate(problem,
   adapter)`` gives the value and sees to its gradient, and ``placed(names, arguments)`` is the
-  adapter for where the arguments are.
+  adapter for where the arguments are;
+- ``lazy``: whether its arrays are work to be done later, as Dask's are. Such an adapter has nothing
+  of the above but ``asarray``, ``records``, ``evaluate`` and ``placed``, and answers calls itself:
+  ``solve(problem, wanted, grad_output, out)``, ``nearest(...)`` and measures, each by tasks that
+  call fastcos on chunks.
 
 What is no array of any of these libraries, such as a column of a data frame, is read by
 ``_foreign``, or refused with what to do about it.

@@ -46,8 +46,8 @@ def check_in_memory(name: str, value: Any) -> None:
     # xarray has a graph where its arrays are Dask's, and says itself what is still in a file.
     if value.__dask_graph__() is not None:
         raise TypeError(
-            f"{what}: call fastcos on its pieces, by map_blocks (of data frames map_partitions), or"
-            f" pass {name}.compute()"
+            f"{what}: call fastcos on its pieces, by map_blocks (of data frames map_partitions),"
+            f" or on the Dask array that it holds (of xarray {name}.data), or pass {name}.compute()"
         )
     if getattr(value, "_in_memory", True) is False:
         raise TypeError(f"{what}: pass {name}.compute()")

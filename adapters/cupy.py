@@ -55,6 +55,8 @@ Array = Any
 #: Threads are no matter of a GPU, and CuPy records nothing for later.
 THREADS = None
 records = False
+#: Whether arrays are work to be done later.
+lazy = False
 
 
 def asarray(name: str, value: Any) -> Array:

@@ -30,6 +30,8 @@ FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
 #: NumPy has no number of threads of its own, and records nothing for later.
 THREADS = None
 records = False
+#: Whether arrays are work to be done later.
+lazy = False
 ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
 
 

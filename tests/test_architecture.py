@@ -42,6 +42,7 @@ ROOMS = {
         "kernels",
         "distances",
         "losses",
+        "measures",
         "typing",
         "_extras",
         "commands",
@@ -161,7 +162,7 @@ def test_no_module_is_long():
 
 
 def test_frameworks_stay_in_adapters_and_numba_in_kernels():
-    frameworks = {"torch", "cupy", "jax", "tensorflow"}
+    frameworks = {"torch", "cupy", "dask", "jax", "tensorflow"}
     for path in PACKAGE.rglob("*.py"):
         roots = {name.split(".")[0] for name in imports_of(path)}
         assert not roots & frameworks, path
@@ -194,7 +195,8 @@ def test_kernels_on_disk_are_known_by_all_of_their_sources(target, sources):
 def test_import_takes_numpy_and_nothing_heavier():
     code = "import sys, json, fastcos; print(json.dumps(sorted(sys.modules)))"
     modules = {name.split(".")[0] for name in json.loads(run_python(code))}
-    heavy = {"numba", "llvmlite", "torch", "cupy", "scipy", "sklearn", "matplotlib", "ml_dtypes"}
+    heavy = {"numba", "llvmlite", "torch", "cupy", "dask", "scipy", "sklearn", "matplotlib"}
+    heavy |= {"ml_dtypes", "distributed", "pandas"}
     assert not modules & heavy
     assert "numpy" in modules
 

@@ -56,6 +56,7 @@ FLOATS = {
 }
 #: Whether operations are recorded for later, by :func:`evaluate`.
 records = True
+lazy = False
 #: How to ask for and set the number of threads.
 THREADS = (torch.get_num_threads, torch.set_num_threads)
 

@@ -162,11 +162,12 @@ def nearest(
         >>> found.distances.round(6)
         array([[0. , 0. , 0.4]])
     """
-    with _search(queries, gallery, ("queries", "gallery"), distance, block) as search:
-        others = int(search.gallery.shape[0]) - search.excludes
-        k = _integer("k", k)
-        if not 1 <= k <= others:
-            raise ValueError(f"k must be from 1 to {others}, the rows there are; got {k}")
+    names = "queries", "gallery"
+    adapter = adapter_of_arrays(names, (queries, gallery), lazy=True)
+    if adapter.lazy:
+        return Neighbors(*adapter.nearest(queries, gallery, k, distance, out, block, progress))
+    with _search(queries, gallery, names, distance, block) as search:
+        k = k_of(k, int(search.gallery.shape[0]) - search.excludes)
         if out is not None:
             _check_out(search, k, out)
         with _shown(progress, search, k) as search:
@@ -177,6 +178,21 @@ def nearest(
             out[0][...], out[1][...] = distances, indices
             distances, indices = out
         return Neighbors(distances, indices)
+
+
+def k_of(k: Any, others: int) -> int:
+    """Returns how many neighbours are wanted, of so many that there are, or raises."""
+    count = _integer("k", k)
+    if not 1 <= count <= others:
+        raise ValueError(f"k must be from 1 to {others}, the rows there are; got {count}")
+    return count
+
+
+def ranked(queries: Any, gallery: Any, k: int, distance: Any, block: Any) -> tuple[Any, Any, Any]:
+    """What :func:`nearest` finds, in float64 and on the host, and the dtype of its distances."""
+    with _search(queries, gallery, ("queries", "gallery"), distance, block) as search:
+        found = neighbors.nearest(search, k)
+        return found.distances, found.numbers, search.dtype
 
 
 class Within(NamedTuple):

@@ -18,7 +18,10 @@ _ADAPTERS = {
     "numpy": "fastcos.adapters.numpy",
     "cupy": "fastcos.adapters.cupy",
     "torch": "fastcos.adapters.torch.arrays",
+    "dask": "fastcos.adapters.dask",
 }
+#: What goes with arrays of a library beside its own; its chunks are such arrays.
+_TAKES = {"dask": {"numpy", "cupy"}}
 # Arrays that NumPy would read too, silently and as a copy on the host.
 _NOT_YET = ("jax", "jaxlib", "tensorflow")
 
@@ -33,14 +36,19 @@ def adapter_for(problem: Problem, grad_output: Any = None) -> Any:
     operands = map(array_of, problem.operands)
     arguments = (*operands, problem.target, problem.weight, grad_output)
     names = (*problem.names, "target", problem.weight_name, "grad_output")
-    return adapter_of_arrays(names, arguments)
+    return adapter_of_arrays(names, arguments, lazy=True)
 
 
-def adapter_of_arrays(names: Sequence[str], arrays: Sequence[Any]) -> Any:
-    """The adapter module that takes arguments with these names; raises as :func:`adapter_for`."""
+def adapter_of_arrays(names: Sequence[str], arrays: Sequence[Any], *, lazy: bool = False) -> Any:
+    """The adapter module that takes arguments with these names; raises as :func:`adapter_for`.
+
+    Arrays that are computed later are for callers that take such a ``lazy`` adapter.
+    """
     adapter = adapter_of(*map(type, arrays))
     if adapter is None:
         raise _unfit(zip(names, arrays, strict=True))
+    if adapter.lazy and not lazy:
+        raise _not_lazy(zip(names, arrays, strict=True))
     return adapter.placed(names, arrays) if adapter.records else adapter
 
 
@@ -48,8 +56,21 @@ def adapter_of_arrays(names: Sequence[str], arrays: Sequence[Any]) -> Any:
 def adapter_of(*kinds: type) -> Any:
     """The adapter module that takes arguments of these types, or None."""
     libraries = {library_of(kind) for kind in kinds} - {None}
+    for lazy in libraries & set(_TAKES):
+        libraries -= _TAKES[str(lazy)]
     library = libraries.pop() if libraries else "numpy"
     return None if libraries or library not in _ADAPTERS else _adapter(_ADAPTERS[library])
+
+
+def _not_lazy(arguments: Iterable[tuple[str, Any]]) -> TypeError:
+    kinds: list[tuple[str, Any]] = [(name, type(value)) for name, value in arguments]
+    name, kind = next((name, kind) for name, kind in kinds if str(library_of(kind)) in _TAKES)
+    library = kind.__module__.partition(".")[0]
+    return TypeError(
+        f"{name} is a {library} {kind.__qualname__}, which is not in memory, and this needs all"
+        f" rows at once: pass {name}.compute(). Dask arrays are taken by losses of pairs and"
+        " triplets, their gradients, cosine_similarity, paired_distance, nearest and measures"
+    )
 
 
 def _unfit(arguments: Iterable[tuple[str, Any]]) -> TypeError:

@@ -50,6 +50,9 @@ def solve(
         if wanted:
             raise _unknown_gradient(problem.distance)
         problem = _measured(problem)
+    if adapter.lazy:
+        found: tuple[Any, tuple[Any, ...]] = adapter.solve(problem, wanted, grad_output, out)
+        return found
     if out:
         _check_out(adapter, problem, wanted, grad_output, out)
     array = adapter.asarray

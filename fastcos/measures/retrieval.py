@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, overload
@@ -11,7 +12,19 @@ import numpy.typing as npt
 
 from fastcos.api.calls import not_compiled
 from fastcos.engine.batch import check_count
-from fastcos.measures.search import Integers, Right, blocks, first_ranks, mean, right_of, task_of
+from fastcos.measures.search import (
+    Asked,
+    Given,
+    Integers,
+    Right,
+    Task,
+    adapter_of_rows,
+    blocks,
+    first_ranks,
+    mean,
+    right_of,
+    task_of,
+)
 from fastcos.typing import ArrayLike, DistanceLike
 
 # The reciprocal rank: the ranks that are looked at first, by what they grow, and up to what share
@@ -91,12 +104,9 @@ def recall_at_k(
         Jégou et al., "Product Quantization for Nearest Neighbor Search", 2011.
     """
     several = _counts("k", k)
-    task = task_of(queries, labels, gallery, gallery_labels, distance)
-
-    def score(right: Right, relevant: Integers) -> npt.NDArray[Any]:
-        return np.stack([right[:, :each].any(axis=1) for each in several], axis=1)
-
-    return _one_or_all(k, mean(task, max(several), score, len(several)))
+    asked = Asked(max(several), functools.partial(_found, several), len(several))
+    means = _measured(Given(queries, labels, gallery, gallery_labels, distance), asked)
+    return _one_or_all(k, means)
 
 
 @overload
@@ -164,12 +174,9 @@ def precision_at_r(
         ``precision_at_1`` of pytorch-metric-learning.
     """
     several = _counts("r", r)
-    task = task_of(queries, labels, gallery, gallery_labels, distance)
-
-    def score(right: Right, relevant: Integers) -> npt.NDArray[Any]:
-        return np.stack([right[:, :each].sum(axis=1) / each for each in several], axis=1)
-
-    return _one_or_all(r, mean(task, max(several), score, len(several)))
+    asked = Asked(max(several), functools.partial(_precision, several), len(several))
+    means = _measured(Given(queries, labels, gallery, gallery_labels, distance), asked)
+    return _one_or_all(r, means)
 
 
 @not_compiled
@@ -213,13 +220,8 @@ def r_precision(
         Musgrave, Belongie and Lim, "A Metric Learning Reality Check", 2020; ``r_precision`` of
         pytorch-metric-learning.
     """
-    task = task_of(queries, labels, gallery, gallery_labels, distance)
-
-    def score(right: Right, relevant: Integers) -> npt.NDArray[Any]:
-        found: npt.NDArray[Any] = _within(right, relevant).sum(axis=1, keepdims=True)
-        return found / relevant[:, None]
-
-    return mean(task, None, score)[0]
+    given = Given(queries, labels, gallery, gallery_labels, distance)
+    return _measured(given, Asked(score=_r_precision))[0]
 
 
 @not_compiled
@@ -265,15 +267,8 @@ def mean_average_precision_at_r(
         Musgrave, Belongie and Lim, "A Metric Learning Reality Check", 2020;
         ``mean_average_precision_at_r`` of pytorch-metric-learning.
     """
-    task = task_of(queries, labels, gallery, gallery_labels, distance)
-
-    def score(right: Right, relevant: Integers) -> npt.NDArray[Any]:
-        right = _within(right, relevant)
-        precision = right.cumsum(axis=1) / np.arange(1, right.shape[1] + 1)
-        summed: npt.NDArray[Any] = (precision * right).sum(axis=1, keepdims=True)
-        return summed / relevant[:, None]
-
-    return mean(task, None, score)[0]
+    given = Given(queries, labels, gallery, gallery_labels, distance)
+    return _measured(given, Asked(score=_average_precision))[0]
 
 
 @not_compiled
@@ -319,7 +314,45 @@ def mean_reciprocal_rank(
         Voorhees, "The TREC-8 Question Answering Track Report", 1999; ``mean_reciprocal_rank`` of
         pytorch-metric-learning.
     """
-    task = task_of(queries, labels, gallery, gallery_labels, distance)
+    return _measured(Given(queries, labels, gallery, gallery_labels, distance), Asked())[0]
+
+
+# --------------------------------------------------------------------------------------------------
+# What is measured, of the neighbours of queries, where "right" says which of them have the label
+# --------------------------------------------------------------------------------------------------
+
+
+def _measured(given: Given, asked: Asked) -> list[float]:
+    """The means that are asked for; of lazy arrays lazy ones."""
+    adapter = adapter_of_rows(given)
+    if adapter.lazy:
+        later: list[float] = adapter.retrieval(given, asked)
+        return later
+    task = task_of(adapter, given)
+    return mean(task, asked) if asked.score else [_mean_reciprocal_rank(task)]
+
+
+def _found(several: Sequence[int], right: Right, relevant: Integers) -> npt.NDArray[Any]:
+    return np.stack([right[:, :each].any(axis=1) for each in several], axis=1)
+
+
+def _precision(several: Sequence[int], right: Right, relevant: Integers) -> npt.NDArray[Any]:
+    return np.stack([right[:, :each].sum(axis=1) / each for each in several], axis=1)
+
+
+def _r_precision(right: Right, relevant: Integers) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = _within(right, relevant).sum(axis=1, keepdims=True)
+    return found / relevant[:, None]
+
+
+def _average_precision(right: Right, relevant: Integers) -> npt.NDArray[Any]:
+    right = _within(right, relevant)
+    precision = right.cumsum(axis=1) / np.arange(1, right.shape[1] + 1)
+    summed: npt.NDArray[Any] = (precision * right).sum(axis=1, keepdims=True)
+    return summed / relevant[:, None]
+
+
+def _mean_reciprocal_rank(task: Task) -> float:
     if not task.answerable.size:
         return math.nan
     total = 0.0

@@ -6,9 +6,10 @@ They are integers: no rounding decides where two rates cross, or which threshold
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from fastcos.distances.record import real_number
 from fastcos.engine.checks import check_flag
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.typing import ArrayLike
+
+#: What is reported of counts.
+Report = TypeVar("Report")
 
 
 class RocCurve(NamedTuple):
@@ -139,24 +143,7 @@ def verification(
         and McNeil, 1982, for AUC. AUC is scikit-learn's ``roc_auc_score``.
     """
     limits = _rates(far)
-    counts = counted(scores, labels, similarity)
-    same, different = int(counts.same[-1]), int(counts.different[-1])
-    equal = equal_errors(counts)
-    right = counts.same + (different - counts.different)
-    best = int(right.argmax())
-    return Verification(
-        auc=area(counts),
-        equal_error_rate=equal.rate,
-        equal_error_threshold=equal.threshold,
-        accuracy=int(right[best]) / (same + different),
-        accuracy_threshold=float(counts.thresholds[best]),
-        tar_at_far=tuple(
-            TarAtFar(limit, int(counts.same[point]) / same, float(counts.thresholds[point]))
-            for limit, point in ((limit, _strictest(counts, limit)) for limit in limits)
-        ),
-        same=same,
-        different=different,
-    )
+    return _reported(functools.partial(_verification, limits), scores, labels, similarity)
 
 
 @not_compiled
@@ -193,33 +180,108 @@ def roc_curve(scores: ArrayLike, labels: ArrayLike, *, similarity: bool = True) 
         Fawcett, "An introduction to ROC analysis", 2006; as scikit-learn's ``roc_curve`` with
         ``drop_intermediate=False``.
     """
-    return curve_of(counted(scores, labels, similarity))
+    return _reported(curve_of, scores, labels, similarity)
+
+
+def _reported(
+    report: Callable[[Counts], Report], scores: Any, labels: Any, similarity: bool
+) -> Report:
+    """A report on the counts of accepted pairs; of lazy arrays a lazy one."""
+    check_flag("similarity", similarity)
+    for name, value in (("scores", scores), ("labels", labels)):
+        adapter = adapter_of_arrays((name,), (value,), lazy=True)
+        if adapter.lazy:
+            later: Report = adapter.verified(report, scores, labels, similarity)
+            return later
+    return report(counted(scores, labels, similarity))
+
+
+def _verification(limits: Sequence[float], counts: Counts) -> Verification:
+    same, different = int(counts.same[-1]), int(counts.different[-1])
+    equal = equal_errors(counts)
+    right = counts.same + (different - counts.different)
+    best = int(right.argmax())
+    return Verification(
+        auc=area(counts),
+        equal_error_rate=equal.rate,
+        equal_error_threshold=equal.threshold,
+        accuracy=int(right[best]) / (same + different),
+        accuracy_threshold=float(counts.thresholds[best]),
+        tar_at_far=tuple(
+            TarAtFar(limit, int(counts.same[point]) / same, float(counts.thresholds[point]))
+            for limit, point in ((limit, _strictest(counts, limit)) for limit in limits)
+        ),
+        same=same,
+        different=different,
+    )
+
+
+class Tally(NamedTuple):
+    """How many pairs of both kinds have each score, from the most alike on."""
+
+    keys: npt.NDArray[np.float64]  # distinct scores, of distances with the other sign
+    same: npt.NDArray[np.int64]
+    different: npt.NDArray[np.int64]
+    labels: frozenset[int]  # those of pairs that are not the same: 0 or -1
 
 
 def counted(scores: Any, labels: Any, similarity: bool) -> Counts:
     """How many pairs are accepted at each distinct score; all arguments are checked here."""
-    sign = 1 if check_flag("similarity", similarity) else -1
+    return counts_of(tallied(scores, labels, similarity), similarity)
+
+
+def tallied(scores: Any, labels: Any, similarity: bool) -> Tally:
+    """The tally of some pairs."""
+    sign = 1 if similarity else -1
     values = _numbers("scores", scores).astype(np.float64)
-    same = _same(_numbers("labels", labels), values.shape)
+    same, others = _same(_numbers("labels", labels), values.shape)
     values, same = values.ravel(), same.ravel()
-    if not values.size:
-        raise ValueError("scores must not be empty")
     wrong = np.flatnonzero(np.isnan(values))
     if wrong.size:
         raise ValueError(f"scores must not be NaN; there are {wrong.size}, the first at {wrong[0]}")
-    if same.all() or not same.any():
-        kind = "the same" if same[0] else "not the same"
-        raise ValueError(f"labels must have both kinds of pairs; all {same.size} are {kind}")
+    return _ordered(sign * values, same, ~same, others)
 
-    keys = sign * values
+
+def merged(tallies: Sequence[Tally]) -> Tally:
+    """The tally of all pairs of several."""
+    keys, same, different = (
+        np.concatenate([tally[part] for tally in tallies]) for part in range(3)
+    )
+    return _ordered(keys, same, different, frozenset().union(*[each.labels for each in tallies]))
+
+
+def _ordered(
+    keys: npt.NDArray[np.float64],
+    same: npt.NDArray[Any],
+    different: npt.NDArray[Any],
+    labels: frozenset[int],
+) -> Tally:
     order = keys.argsort()[::-1]
     keys = keys[order]
-    last = np.append(np.flatnonzero(keys[1:] != keys[:-1]), keys.size - 1)  # of each score
-    accepted = np.cumsum(same[order], dtype=np.int64)[last]
+    last = np.flatnonzero(keys[1:] != keys[:-1])
+    if keys.size:
+        last = np.append(last, keys.size - 1)  # of each score
+
+    def of_each(kind: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        return np.diff(np.cumsum(kind[order], dtype=np.int64)[last], prepend=0)
+
+    return Tally(keys[last], of_each(same), of_each(different), labels)
+
+
+def counts_of(tally: Tally, similarity: bool) -> Counts:
+    """The counts of accepted pairs; raises where these are not of both kinds."""
+    same, different = int(tally.same.sum()), int(tally.different.sum())
+    if not same + different:
+        raise ValueError("scores must not be empty")
+    if len(tally.labels) > 1:
+        raise ValueError("labels must be 1 and 0, or 1 and -1; got both 0 and -1")
+    if not (same and different):
+        kind = "the same" if same else "not the same"
+        raise ValueError(f"labels must have both kinds of pairs; all {same + different} are {kind}")
     return Counts(
-        np.append(0, accepted),
-        np.append(0, last + 1 - accepted),
-        sign * np.append(math.inf, keys[last]),
+        np.append(0, np.cumsum(tally.same)),
+        np.append(0, np.cumsum(tally.different)),
+        (1 if similarity else -1) * np.append(math.inf, tally.keys),
     )
 
 
@@ -266,8 +328,10 @@ def _numbers(name: str, value: Any) -> npt.NDArray[Any]:
     return found
 
 
-def _same(labels: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Which pairs are the same, of labels 1 and 0, or 1 and -1."""
+def _same(
+    labels: npt.NDArray[Any], shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.bool_], frozenset[int]]:
+    """Which pairs are the same, of labels 1 and 0, or 1 and -1, and the labels of the others."""
     if labels.shape != shape:
         raise ValueError(f"labels must have the shape of scores, {shape}; got {labels.shape}")
     known = (labels == 1) | (labels == 0) | (labels == -1)
@@ -277,9 +341,8 @@ def _same(labels: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[np.bo
             f"labels must be 1 for pairs that are the same, and 0 or -1 for others; got"
             f" {labels.ravel()[first]} at {first}"
         )
-    if (labels == 0).any() and (labels == -1).any():
-        raise ValueError("labels must be 1 and 0, or 1 and -1; got both 0 and -1")
-    return np.asarray(labels == 1)
+    others = frozenset([other for other in (0, -1) if (labels == other).any()])
+    return np.asarray(labels == 1), others
 
 
 def _rates(far: Any) -> list[float]:

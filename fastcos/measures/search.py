@@ -30,6 +30,32 @@ Right = npt.NDArray[np.bool_]  # (n, k): whether a neighbour has the label of it
 Score = Callable[[Right, Integers], npt.NDArray[Any]]
 
 
+class Asked(NamedTuple):
+    """What is measured: the mean of a score, or of the reciprocal ranks where there is none."""
+
+    k: int | None = None  # how many neighbours are looked at; None for as many as there are to find
+    score: Score | None = None
+    width: int = 1  # how many numbers a query scores
+
+
+class Given(NamedTuple):
+    """The arguments that all measures have."""
+
+    queries: Any
+    labels: Any
+    gallery: Any
+    gallery_labels: Any
+    distance: Any
+
+
+class Classes(NamedTuple):
+    """Labels as numbers from 0 on."""
+
+    own: Integers  # of the queries
+    gallery: Integers
+    relevant: Integers  # how many neighbours of its label a query can have
+
+
 class Task(NamedTuple):
     """Queries, and where they look for what."""
 
@@ -37,6 +63,7 @@ class Task(NamedTuple):
     queries: Any  # (Q, D)
     gallery: Any  # (M, D), the queries themselves where none was given
     leaves_out: bool  # whether a query is no neighbour of its own
+    own: Integers  # the numbers of the queries in the gallery, where they are left out
     classes: Integers  # of the queries
     gallery_classes: Integers
     relevant: Integers  # how many neighbours of its label a query can have
@@ -45,37 +72,41 @@ class Task(NamedTuple):
     distance: DistanceLike
 
 
-def task_of(queries: Any, labels: Any, gallery: Any, gallery_labels: Any, distance: Any) -> Task:
-    """What is asked for; all arguments are checked here, but for what the search itself checks."""
-    if gallery is not None and gallery_labels is None:
+def adapter_of_rows(given: Given) -> Any:
+    """The adapter of queries and gallery, which may be that of lazy arrays."""
+    if given.gallery is not None and given.gallery_labels is None:
         raise ValueError("gallery_labels must be given, one for each row of gallery")
-    if gallery is None and gallery_labels is not None:
+    if given.gallery is None and given.gallery_labels is not None:
         raise ValueError("gallery_labels are given without a gallery")
-    adapter = adapter_of_arrays(("queries", "gallery"), (queries, gallery))
+    return adapter_of_arrays(("queries", "gallery"), (given.queries, given.gallery), lazy=True)
+
+
+def task_of(adapter: Any, given: Given) -> Task:
+    """What is asked for; all arguments are checked here, but for what the search itself checks."""
+    queries, labels, gallery, gallery_labels, distance = given
     rows = _rows(adapter, "queries", queries)
-    own = _labels("labels", labels, "queries", len(rows))
+    own = labels_of("labels", labels, "queries", len(rows))
     leaves_out = gallery is None
     others, its = rows, own
     if not leaves_out:
         others = _rows(adapter, "gallery", gallery)
-        its = _labels("gallery_labels", gallery_labels, "gallery", len(others))
+        its = labels_of("gallery_labels", gallery_labels, "gallery", len(others))
         if rows.shape[1] != others.shape[1]:
             raise ValueError(
                 f"queries and gallery must have rows of one length, got shapes {tuple(rows.shape)}"
                 f" and {tuple(others.shape)}"
             )
-    classes, its_classes = _classes(own, its)
-    counts = np.bincount(its_classes, minlength=int(classes.max(initial=-1)) + 1)
-    relevant = counts[classes] - leaves_out
+    classes = classes_of(own, its, leaves_out)
     return Task(
         adapter=adapter,
         queries=rows,
         gallery=others,
         leaves_out=leaves_out,
-        classes=classes,
-        gallery_classes=its_classes,
-        relevant=relevant,
-        answerable=np.flatnonzero(relevant),
+        own=np.arange(len(rows)),
+        classes=classes.own,
+        gallery_classes=classes.gallery,
+        relevant=classes.relevant,
+        answerable=np.flatnonzero(classes.relevant),
         candidates=len(others) - leaves_out,
         distance=distance,
     )
@@ -88,7 +119,7 @@ def _rows(adapter: Any, name: str, value: Any) -> Any:
     return array
 
 
-def _labels(name: str, value: Any, of: str, count: int) -> npt.NDArray[Any]:
+def labels_of(name: str, value: Any, of: str, count: int) -> npt.NDArray[Any]:
     """Labels as a NumPy array, of any dtype."""
     kind: Any = type(value)
     if library_of(kind) in (None, "numpy"):
@@ -109,8 +140,8 @@ def _labels(name: str, value: Any, of: str, count: int) -> npt.NDArray[Any]:
     return labels
 
 
-def _classes(own: npt.NDArray[Any], its: npt.NDArray[Any]) -> tuple[Integers, Integers]:
-    """Labels of queries and gallery as numbers from 0 on; raises where they cannot be compared."""
+def classes_of(own: npt.NDArray[Any], its: npt.NDArray[Any], leaves_out: bool) -> Classes:
+    """Labels of queries and gallery as numbers; raises where they cannot be compared."""
     text = [labels.dtype.kind in "UST" for labels in (own, its)]
     numbers = [labels.dtype.kind in "biuf" for labels in (own, its)]
     if (text[0] and numbers[1]) or (text[1] and numbers[0]):
@@ -130,14 +161,18 @@ def _classes(own: npt.NDArray[Any], its: npt.NDArray[Any]) -> tuple[Integers, In
         if where.size:
             raise ValueError(f"{name} must not be NaN, got it at position {where[0]}")
     codes = codes.reshape(-1).astype(np.int64)
-    return codes[: own.size], codes[own.size :]
+    mine, others = codes[: own.size], codes[own.size :]
+    counts = np.bincount(others, minlength=int(mine.max(initial=-1)) + 1)
+    return Classes(mine, others, counts[mine] - leaves_out)
 
 
-def mean(task: Task, k: int | None, score: Score, width: int = 1) -> list[float]:
+def mean(task: Task, asked: Asked) -> list[float]:
     """The means, over all queries with something to find, of what they score of k neighbours.
 
     Without a k each looks at as many neighbours as there are to find, or at some more.
     """
+    k, score, width = asked
+    assert score
     if not task.answerable.size:
         return [math.nan] * width
     needed = task.relevant[task.answerable]
@@ -179,7 +214,7 @@ def right_of(task: Task, chosen: Integers, k: int) -> Right:
         found = nearest(task.queries[chosen], task.gallery, more, task.distance)
         rows = task.adapter.host(found.indices)
     if task.leaves_out:
-        rows = _without(rows, chosen)
+        rows = _without(rows, task.own[chosen])
     same = task.gallery_classes[rows] == task.classes[chosen, None]
     right: Right = same & (rows >= 0)  # a query with NaN has -1 for neighbours
     return right
@@ -190,12 +225,18 @@ def first_ranks(task: Task, chosen: Integers) -> npt.NDArray[np.float64]:
 
     That neighbour is found among the rows of its label; then those before it are counted among all.
     """
+    best, at = nearest_right(task, chosen)
+    return np.where(np.isnan(best), math.inf, counted_before(task, chosen, best, at) + 1)
+
+
+def counted_before(
+    task: Task, chosen: Integers, best: npt.NDArray[np.float64], at: Integers
+) -> npt.NDArray[np.float64]:
+    """How many rows are nearer to some queries than the one that is so far and has that number."""
+    before = np.zeros(chosen.size)
     with _on_device(task):
         queries = task.queries[chosen]
-        distance: Any = resolve_distance("distance", task.distance)  # callables were refused before
-        stated = engine.stated(task.adapter, distance, queries, task.gallery, False, None, None)
-        best, at = _nearest_right(stated, task, chosen)
-        before = np.zeros(chosen.size)
+        stated = _stated(task, queries)
         for first, column, block in measured_blocks(stated, queries, task.gallery):
             scores = task.adapter.host(block)
             part = slice(first, first + scores.shape[0])
@@ -203,18 +244,22 @@ def first_ranks(task: Task, chosen: Integers) -> npt.NDArray[np.float64]:
             d, limit, row = engine.distance_of(scores), best[part, None], at[part, None]
             nearer = (d < limit) | ((d == limit) & (columns < row))
             if task.leaves_out:
-                nearer &= columns != chosen[part, None]
+                nearer &= columns != task.own[chosen[part], None]
             before[part] += (nearer & (columns != row)).sum(axis=1)
-    return np.where(np.isnan(best), math.inf, before + 1)
+    return before
 
 
-def _nearest_right(
-    stated: engine.Search, task: Task, chosen: Integers
-) -> tuple[npt.NDArray[np.float64], Integers]:
+def _stated(task: Task, queries: Any) -> engine.Search:
+    distance: Any = resolve_distance("distance", task.distance)  # callables were refused before
+    return engine.stated(task.adapter, distance, queries, task.gallery, False, None, None)
+
+
+def nearest_right(task: Task, chosen: Integers) -> tuple[npt.NDArray[np.float64], Integers]:
     """How far the nearest row of its label is from each query, and which; NaN where there is none.
 
     Of equally near ones it is the first.
     """
+    best, at = np.full(chosen.size, math.nan), np.full(chosen.size, -1)
     by_class = task.gallery_classes.argsort(kind="stable")
     sizes = np.bincount(task.gallery_classes, minlength=int(task.classes.max()) + 1)
     of = task.classes[chosen]
@@ -223,12 +268,17 @@ def _nearest_right(
     shift = (sizes.cumsum() - sizes)[of] - (sizes[of].cumsum() - sizes[of])
     j = by_class[np.arange(i.size) + shift[i]]
     if task.leaves_out:
-        others = j != chosen[i]
+        others = j != task.own[chosen[i]]
         i, j = i[others], j[others]
-    starts = np.flatnonzero(np.diff(i, prepend=-1))  # each has one, or it would not be asked for
-    d = engine.pairs(stated, stated.queries, stated.gallery, i, j)
-    best = np.fmin.reduceat(d, starts)
-    at = np.minimum.reduceat(np.where(d == best[i], j, len(task.gallery)), starts)
+    if not i.size:
+        return best, at
+    starts = np.flatnonzero(np.diff(i, prepend=-1))
+    with _on_device(task):
+        stated = _stated(task, task.queries[chosen])
+        d = engine.pairs(stated, stated.queries, stated.gallery, i, j)
+    best[i[starts]] = np.fmin.reduceat(d, starts)
+    nearest_ones = np.where(d == best[i], j, len(task.gallery))
+    at[i[starts]] = np.minimum.reduceat(nearest_ones, starts)
     return best, at
 
 
