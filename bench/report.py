@@ -29,12 +29,14 @@ ROWS = "rows.jsonl"
 LISTWISE, LISTWISE_PICTURE = "listwise.jsonl", "listwise.png"
 #: Nearest rows of a gallery.
 NEAREST = "nearest.jsonl"
+#: Learned projections.
+LEARNERS = "learners.jsonl"
 #: What the first call takes.
 START = "start.jsonl"
 #: All of them, in the order in which they are shown.
 FILES = (
     *(TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA),
-    *(ROWS, LISTWISE, NEAREST, START),
+    *(ROWS, LISTWISE, NEAREST, LEARNERS, START),
 )
 
 _DTYPE = "float32"
@@ -96,7 +98,8 @@ def main(arguments: Sequence[str]) -> int:
     if given.full:
         found.pop(START, None)  # which is shown in full
         for name, results in found.items():
-            every = {LISTWISE: listwise_full, NEAREST: nearest_full}.get(name, full)
+            others = {LISTWISE: listwise_full, NEAREST: nearest_full, LEARNERS: learners_full}
+            every = others.get(name, full)
             sys.stdout.write(f"## {name}\n\n{every(results)}\n")
         return 0
     status = 0
@@ -735,6 +738,20 @@ def nearest_full(results: Results) -> str:
     return nearest_report.full(results)
 
 
+def learners_tables(results: Results) -> str:
+    """Of learned projections: what they find, and how long it takes."""
+    from bench import learners_report
+
+    return learners_report.tables(results)
+
+
+def learners_full(results: Results) -> str:
+    """Every row of learned projections."""
+    from bench import learners_report
+
+    return learners_report.full(results)
+
+
 BLOCKS = (
     Block("README.md", "bench", TABLE, table),
     Block("README.md", "bench-torch", TORCH, torch_tables),
@@ -745,6 +762,7 @@ BLOCKS = (
     Block("bench/README.md", "bench-rows", ROWS, rows_tables),
     Block("bench/README.md", "bench-listwise", LISTWISE, listwise_tables),
     Block("bench/README.md", "bench-nearest", NEAREST, nearest_tables),
+    Block("bench/README.md", "bench-learners", LEARNERS, learners_tables),
     Block("bench/README.md", "bench-start", START, start_table),
 )
 
@@ -855,6 +873,7 @@ _VERSIONS = {
     "sentence-transformers": "sentence-transformers",
     "faiss-cpu": "FAISS",
     "usearch": "usearch",
+    "metric-learn": "metric-learn",
 }
 
 
