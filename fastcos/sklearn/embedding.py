@@ -80,14 +80,14 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         batch_size: How many samples a step of Adam takes: rows, pairs or triplets.
         learning_rate: How far a step of Adam goes, as a share of the root mean square of what it
             changes. Not of use for ``"lbfgs"``.
-        tol: L-BFGS ends when no component of the gradient is larger; Adam when five epochs in turn
+        tol: L-BFGS ends when no component of the gradient is larger; Adam when ten epochs in turn
             have not been better by as much.
         n_tuples: How many pairs, half of them alike, or triplets are drawn from labels. There may
             be fewer pairs.
         random_state: Of what is drawn, of a random start, and of the order of mini-batches.
         verbose: 1 prints a line for each iteration or epoch; a function is called with its number
             and the loss instead.
-        warm_start: Whether ``fit`` starts from what was learned before.
+        warm_start: Whether ``fit`` starts from what was learned before, and keeps its mean.
 
     Attributes:
         components_: ``(n_components, n_features)``, of the dtype of X.
@@ -201,6 +201,7 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                     f" y must be +1, got -1 at {int(np.argmin(told))}"
                 )
             told = None
+        self.__dict__.pop("classes_", None)  # of an earlier fit
         return self._learn(loss, X, Samples(rows, told), self._generator())
 
     def fit_triplets(self, X: Any, triplets: Any) -> LinearEmbedding:
@@ -217,6 +218,7 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         loss = self._loss("fit_triplets", ("triplets",))
         X = _validated(self, X, ensure_min_samples=2)
         rows = check_numbers("triplets", triplets, 3, len(X))
+        self.__dict__.pop("classes_", None)
         return self._learn(loss, X, Samples(rows, None), self._generator())
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> LinearEmbedding:
@@ -329,7 +331,7 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """Labels of ``partial_fit`` as numbers; sets ``classes_`` where they have to be known."""
         if loss.kind not in ("proxies", "directions"):
             return np.unique(y, return_inverse=True)[1]
-        if not hasattr(self, "classes_"):
+        if not (hasattr(self, "components_") and hasattr(self, "classes_")):
             self.classes_ = np.unique(y if classes is None else classes)
         numbers = np.searchsorted(self.classes_, y)
         known = self.classes_[np.minimum(numbers, len(self.classes_) - 1)] == y
@@ -377,14 +379,14 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         begin = self.components_.astype(np.float64) if again else self._first
         fixed, proxies = None, np.empty((0, count))
         if loss.kind in ("proxies", "directions"):
-            classes = len(self.classes_)
-            known = getattr(self, "proxies_", None) if again else None
-            if known is not None and known.shape == (classes, count):
-                proxies = known.astype(np.float64)
+            of = loss.name, *self.classes_
+            if again and getattr(self, "_proxies_of", ()) == of:
+                proxies = self.proxies_.astype(np.float64)
             else:
                 z = (X - self.mean_) @ begin.T.astype(X.dtype)
-                proxies = starts.class_means(z, samples.told, classes, rng)  # type: ignore[arg-type]
+                proxies = starts.class_means(z, samples.told, len(self.classes_), rng)
                 proxies = starts.directions(proxies) if loss.kind == "directions" else proxies
+            self._proxies_of = of
         if loss.kind == "directions":
             fixed, proxies = proxies, proxies[:0]
         objective = solvers.Objective(loss, self._first, fixed, float(self.penalty))
@@ -420,7 +422,9 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     ) -> None:
         components, proxies = solvers.split(objective, found.flat)
         self.components_ = components.astype(dtype)
-        if proxies is not None:
+        if proxies is None:
+            self.__dict__.pop("proxies_", None)  # of another loss, before
+        else:
             self.proxies_ = proxies.astype(dtype)
         self.loss_curve_, self.n_iter_ = found.curve, len(found.curve)
         self._adam = state

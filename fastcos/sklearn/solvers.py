@@ -79,7 +79,7 @@ def rows_of(x: Array, mean: Array, used: Integers) -> Array:
 
 # Up to this many multiplications in a product one BLAS thread does it. Its others, which wait
 # spinning for the next product, would take the cores from Numba's threads: of 898 x 64 x 32
-# an evaluation takes 14 ms on 2 cores, and not 6. One thread does 2**28 in some 20 ms.
+# an evaluation takes 14 ms on 2 cores, and not 6. One thread does 2**28 in 26 ms.
 _SMALL = 1 << 28
 
 
@@ -132,7 +132,7 @@ def lbfgs(
 # --------------------------------------------------------------------------------------------------
 
 _DECAY, _DECAY_OF_SQUARES, _TINY = 0.9, 0.999, 1e-8  # as Kingma and Ba have them
-_PATIENCE = 5  # epochs without progress, as scikit-learn's SGDClassifier has them
+_PATIENCE = 10  # epochs without progress, as scikit-learn's MLPClassifier has them
 
 
 class Adam(NamedTuple):
@@ -203,7 +203,7 @@ def sgd(
     tol: float,
     report: Report,
 ) -> tuple[Adam, Found]:
-    """Epochs of mini-batches, until five in turn have not been better by ``tol`` than the best."""
+    """Epochs of mini-batches, until ten in turn have not been better by ``tol`` than the best."""
     curve: list[float] = []
     best, waited = np.inf, 0
     with _blas_threads(objective, min(batch_size, len(samples.rows))):

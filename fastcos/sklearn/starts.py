@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastcos.sklearn.samples import Integers
-
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
 
@@ -37,7 +35,7 @@ def principal_axes(centred: Float64, count: int) -> Float64:
     return np.where(largest < 0, -axes, axes)
 
 
-def class_means(z: Array, classes: Integers, count: int, rng: np.random.Generator) -> Float64:
+def class_means(z: Array, classes: Any, count: int, rng: np.random.Generator) -> Float64:
     """``(count, K)``: the mean of the rows of each class; a random row for one that has none."""
     sums = np.zeros((count, z.shape[1]))
     np.add.at(sums, classes, z)
