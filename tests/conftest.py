@@ -41,6 +41,11 @@ TENSORS_ON_DEVICES = {
 }
 
 
+#: Those of the first that are run on arrays of Dask, too, where a call takes 20 ms: the others were
+#: once, and went through.
+IN_CHUNKS = {"test_errors", "test_reductions", "test_shapes"}
+
+
 #: ``-m quick``, for between two edits: under a minute, compiled kernels or not. Modules that take
 #: next to nothing, and of the others one test of each kind, of few losses, distances and dtypes.
 QUICK = {
@@ -95,7 +100,8 @@ def pytest_generate_tests(metafunc):
     module = metafunc.module.__name__
     if not metafunc.definition.get_closest_marker("host"):
         if module in ON_DEVICES:
-            metafunc.parametrize("device", devices.NAMES, indirect=True)
+            names = [*devices.NAMES, *([devices.CHUNKED] if module in IN_CHUNKS else [])]
+            metafunc.parametrize("device", names, indirect=True)
         if module in TENSORS_ON_DEVICES:
             names = devices.OF_TENSORS
             if metafunc.definition.get_closest_marker("unsimulated"):

@@ -28,6 +28,8 @@ NAMES = (
     pytest.param("simulated", marks=pytest.mark.simulated),
     pytest.param("cupy", marks=pytest.mark.gpu),
 )
+#: And in chunks.
+CHUNKED = pytest.param("dask", marks=pytest.mark.chunked)
 #: The same of tensors: on the CPU, there but taken for a GPU's, on a GPU.
 OF_TENSORS = (
     "cpu",
@@ -151,6 +153,56 @@ class Elsewhere:
         return self._back(value)[()]
 
 
+class InChunks(Elsewhere):
+    """The public functions on lazy arrays: those of the host in chunks, and what is computed."""
+
+    def __init__(self):
+        self._da = importlib.import_module("dask.array")
+
+    def _call(self, loss, function, *args, **kwargs):
+        if kwargs.get("out") is not None or kwargs.get("accumulate"):
+            pytest.skip("what is lazy is not written to a buffer")
+        parameters = inspect.signature(loss).parameters
+        per_sample = {"target", "weight", "weights", "grad_output"}
+        of_distances = loss is fastcos.hinge_embedding_loss
+        axis = kwargs.get("axis", -1)
+        given = dict(zip(parameters, args, strict=False)) | kwargs
+        rows = [value for name, value in given.items() if name not in per_sample]
+        rank = max([x.ndim for x in rows if isinstance(x, np.ndarray)], default=0)
+        whole = axis - rank if isinstance(axis, int) and axis >= 0 else axis
+
+        def there(name, value):
+            if not isinstance(value, (np.ndarray, np.generic)) or isinstance(
+                value, np.ma.MaskedArray
+            ):
+                return value
+            value = np.asarray(value)
+            chunks = [max(1, -(-n * 2 // 5)) for n in value.shape]
+            if name not in per_sample and not of_distances and isinstance(whole, int):
+                if -value.ndim <= whole < value.ndim:
+                    chunks[whole] = -1
+            return self._da.from_array(value, chunks=tuple(chunks))
+
+        args = [there(name, value) for name, value in zip(parameters, args, strict=False)]
+        kwargs = {name: there(name, value) for name, value in kwargs.items()}
+        if not any(isinstance(value, self._da.Array) for value in (*args, *kwargs.values())):
+            return function(*args, **kwargs)
+        found = function(*args, **kwargs)
+        try:
+            return self._computed(found)
+        except ValueError as error:
+            if "at index" in str(error):
+                pytest.skip("a label is named by where it is in its chunk")
+            raise
+
+    def _computed(self, found):
+        if isinstance(found, tuple):
+            return tuple(map(self._computed, importlib.import_module("dask").compute(*found)))
+        if isinstance(found, self._da.Array):
+            found = found.compute()
+        return found[()]  # one number, which Dask may have as an array
+
+
 def _listed(out):
     return out if isinstance(out, (tuple, list)) else (out,)
 
@@ -158,6 +210,8 @@ def _listed(out):
 def on(name, monkeypatch):
     """``fastcos`` on a device."""
     forget()
+    if name == "dask":
+        return InChunks()
     if name == "simulated":
         _, library = simulated(monkeypatch)
         return Elsewhere(library, LARGEST)

@@ -164,7 +164,7 @@ def lists_of(
     count = min(k, len(gallery) - itself)
     like = gallery[:0].copy()
     if count < 1 or not len(queries):
-        nothing = len(queries), 0
+        nothing = len(queries), 0 if len(queries) else k
         return Lists(np.empty(nothing), np.empty(nothing, np.int64), k, like)
     distances, numbers, _ = ranked(queries, None if itself else gallery, count, distance, block)
     numbers[numbers >= 0] += int(first_row[0])
