@@ -21,7 +21,7 @@ from fastcos import _extras
 from fastcos.commands import demo, demo_plot
 
 PNG = b"\x89PNG\r\n\x1a\n"
-COLUMNS = ("ROC-AUC", "EER", "1-NN accuracy", "loss", "score", "before", "after")
+COLUMNS = ("ROC-AUC", "EER", "1-NN accuracy", "MAP@R", "loss", "score", "before", "after")
 
 
 def start(*arguments, before="pass", **options):
@@ -57,12 +57,14 @@ def test_every_loss_on_the_command_line_has_a_method():
 
 @pytest.mark.parametrize("loss", command_line.LOSSES)
 def test_learning_helps_on_the_held_out_half(results, loss):
-    # Over the seeds 0 to 5 the AUC rises by 0.040 to 0.094, from 0.865 to 0.898; of the error 0.51
-    # to 0.77 are left, and 1-NN accuracy falls by 0.0012 at the most.
+    # Over the seeds 0 to 5 the AUC rises by 0.040 to 0.096, from 0.865 to 0.898, and MAP@R by 0.083
+    # to 0.20, from 0.53 to 0.57; of the error 0.47 to 0.77 are left, and 1-NN accuracy falls by
+    # 0.007 at the most, with seed 0 not at all.
     _, _, before, after = results[loss]
     assert after.roc_auc > before.roc_auc + 0.03
     assert after.roc_auc > 0.92
     assert after.equal_error_rate < 0.8 * before.equal_error_rate
+    assert after.mean_average_precision > before.mean_average_precision + 0.07
     # Two of 899 images may change sides with the rounding of another processor.
     assert after.nearest_neighbour_accuracy > before.nearest_neighbour_accuracy - 2.5 / 899
 
@@ -90,18 +92,6 @@ def test_held_out_labels_are_not_learned_from(split, results):
     assert abs(blind.after.roc_auc - 0.5) < 0.02
 
 
-@pytest.mark.parametrize("loss", command_line.LOSSES)
-def test_gradients_match_finite_differences(split, loss):
-    rng = np.random.default_rng(2)
-    objective = demo.METHODS[loss].objective(split.train, split.train_labels, rng)
-    projection, direction = rng.normal(size=(2, 64, 8 if loss != "cosine_distance_loss" else 32))
-    step = 1e-6
-    up, down = (objective(projection + h * direction)[0] for h in (step, -step))
-    expected = (up - down) / (2 * step)
-    # A few of 10,000 hinges switch within the step, each by 1e-4 of a slope at the most.
-    assert np.sum(objective(projection)[1] * direction) == pytest.approx(expected, rel=1e-4)
-
-
 def test_the_same_seed_gives_the_same_result(split, results):
     loss = "cosine_distance_loss"
     again = demo.run(loss, demo.load(seed=0), seed=0)
@@ -110,44 +100,26 @@ def test_the_same_seed_gives_the_same_result(split, results):
     assert not np.array_equal(other.after.scores, results[loss].after.scores)
 
 
-def test_pairs_and_triplets_are_what_they_say(split):
-    labels = split.train_labels
-    first, second, target = demo._draw_pairs(labels, np.random.default_rng(3))
-    assert np.count_nonzero(target == 1) == np.count_nonzero(target == -1) == demo.PAIRS
-    np.testing.assert_array_equal(labels[first] == labels[second], target == 1)
-    assert (first != second).all()
-
-    anchor, positive, negative = demo._draw_triplets(labels, np.random.default_rng(3))
-    assert len(anchor) == demo.TRIPLETS
-    assert (anchor != positive).all()
-    assert (labels[anchor] == labels[positive]).all()
-    assert (labels[anchor] != labels[negative]).all()
-
-
-def test_class_directions_are_as_far_apart_as_ten_can_be(split):
-    directions = demo._class_directions(split.train, split.train_labels)
-    cosines = fastcos.cosine_similarity(directions[:, None], directions)
-    np.testing.assert_allclose(cosines, np.where(np.eye(10), 1, -1 / 9), atol=1e-12)
-
-
 def test_the_figures_of_a_score_worked_out_by_hand():
-    # Zeros at 0 and 1, ones at 3 and 4: pairs of one digit score -1, others -2 and less. Both
-    # training images are ones, so the zeros are named wrongly.
+    # Zeros at 0 and 1, ones at 3 and 4: pairs of one digit score -1, others -2 and less. The
+    # training images that are near are ones, so the zeros are named wrongly.
     labels = np.array([0, 0, 1, 1])
     held_out = np.array([[0.0], [1.0], [3.0], [4.0]])
-    line = demo.Split(np.array([[-1.0], [5.0]]), np.array([1, 1]), held_out, labels)
-    quality = demo._evaluate(demo.SCORES["-euclidean"], line, np.eye(1))
+    line = demo.Split(np.array([[-1.0], [5.0], [99.0]]), np.array([1, 1, 0]), held_out, labels)
+    quality = demo.evaluate(line, "euclidean")
     assert quality.roc_auc == 1
     assert quality.equal_error_rate == 0
     assert quality.nearest_neighbour_accuracy == 0.5
+    assert quality.mean_average_precision == 1
     np.testing.assert_array_equal(quality.same, [True, False, False, False, False, True])
 
     # Zeros at 0 and 3, ones at 1 and 4: pairs of one digit score -3, others -1, -4, -2 and -1. Of
     # those one in four scores lower; three pass before the first of one digit does.
     crossed = line._replace(held_out=np.array([[0.0], [3.0], [1.0], [4.0]]))
-    quality = demo._evaluate(demo.SCORES["-euclidean"], crossed, np.eye(1))
+    quality = demo.evaluate(crossed, "euclidean")
     assert quality.roc_auc == 0.25
     assert quality.equal_error_rate == 0.75
+    assert quality.mean_average_precision == 0
 
 
 # -- report ----------------------------------------------------------------------------------------
@@ -158,10 +130,15 @@ def test_table(results):
     assert all(column in "\n".join(lines[:2]) for column in COLUMNS)
     for line, (loss, result) in zip(lines[2:], results.items(), strict=True):
         name, score, *figures = line.split()
-        assert (name, score) == (loss, result.score)
+        assert (f"{name}_loss", score) == (loss, result.score)
         expected = [
             getattr(quality, figure)
-            for figure in ("roc_auc", "equal_error_rate", "nearest_neighbour_accuracy")
+            for figure in (
+                "roc_auc",
+                "equal_error_rate",
+                "nearest_neighbour_accuracy",
+                "mean_average_precision",
+            )
             for quality in (result.before, result.after)
         ]
         assert figures == [f"{value:.4f}" for value in expected]
@@ -267,7 +244,7 @@ def test_a_picture_that_fails_leaves_the_old_one(instant, tmp_path, monkeypatch,
     assert command_line.main(["demo", "--loss", "hinge_embedding_loss", "--out", str(out)]) == 1
     captured = capsys.readouterr()
     assert captured.err.endswith(f"cannot write {out}: No space left on device\n")
-    assert "hinge_embedding_loss" in captured.out  # the table is not lost
+    assert "hinge_embedding" in captured.out  # the table is not lost
     assert out.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["demo.png"]
 
