@@ -24,8 +24,20 @@ Sparse, nested and quantised tensors, and those on other kinds of devices, raise
 tensors on two devices torch's ``RuntimeError``.
 
 The listwise losses, of a batch with labels, are not torch's: they are the functions of ``fastcos``
-itself, here for the one import, and modules of them, ``InfoNCELoss``, ``SupConLoss`` and so on.
-What is said of the functions of ``fastcos`` holds for them.
+itself, and modules of them, ``InfoNCELoss``, ``SupConLoss`` and so on. What is said of the
+functions of ``fastcos`` holds for them.
+
+Here they have two options more. With ``gather=True``, or a ``process_group``, the batch is that of
+all processes of the group, of which each passes its own rows, as many as it has: the value is that
+of the whole batch, and so are the gradients of the own rows. Each process sweeps its own anchors
+against all candidates, in the memory of one block of similarities and a few copies of all rows. All
+processes have to make the call, and the backward pass alike; what is wrong with the arguments of
+one is an error on all of them, and the group can be used after it. Processes talk to each other in
+the forward pass, or with ``reduction="none"`` and in checkpoints in the backward pass too, and wait
+for the device once. The gradients of all processes add up to that of the whole batch; that of what
+all of them have, such as proxies, is in equal portions. ``DistributedDataParallel`` takes the mean:
+multiply the loss by the number of processes, and each step is that of one process with the whole
+batch.
 
 The functions of ``fastcos`` itself take tensors too, with first derivatives only:
 ``torch.compile`` leaves them out of its graphs; under transforms, tracing and export, and for
@@ -33,7 +45,14 @@ second derivatives, they raise an error that names this module. Of a subclass th
 and return plain tensors.
 """
 
-from fastcos.api import (
+from . import compiling, gathering
+from .functional import (
+    cosine_embedding_loss,
+    hinge_embedding_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
+from .gathering import (
     arcface_loss,
     batch_all_triplet_loss,
     batch_hard_triplet_loss,
@@ -52,18 +71,7 @@ from fastcos.api import (
     sigmoid_contrastive_loss,
     supervised_contrastive_loss,
 )
-
-from . import compiling
-from .functional import (
-    cosine_embedding_loss,
-    hinge_embedding_loss,
-    triplet_margin_loss,
-    triplet_margin_with_distance_loss,
-)
 from .listwise_modules import (
-    BatchAllTripletLoss,
-    BatchHardTripletLoss,
-    BatchSemiHardTripletLoss,
     CircleLoss,
     ContrastiveLoss,
     InfoNCELoss,
@@ -87,8 +95,9 @@ from .proxy_modules import (
     ProxyNCALoss,
 )
 from .similarity import CosineSimilarity, PairwiseDistance, cosine_similarity, pairwise_distance
+from .triplet_modules import BatchAllTripletLoss, BatchHardTripletLoss, BatchSemiHardTripletLoss
 
-compiling.leave_alone()
+compiling.leave_alone(*gathering.FUNCTIONS)
 
 __all__ = [
     "ArcFaceLoss",

@@ -12,8 +12,8 @@ from fastcos.engine.execute import execute
 from fastcos.engine.solve import evaluate, solve
 
 
-def leave_alone() -> None:
-    """Has the public functions, and all that they call, run as they are.
+def leave_alone(*more: Any) -> None:
+    """Has the public functions, ``more`` of them, and all that they call, run as they are.
 
     The attributes that they have break the graph where one is called. Without this the compiler
     would begin again inside of it, and visit Numba and LLVM when a kernel is compiled.
@@ -26,6 +26,6 @@ def leave_alone() -> None:
     except AttributeError:
         return  # not in every release; it finds nothing to compile there, and takes its time
     within = evaluate, solve, execute
-    functions: list[Any] = [*within, *PUBLIC, Transformed.__call__]
+    functions: list[Any] = [*within, *PUBLIC, *more, Transformed.__call__]
     for code in {function.__code__ for function in functions}:
         set_strategy(code, strategy)

@@ -4,7 +4,8 @@ The forward pass has all similarities at hand, block by block, and keeps none: g
 made there take three products in all, those of a backward pass of its own one more. The backward
 pass multiplies them by the upstream gradient; those of half types are float32 until then. With
 ``reduction="none"``, and where hooks for saved tensors are set (checkpoints), the backward pass
-makes them, from the inputs.
+makes them, from the inputs. Processes that hold a batch together talk to each other in the pass
+that makes gradients, and so in the backward pass only then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from fastcos.engine.batch import Batch, solve
+from fastcos.engine.sharing import attended
 
 from . import autograd
 from .autocast import autocast_dtype
@@ -60,9 +62,8 @@ class _Made(torch.autograd.Function):
     def forward(ctx: Any, call: Any, *arrays: Any) -> Any:
         adapter, batch, wanted, names, result = call
         at_once = batch.reduction != "none" and autograd.hooks(False) is None
-        value, grads = solve(
-            batch, wanted if at_once else (), adapter=adapter, result=result, wide=True
-        )
+        now, later = (wanted, ()) if at_once else ((), wanted)
+        value, grads = solve(batch, now, adapter=adapter, result=result, wide=True, later=later)
         ctx.at_once = at_once
         ctx.dtypes = [array.dtype for array in arrays[: len(names)]]
         ctx.call = adapter, _emptied(batch), wanted, names
@@ -83,18 +84,19 @@ class _Made(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
         adapter, bare, wanted, names = ctx.call
-        if torch.is_grad_enabled():
-            raise RuntimeError(_FIRST_ONLY)
-        # Once: a checkpoint makes them when they are asked for.
-        grads = saved = ctx.saved_tensors
-        scale: Tensor | None = upstream
-        if not ctx.at_once:
-            both = zip(saved, ctx.plain, strict=True)
-            arrays = [plain if tensor is None else tensor for tensor, plain in both]
-            _, grads = solve(
-                _filled(bare, names, arrays), wanted, upstream, adapter=adapter, wide=True
-            )
-            scale = None
+        peers = bare.peers.again() if bare.peers and not ctx.at_once else None
+        with attended(peers):
+            if torch.is_grad_enabled():
+                raise RuntimeError(_FIRST_ONLY)
+            # Once: a checkpoint makes them when they are asked for.
+            grads = saved = ctx.saved_tensors
+            scale: Tensor | None = upstream
+            if not ctx.at_once:
+                both = zip(saved, ctx.plain, strict=True)
+                arrays = [plain if tensor is None else tensor for tensor, plain in both]
+                batch = _filled(bare, names, arrays)._replace(peers=peers)
+                _, grads = solve(batch, wanted, upstream, adapter=adapter, wide=True)
+                scale = None
         found = dict(zip(wanted, grads, strict=True))
         more = len(ctx.needs_input_grad) - 1 - len(names)
         of_names = [

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from fastcos import api
 from fastcos.engine.batch import positive
 from fastcos.typing import ListwiseDistance, Reduction
+
+from . import gathering
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup  # not in every build
 
 
 class Options(nn.Module):
@@ -25,8 +29,11 @@ class Options(nn.Module):
         return {name: getattr(self, name) for name in self._named}
 
     def extra_repr(self) -> str:
-        """The options, for printing."""
+        """The options, for printing; without those of processes where there are none."""
         options = self._options()
+        for name in ("gather", "process_group"):
+            if not options.get(name):
+                options.pop(name, None)
         logarithm = getattr(self, "log_temperature", None)
         if logarithm is not None:
             learnable = logarithm.requires_grad
@@ -37,7 +44,7 @@ class Options(nn.Module):
         return ", ".join([f"{name}={value!r}" for name, value in options.items()])
 
 
-class _OfLabels(Options):
+class OfLabels(Options):
     """A loss of rows and their labels, and perhaps of a memory bank."""
 
     _function: Any
@@ -66,6 +73,8 @@ class InfoNCELoss(Options):
         distance: As the function has it.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -85,18 +94,27 @@ class InfoNCELoss(Options):
         distance: ListwiseDistance = "cosine",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         # A temperature is positive, and so its logarithm is what is learned.
         (begin,) = positive({"temperature": temperature}, arrays=False).values()
         logarithm = torch.tensor(math.log(begin))
         self.log_temperature = nn.Parameter(logarithm, requires_grad=learnable)
-        self._set(symmetric=symmetric, distance=distance, reduction=reduction, block=block)
+        self._set(
+            symmetric=symmetric,
+            distance=distance,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )
 
     def forward(self, x1: Tensor, x2: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss; the arguments are those of the function."""
         temperature = self.log_temperature.exp()
-        found: Tensor = api.info_nce_loss(
+        found: Tensor = gathering.info_nce_loss(
             x1, x2, temperature=temperature, weight=weight, **self._options()
         )
         return found
@@ -112,6 +130,8 @@ class SigmoidContrastiveLoss(Options):
         distance: As the function has it.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -131,17 +151,25 @@ class SigmoidContrastiveLoss(Options):
         distance: ListwiseDistance = "cosine",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         (begin,) = positive({"temperature": temperature}, arrays=False).values()
         logarithm = torch.tensor(math.log(begin))
         self.log_temperature = nn.Parameter(logarithm, requires_grad=learnable)
         self.bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=learnable)
-        self._set(distance=distance, reduction=reduction, block=block)
+        self._set(
+            distance=distance,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )
 
     def forward(self, x1: Tensor, x2: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss; the arguments are those of the function."""
-        found: Tensor = api.sigmoid_contrastive_loss(
+        found: Tensor = gathering.sigmoid_contrastive_loss(
             x1,
             x2,
             temperature=self.log_temperature.exp(),
@@ -152,7 +180,7 @@ class SigmoidContrastiveLoss(Options):
         return found
 
 
-class SupConLoss(_OfLabels):
+class SupConLoss(OfLabels):
     """:func:`fastcos.supervised_contrastive_loss` as a module, with its options.
 
     Args:
@@ -160,6 +188,8 @@ class SupConLoss(_OfLabels):
         distance: The same.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -171,7 +201,7 @@ class SupConLoss(_OfLabels):
         torch.Size([4, 4])
     """
 
-    _function = staticmethod(api.supervised_contrastive_loss)
+    _function = staticmethod(gathering.supervised_contrastive_loss)
 
     def __init__(
         self,
@@ -180,12 +210,21 @@ class SupConLoss(_OfLabels):
         distance: ListwiseDistance = "cosine",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        self._set(temperature=temperature, distance=distance, reduction=reduction, block=block)
+        self._set(
+            temperature=temperature,
+            distance=distance,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )
 
 
-class ContrastiveLoss(_OfLabels):
+class ContrastiveLoss(OfLabels):
     """:func:`fastcos.contrastive_loss` as a module, with its options.
 
     Args:
@@ -194,6 +233,8 @@ class ContrastiveLoss(_OfLabels):
         distance: The same.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -205,7 +246,7 @@ class ContrastiveLoss(_OfLabels):
         torch.Size([4, 4])
     """
 
-    _function = staticmethod(api.contrastive_loss)
+    _function = staticmethod(gathering.contrastive_loss)
 
     def __init__(
         self,
@@ -215,6 +256,8 @@ class ContrastiveLoss(_OfLabels):
         distance: ListwiseDistance = "normalized_euclidean",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         self._set(
@@ -223,10 +266,12 @@ class ContrastiveLoss(_OfLabels):
             distance=distance,
             reduction=reduction,
             block=block,
+            gather=gather,
+            process_group=process_group,
         )
 
 
-class MultiSimilarityLoss(_OfLabels):
+class MultiSimilarityLoss(OfLabels):
     """:func:`fastcos.multi_similarity_loss` as a module, with its options.
 
     Args:
@@ -236,6 +281,8 @@ class MultiSimilarityLoss(_OfLabels):
         distance: The same.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -247,7 +294,7 @@ class MultiSimilarityLoss(_OfLabels):
         torch.Size([4, 4])
     """
 
-    _function = staticmethod(api.multi_similarity_loss)
+    _function = staticmethod(gathering.multi_similarity_loss)
 
     def __init__(
         self,
@@ -258,14 +305,23 @@ class MultiSimilarityLoss(_OfLabels):
         distance: ListwiseDistance = "cosine",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         self._set(
-            alpha=alpha, beta=beta, base=base, distance=distance, reduction=reduction, block=block
+            alpha=alpha,
+            beta=beta,
+            base=base,
+            distance=distance,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
         )
 
 
-class CircleLoss(_OfLabels):
+class CircleLoss(OfLabels):
     """:func:`fastcos.circle_loss` as a module, with its options.
 
     Args:
@@ -273,6 +329,8 @@ class CircleLoss(_OfLabels):
         gamma: As the function has it.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -284,7 +342,7 @@ class CircleLoss(_OfLabels):
         torch.Size([4, 4])
     """
 
-    _function = staticmethod(api.circle_loss)
+    _function = staticmethod(gathering.circle_loss)
 
     def __init__(
         self,
@@ -293,12 +351,21 @@ class CircleLoss(_OfLabels):
         *,
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        self._set(margin=margin, gamma=gamma, reduction=reduction, block=block)
+        self._set(
+            margin=margin,
+            gamma=gamma,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )
 
 
-class LiftedStructureLoss(_OfLabels):
+class LiftedStructureLoss(OfLabels):
     """:func:`fastcos.lifted_structure_loss` as a module, with its options.
 
     Args:
@@ -307,6 +374,8 @@ class LiftedStructureLoss(_OfLabels):
         distance: The same.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -318,7 +387,7 @@ class LiftedStructureLoss(_OfLabels):
         torch.Size([4, 4])
     """
 
-    _function = staticmethod(api.lifted_structure_loss)
+    _function = staticmethod(gathering.lifted_structure_loss)
 
     def __init__(
         self,
@@ -328,6 +397,8 @@ class LiftedStructureLoss(_OfLabels):
         distance: ListwiseDistance = "normalized_euclidean",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         self._set(
@@ -336,10 +407,12 @@ class LiftedStructureLoss(_OfLabels):
             distance=distance,
             reduction=reduction,
             block=block,
+            gather=gather,
+            process_group=process_group,
         )
 
 
-class NCALoss(_OfLabels):
+class NCALoss(OfLabels):
     """:func:`fastcos.nca_loss` as a module, with its options.
 
     Args:
@@ -347,6 +420,8 @@ class NCALoss(_OfLabels):
         distance: The same.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -358,7 +433,7 @@ class NCALoss(_OfLabels):
         torch.Size([4, 4])
     """
 
-    _function = staticmethod(api.nca_loss)
+    _function = staticmethod(gathering.nca_loss)
 
     def __init__(
         self,
@@ -367,107 +442,15 @@ class NCALoss(_OfLabels):
         distance: ListwiseDistance = "normalized_sqeuclidean",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        self._set(scale=scale, distance=distance, reduction=reduction, block=block)
-
-
-class BatchHardTripletLoss(_OfLabels):
-    """:func:`fastcos.batch_hard_triplet_loss` as a module, with its options.
-
-    Args:
-        margin: As the function has it.
-        soft: As the function has it.
-        distance: The same.
-        reduction: The same.
-        block: The same.
-
-    Example:
-        >>> import torch
-        >>> from fastcos.adapters.torch import BatchHardTripletLoss
-        >>> criterion = BatchHardTripletLoss()
-        >>> x = torch.eye(4, requires_grad=True)
-        >>> criterion(x, torch.tensor([0, 0, 1, 1])).backward()
-        >>> x.grad.shape
-        torch.Size([4, 4])
-    """
-
-    _function = staticmethod(api.batch_hard_triplet_loss)
-
-    def __init__(
-        self,
-        margin: float = 5.0,
-        soft: bool = False,
-        *,
-        distance: ListwiseDistance = "euclidean",
-        reduction: Reduction = "mean",
-        block: int | None = None,
-    ) -> None:
-        super().__init__()
-        self._set(margin=margin, soft=soft, distance=distance, reduction=reduction, block=block)
-
-
-class BatchSemiHardTripletLoss(_OfLabels):
-    """:func:`fastcos.batch_semi_hard_triplet_loss` as a module, with its options.
-
-    Args:
-        margin: As the function has it.
-        distance: The same.
-        reduction: The same.
-        block: The same.
-
-    Example:
-        >>> import torch
-        >>> from fastcos.adapters.torch import BatchSemiHardTripletLoss
-        >>> criterion = BatchSemiHardTripletLoss()
-        >>> x = torch.eye(4, requires_grad=True)
-        >>> criterion(x, torch.tensor([0, 0, 1, 1])).backward()
-        >>> x.grad.shape
-        torch.Size([4, 4])
-    """
-
-    _function = staticmethod(api.batch_semi_hard_triplet_loss)
-
-    def __init__(
-        self,
-        margin: float = 5.0,
-        *,
-        distance: ListwiseDistance = "euclidean",
-        reduction: Reduction = "mean",
-        block: int | None = None,
-    ) -> None:
-        super().__init__()
-        self._set(margin=margin, distance=distance, reduction=reduction, block=block)
-
-
-class BatchAllTripletLoss(_OfLabels):
-    """:func:`fastcos.batch_all_triplet_loss` as a module, with its options.
-
-    Args:
-        margin: As the function has it.
-        distance: The same.
-        reduction: The same.
-        block: The same.
-
-    Example:
-        >>> import torch
-        >>> from fastcos.adapters.torch import BatchAllTripletLoss
-        >>> criterion = BatchAllTripletLoss()
-        >>> x = torch.eye(4, requires_grad=True)
-        >>> criterion(x, torch.tensor([0, 0, 1, 1])).backward()
-        >>> x.grad.shape
-        torch.Size([4, 4])
-    """
-
-    _function = staticmethod(api.batch_all_triplet_loss)
-
-    def __init__(
-        self,
-        margin: float = 5.0,
-        *,
-        distance: ListwiseDistance = "euclidean",
-        reduction: Reduction = "mean",
-        block: int | None = None,
-    ) -> None:
-        super().__init__()
-        self._set(margin=margin, distance=distance, reduction=reduction, block=block)
+        self._set(
+            scale=scale,
+            distance=distance,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from fastcos import api
 from fastcos.typing import ListwiseDistance, Reduction
 
+from . import gathering
 from .listwise_modules import Options
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup  # not in every build
 
 
 class _OfProxies(Options):
@@ -52,6 +55,8 @@ class NormalizedSoftmaxLoss(_OfProxies):
         distance: The same.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -62,7 +67,7 @@ class NormalizedSoftmaxLoss(_OfProxies):
         torch.Size([3, 2])
     """
 
-    _function = staticmethod(api.normalized_softmax_loss)
+    _function = staticmethod(gathering.normalized_softmax_loss)
 
     def __init__(
         self,
@@ -73,9 +78,18 @@ class NormalizedSoftmaxLoss(_OfProxies):
         distance: ListwiseDistance = "cosine",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__(num_classes, embedding_size)
-        self._set(temperature=temperature, distance=distance, reduction=reduction, block=block)
+        self._set(
+            temperature=temperature,
+            distance=distance,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )
 
 
 class CosFaceLoss(_OfProxies):
@@ -88,6 +102,8 @@ class CosFaceLoss(_OfProxies):
         scale: As the function has it.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -98,7 +114,7 @@ class CosFaceLoss(_OfProxies):
         torch.Size([3, 2])
     """
 
-    _function = staticmethod(api.cosface_loss)
+    _function = staticmethod(gathering.cosface_loss)
 
     def __init__(
         self,
@@ -109,9 +125,18 @@ class CosFaceLoss(_OfProxies):
         *,
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__(num_classes, embedding_size)
-        self._set(margin=margin, scale=scale, reduction=reduction, block=block)
+        self._set(
+            margin=margin,
+            scale=scale,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )
 
 
 class ArcFaceLoss(_OfProxies):
@@ -124,6 +149,8 @@ class ArcFaceLoss(_OfProxies):
         scale: As the function has it.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -134,7 +161,7 @@ class ArcFaceLoss(_OfProxies):
         torch.Size([3, 2])
     """
 
-    _function = staticmethod(api.arcface_loss)
+    _function = staticmethod(gathering.arcface_loss)
 
     def __init__(
         self,
@@ -145,9 +172,18 @@ class ArcFaceLoss(_OfProxies):
         *,
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__(num_classes, embedding_size)
-        self._set(margin=margin, scale=scale, reduction=reduction, block=block)
+        self._set(
+            margin=margin,
+            scale=scale,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )
 
 
 class ProxyNCALoss(_OfProxies):
@@ -160,6 +196,8 @@ class ProxyNCALoss(_OfProxies):
         distance: The same.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -170,7 +208,7 @@ class ProxyNCALoss(_OfProxies):
         torch.Size([3, 2])
     """
 
-    _function = staticmethod(api.proxy_nca_loss)
+    _function = staticmethod(gathering.proxy_nca_loss)
 
     def __init__(
         self,
@@ -181,9 +219,18 @@ class ProxyNCALoss(_OfProxies):
         distance: ListwiseDistance = "normalized_sqeuclidean",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__(num_classes, embedding_size)
-        self._set(scale=scale, distance=distance, reduction=reduction, block=block)
+        self._set(
+            scale=scale,
+            distance=distance,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )
 
 
 class ProxyAnchorLoss(_OfProxies):
@@ -197,6 +244,8 @@ class ProxyAnchorLoss(_OfProxies):
         distance: The same.
         reduction: The same.
         block: The same.
+        gather: As the function of ``fastcos.adapters.torch`` has it.
+        process_group: The same.
 
     Example:
         >>> import torch
@@ -207,7 +256,7 @@ class ProxyAnchorLoss(_OfProxies):
         torch.Size([3, 2])
     """
 
-    _function = staticmethod(api.proxy_anchor_loss)
+    _function = staticmethod(gathering.proxy_anchor_loss)
 
     def __init__(
         self,
@@ -219,6 +268,16 @@ class ProxyAnchorLoss(_OfProxies):
         distance: ListwiseDistance = "cosine",
         reduction: Reduction = "mean",
         block: int | None = None,
+        gather: bool = False,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__(num_classes, embedding_size)
-        self._set(margin=margin, alpha=alpha, distance=distance, reduction=reduction, block=block)
+        self._set(
+            margin=margin,
+            alpha=alpha,
+            distance=distance,
+            reduction=reduction,
+            block=block,
+            gather=gather,
+            process_group=process_group,
+        )

@@ -138,13 +138,15 @@ class Transformed(Generic[OfTensors, OfArrays]):
     valued: bool
 
     def __init__(self, loss: Callable[..., Any], argnums: Argnums, *, valued: bool) -> None:
+        # torch's functions of listwise losses, with options that are not for arrays.
+        loss = getattr(loss, "of_arrays", loss)
         if loss not in PUBLIC:
             raise TypeError(f"loss must be a function of fastcos, got {loss!r}")
         alone = isinstance(argnums, (int, str))
         self.__dict__.update(
             _described(loss, valued, alone),
             loss=loss,
-            state=loss.__wrapped__,  # type: ignore[attr-defined]
+            state=loss.__wrapped__,  # type: ignore[union-attr]
             wanted=_wanted(loss, argnums),
             alone=alone,
             valued=valued,

@@ -25,7 +25,7 @@ def _of_classes(
     return Batch(
         record,
         Side("x", x, labels, "labels"),
-        Side("proxies", proxies),
+        Side("proxies", proxies, common=True),
         distance,
         parameters,
         weight=weight,
@@ -298,7 +298,7 @@ def proxy_anchor_loss(
     sharp = positive({"alpha": alpha}, arrays=False)
     return Batch(
         pairs.proxy_anchor,
-        Side("proxies", proxies),
+        Side("proxies", proxies, common=True),
         Side("x", x, labels, "labels"),
         distance,
         {**real({"margin": margin}, arrays=False), **sharp},

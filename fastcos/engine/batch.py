@@ -12,10 +12,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
-import numpy as np
-
 from fastcos import _hints
-from fastcos.engine import blocks, per_sample
+from fastcos.engine import blocks, per_sample, sharing
 from fastcos.engine.checks import (
     check_device,
     check_finite,
@@ -41,6 +39,7 @@ class Side(NamedTuple):
     rows: Any  # (N, D)
     labels: Any = None  # one integer for each; None for 0, 1, 2, ...
     labels_name: str = ""
+    common: bool = False  # whether all of several processes have these rows: proxies
 
 
 class Batch(NamedTuple):
@@ -58,6 +57,7 @@ class Batch(NamedTuple):
     # Whether a last parameter is the number of anchors over that of those with positives
     ratio: bool = False
     weight_name: str = "weight"
+    peers: sharing.Peers | None = None  # the processes that hold the batch, if it is not this alone
 
 
 class Measure(NamedTuple):
@@ -127,11 +127,13 @@ def solve(
     result: Any = None,
     accumulate: bool = False,
     wide: bool = False,
+    later: Sequence[str] = (),
 ) -> tuple[Any, tuple[Any, ...]]:
     """The value of a listwise loss, and its gradients with respect to what is named in ``wanted``.
 
     The value is of dtype ``result``, or of that of the rows; gradients of half types are float32 if
     they are to be ``wide``. Everything that can be wrong is found before anything is written.
+    ``later`` names what gradients will be asked of, in a call of its own.
     """
     names, arrays = arguments(batch)
     adapter = adapter or adapter_of_arrays([*names, "grad_output"], [*arrays, grad_output])
@@ -143,7 +145,8 @@ def solve(
         found = checked(batch, adapter, grad_output)
         if out:
             _check_out(batch, found, wanted, out)
-        return _solved(batch, found, wanted, out, result or found.dtype, accumulate, wide)
+        share = sharing.shared(batch, found, wanted, later) if batch.peers else sharing.alone(found)
+        return _solved(batch, found, share, wanted, out, result or found.dtype, accumulate, wide)
 
 
 def arguments(batch: Batch) -> tuple[list[str], list[Any]]:
@@ -216,7 +219,7 @@ def checked(batch: Batch, adapter: Any, grad_output: Any) -> Checked:
     classes = numbered[0] if len(numbered) == 1 else None
     own = _labels(adapter, one, x, classes)
     others = own if two is None else _labels(adapter, two, y, classes)
-    own, others = _short(own, others)
+    own, others = sharing.short(own, others)
     weight = _per_anchor(adapter, batch.weight_name, batch.weight, len(x), x)
     check_reduction(batch.reduction)
     if not per_sample.is_number(grad_output) and grad_output is not None:
@@ -239,15 +242,6 @@ def _one_number(adapter: Any, name: str, value: Any, rows: Any) -> Any:
     if array.ndim:
         raise ValueError(f"{name} must be one number, got shape {tuple(array.shape)}")
     return array
-
-
-def _short(own: Any, others: Any) -> tuple[Any, Any]:
-    """Labels of both sides as int32: those that it does not hold are numbered, alike on both."""
-    both = own, others
-    if not any(type(each) is np.ndarray and each.dtype == np.int64 for each in both):
-        return both
-    numbers = np.unique(np.concatenate(both), return_inverse=True)[1].astype(np.int32)
-    return numbers[: len(own)], numbers[len(own) :]
 
 
 def _per_anchor(adapter: Any, name: str, value: Any, anchors: int, like: Any) -> Any:
@@ -294,48 +288,63 @@ def _like(batch: Batch, found: Checked, name: str) -> tuple[tuple[int, ...], Any
 def _solved(
     batch: Batch,
     found: Checked,
+    share: sharing.Share,
     wanted: tuple[str, ...],
     out: Sequence[Any],
     result: Any,
     accumulate: bool,
     wide: bool,
 ) -> tuple[Any, tuple[Any, ...]]:
-    adapter, loss = found.adapter, batch.loss
-    none, anchors = batch.reduction == "none", int(found.anchors.shape[0])
+    adapter, loss, own = found.adapter, batch.loss, share.found
+    none = batch.reduction == "none"
     measure = measure_of(batch.distance, loss.of)
-    upstream = found.upstream if none else 1.0
-    sweep = blocks.prepared(found, measure, batch.block, loss.ordered)
+    upstream = own.upstream if none else 1.0
+    whole = blocks.prepared(own, measure, batch.block, loss.ordered)
+    sweep = blocks.part(whole, share.begins, share.anchors.rows)
     parameters = found.parameters
     if batch.ratio:
-        parameters = [*parameters, adapter.ratio_with(sweep.anchor_labels, sweep.candidate_labels)]
+        parameters = [*parameters, adapter.ratio_with(whole.anchor_labels, whole.candidate_labels)]
     numbers = None
     if loss.survey and loss.survey.totals:
         of_each = blocks.run(sweep, loss.survey.loss, parameters).values
-        totals = [blocks.total(adapter, of_each[:, k], found.weight) for k in (0, 1)]
-        parameters = [*parameters, *totals]
+        totals = [blocks.total(adapter, of_each[:, k], own.weight) for k in (0, 1)]
+        parameters = [*parameters, *sharing.added(share, totals)]
     elif loss.survey:
-        numbers = blocks.run(blocks.turned(sweep), loss.survey.loss, parameters).values[:, 0]
-    scales = None
+        turned = blocks.part(blocks.turned(whole), share.candidates.first, share.candidates.rows)
+        of_each = blocks.run(turned, loss.survey.loss, parameters).values[:, 0]
+        numbers = sharing.joined(share, of_each, share.candidates)
+    scales = of_candidates = None
     if wanted:
-        scales = blocks.scales(sweep, found.weight, upstream)
+        scales = blocks.scales(sweep, own.weight, upstream)
+        of_candidates = None if numbers is None else sharing.joined(share, scales, share.anchors)
     asked = Asked(
         anchors=batch.anchors.name in wanted,
         candidates=batch.candidates is not None and batch.candidates.name in wanted,
         learned=any(name in batch.parameters for name in wanted),
     )
-    pass_ = blocks.run(sweep, loss, parameters, numbers, scales, asked)
+    pass_ = blocks.run(sweep, loss, parameters, numbers, scales, asked, of_candidates)
+    learned: Sequence[Any] = pass_.learned
     value_of = pass_.values[:, 0]
     if none:
-        weighted = value_of * found.weight
+        weighted = value_of * own.weight
+        if share.anchors.common:
+            weighted = sharing.joined(share, weighted, share.anchors)
         value, last = adapter.values(weighted, result), 1.0
+        if asked.learned:
+            learned = sharing.added(share, learned)
     else:
-        total = blocks.total(adapter, value_of, found.weight)
-        denominator = blocks.denominator(adapter, batch.reduction, pass_.values, found.weight)
+        total = blocks.total(adapter, value_of, own.weight)
+        denominator = blocks.denominator(adapter, batch.reduction, pass_.values, own.weight)
+        total, of_all, *learned = sharing.added(share, [total, denominator, *learned])
+        if batch.reduction != "sum":
+            denominator = of_all
         mean = per_sample.quotient(adapter, total, denominator)
-        if anchors == 0 and batch.reduction == "mean":
+        if share.anchors.total == 0 and batch.reduction == "mean":
             mean = math.nan
         value = adapter.scalar(mean, result, found.anchors)
         last = per_sample.quotient(adapter, found.upstream, denominator)
+    rows, pass_ = sharing.exchanged(share, whole, sweep, pass_)
+    rows = rows._replace(originals=(found.anchors, found.candidates))
     grads = []
     for position, name in enumerate(wanted):
         _, dtype = _like(batch, found, name)
@@ -343,15 +352,18 @@ def _solved(
             dtype = sweep.dtype
         into = out[position] if out else None
         if name in batch.parameters:
-            slopes = loss.learnable(*pass_.learned, *parameters)  # type: ignore[misc]
-            slope = slopes[[*batch.parameters].index(name)] * last
+            slopes = loss.learnable(*learned, *parameters)  # type: ignore[misc]
+            slope = sharing.portion(share, slopes[[*batch.parameters].index(name)] * last)
             grad = adapter.scalar(slope, dtype, found.anchors)
             if into is not None:
                 into[...] = into + grad if accumulate else grad
                 grad = into
         else:
-            side = "anchors" if name == batch.anchors.name else "candidates"
-            grad = blocks.gradient(sweep, pass_, side, last, into, dtype, accumulate)
+            of_anchors = name == batch.anchors.name
+            common = (share.anchors if of_anchors else share.candidates).common
+            scale = sharing.portion(share, last, common)
+            side = "anchors" if of_anchors else "candidates"
+            grad = blocks.gradient(rows, pass_, side, scale, into, dtype, accumulate)
         grads.append(grad)
     return value, tuple(grads)
 

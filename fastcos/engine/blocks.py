@@ -49,7 +49,7 @@ def prepared(found: Any, measure: Any, block: int | None, ordered: bool) -> Swee
         block = height(size * columns * (2 if ordered else 1), on_host=found.device < 0)
     return Sweep(
         *(adapter, place, measure, dtype, anchors, candidates),
-        *(found.anchor_labels, found.candidate_labels, y is None),
+        *(found.anchor_labels, found.candidate_labels, y is None, 0),
         *(max(min(block, len(anchors.units)), 1), found.device, (x, x if y is None else y)),
     )
 
@@ -65,6 +65,23 @@ def height(row: int, on_host: bool) -> int:
     """How many anchors a block has whose similarities are so many bytes each."""
     most = max(BLOCK_BYTES // max(row, 1), _AT_LEAST)
     return min(most, max(_ENOUGH, _CACHED_BYTES // max(row, 1))) if on_host else most
+
+
+def part(sweep: Sweep, first: int, count: int) -> Sweep:
+    """The same with some of the anchors only, one after another."""
+    if count == len(sweep.anchors.units):
+        return sweep
+    return sweep._replace(
+        anchors=cut(sweep.anchors, first, count),
+        anchor_labels=sweep.anchor_labels[first : first + count],
+        ahead=sweep.ahead + first,
+        height=max(min(sweep.height, count), 1),
+    )
+
+
+def cut(rows: Rows, first: int, count: int) -> Rows:
+    """Some of the rows, one after another."""
+    return rows if count == len(rows.units) else Rows(*[x[first : first + count] for x in rows])
 
 
 def turned(sweep: Sweep) -> Sweep:
@@ -93,6 +110,7 @@ def run(
     numbers: Any = None,
     scales: Any = None,
     asked: Asked = _NOTHING,
+    candidate_scales: Any = None,
 ) -> Pass:
     """Goes over all blocks.
 
@@ -103,6 +121,7 @@ def run(
         numbers: What its survey has found, one number for each candidate.
         scales: Those of the anchors, where slopes are wanted.
         asked: Which gradients are.
+        candidate_scales: The scales of the candidates as anchors, where there are numbers.
     """
     adapter, place, like = sweep.adapter, sweep.place, sweep.originals[0]
     anchors, columns = len(sweep.anchors.units), len(sweep.candidates.units)
@@ -136,7 +155,7 @@ def run(
         if not anchors:
             learned[...] = 0
     memory = Memory(
-        *(values, sums, learned, scales, *_paired(sweep, numbers, scales)),
+        *(values, sums, learned, scales, *_paired(sweep, numbers, candidate_scales)),
         in_order=new((sweep.height, columns), sweep.dtype, like) if loss.ordered else None,
     )
     kernel = place.bound(sweep, loss, parameters, memory)
@@ -171,14 +190,15 @@ def _paired(sweep: Sweep, numbers: Any, scales: Any) -> tuple[Any, Any, Any]:
     columns = len(sweep.candidates.units)
 
     def beside_similarities(values: Any) -> Any:
-        found = adapter.workspace((columns,), sweep.dtype, like)
-        found[...] = 0 if values is None else adapter.wrap(values)
-        return found
+        beside = adapter.workspace((columns,), sweep.dtype, like)
+        beside[...] = 0 if values is None else adapter.wrap(values)
+        return beside
 
     # One after another.
-    own = adapter.scratch((columns,), like)
-    own[...] = numbers
-    return own, beside_similarities(scales), beside_similarities(own)
+    found = adapter.scratch((columns,), like)
+    found[...] = numbers
+    own = found[sweep.ahead : sweep.ahead + len(sweep.anchors.units)]
+    return own, beside_similarities(scales), beside_similarities(found)
 
 
 def total(adapter: Any, values: Any, weight: Any) -> Any:

@@ -26,7 +26,8 @@ class Sweep(NamedTuple):
     candidates: Rows
     anchor_labels: Any
     candidate_labels: Any
-    excludes: bool  # whether anchors are the candidates
+    excludes: bool  # whether anchors are candidates, and none is one of its own
+    ahead: int  # how many candidates are ahead of the one that the first anchor is, or belongs to
     height: int  # how many anchors a block has
     device: int
     originals: tuple[Any, Any]  # the arrays that the rows were made of
@@ -95,6 +96,7 @@ def arguments(
         candidates=int(sweep.candidates.units.shape[0]),
         first=first,
         excludes=int(sweep.excludes),
+        ahead=sweep.ahead,
         anchor_labels=scratch(sweep.anchor_labels),
         candidate_labels=scratch(sweep.candidate_labels),
         anchor_rows=adapter.address(sweep.anchors.units),

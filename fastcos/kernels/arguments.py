@@ -258,6 +258,7 @@ class Block(NamedTuple):
     candidates: int  # how many there are
     first: int  # the number of the first anchor of the block
     excludes: int  # whether an anchor is no candidate of its own
+    ahead: int  # how many candidates are ahead of the one that the first of all anchors is then
     anchor_labels: int  # int32; on a GPU, where nobody has looked at them, int64
     candidate_labels: int
     anchor_rows: int  # of the dtype computed in, for distances that are measured again

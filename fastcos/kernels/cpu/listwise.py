@@ -251,7 +251,7 @@ def listwise_kernel(functions: Any, variant: Variant, jitable: Any) -> Callable[
         offset, factor = number(n.offset), number(n.factor)
         parameters = double_tuple(n.parameters, count)
         # The candidate that is the anchor itself, or one that there is not.
-        own = i if n.excludes else columns
+        own = n.ahead + i if n.excludes else columns
         before, after = part_of(n, place, 0, own), part_of(n, place, own + 1, columns)
         if of != PRODUCT:
             to_distances(n, before.row, i, 0)

@@ -168,7 +168,7 @@ def of_anchors(functions: Any, variant: Variant, gpu: Any) -> Callable[..., None
         i = b.first + cuda.blockIdx.x
         row = b.similarities + size * b.candidates * cuda.blockIdx.x
         label = get_long(b.anchor_labels + 8 * i)
-        own = i if b.excludes != 0 else -1
+        own = b.ahead + i if b.excludes != 0 else -1
         found = merge_found(shared, measured(b, row, i, own, label))
         candidates = b.candidates - (1 if b.excludes != 0 else 0)
         wanted = b.anchor_scales != 0
