@@ -35,6 +35,8 @@ class Memory:
 
     def allow(self, start, size, owner):
         """Adds bytes of the host, for as long as there is an owner."""
+        if not size:
+            return  # its address may be in another's memory
         if start not in self._ends:
             bisect.insort(self._starts, start)
             weakref.finalize(owner, self._remove, start)

@@ -5,6 +5,7 @@ import warnings
 
 import dask
 import dask.array as da
+import devices
 import numpy as np
 import oracle
 import pytest
@@ -455,3 +456,50 @@ def test_verification(rng):
         measures.verification(da.ones(10, chunks=3), np.ones(10)).compute()
     with pytest.raises(ValueError, match="got both 0 and -1"):
         measures.verification(da.ones(4, chunks=2), [1, 0, 1, -1]).compute()
+
+
+# --------------------------------------------------------------------------------------------------
+# Chunks of a GPU
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.simulated
+def test_tasks_on_chunks_of_a_gpu(monkeypatch, rng):
+    """The tasks themselves, for Dask does not know the simulated CuPy."""
+    from fastcos.adapters.dask import blocks, neighbors
+
+    devices.forget()
+    _, library = devices.simulated(monkeypatch)
+    x, y = rng.standard_normal((2, 20, 6)).astype(np.float32)
+    target = labels(rng, 20)
+    taken = {}
+    blockwise = blocks.da.blockwise
+    monkeypatch.setattr(
+        blocks.da,
+        "blockwise",
+        lambda task, *args, **options: (
+            taken.setdefault(task, options) and blockwise(task, *args, **options)
+        ),
+    )
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    value, grads = dask.compute(*f(da.from_array(x), da.from_array(y), target))
+    block = taken[blocks._solved]["block"]
+    found = blocks._solved(*map(library.asarray, (x, y, target)), None, 1 / 20, block=block)
+    parts = [
+        blocks._part(found, place=k, rank=rank, as_dtype=np.dtype(np.float32))
+        for k, rank in ((0, 1), (1, 2), (2, 2))
+    ]
+    assert all(isinstance(part, library.ndarray) for part in parts)
+    total, *slopes = map(library.asnumpy, parts)
+    oracle.assert_within_ulps(total.sum() / 20, value, 4)
+    for one, other in zip(slopes, grads, strict=True):
+        oracle.assert_rows_within_ulps(one, other, 4)
+
+    queries, gallery = map(library.asarray, (x, y))
+    options = {"k": 3, "distance": "cosine", "block": None, "excludes": False}
+    lists = neighbors.lists_of(queries, gallery, np.array([0]), np.array([40]), **options)
+    lists = neighbors.merged_lists([lists], axis=1, keepdims=True)
+    found = neighbors._field([lists], field="numbers", as_dtype=np.dtype(np.int64))
+    assert isinstance(found, library.ndarray)
+    expected = fastcos.nearest(x, y, 3).indices + 40
+    np.testing.assert_array_equal(library.asnumpy(found), expected)

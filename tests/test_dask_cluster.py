@@ -252,5 +252,23 @@ def test_a_worker_that_is_killed_is_survived(seen):
     assert seen["killed"] == {"was": True, "same": [True, True]}
 
 
+def test_the_example_learns_from_a_store(tmp_path):
+    example = pathlib.Path(__file__).parents[1] / "examples" / "dask_pairs.py"
+    done = subprocess.run(
+        [sys.executable, str(example), "--parts", "3", "--rows", "3000", "--store", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    pairs, _, auc = done.stdout.splitlines()
+    assert pairs.startswith("9,000 pairs, 9 MiB")
+    before, after = map(float, auc.split()[1::2])
+    assert before < 0.6
+    assert after > 0.9
+    assert len(list(tmp_path.iterdir())) == 9
+
+
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -389,7 +389,7 @@ def _part(found: tuple[Any, ...], *, place: int, rank: int, as_dtype: Any) -> An
     """One thing of what a block has left, with as many axes as the samples have."""
     part = found[place]
     # A scalar of NumPy is no array.
-    part = part if hasattr(part, "__array_function__") else np.asarray(part)
+    part = np.asarray(part) if isinstance(part, np.generic) else part
     return part.reshape((1,) * (rank - part.ndim) + part.shape).astype(as_dtype, copy=False)
 
 
