@@ -477,8 +477,9 @@ def process(rank, size, folder):
     found = {case: outcome(case, rank) for case in cases(size)}
     found |= {more.__name__: more(rank, size) for more in MORE}
     found["trained"] = trained(SPLITS[size][0], rank)
-    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(found))
+    # After the others have ended too: what is written is what all of them have found.
     distributed.barrier()
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(found))
     distributed.destroy_process_group()
     # Not through the interpreter's end: gloo's threads outlive the group.
     os._exit(0)
@@ -492,36 +493,53 @@ def expected(size):
 
 @pytest.fixture(scope="module", params=[2, 3])
 def run(request, tmp_path_factory):
-    """What the processes of a world found, one after another."""
-    size = request.param
-    folder = tmp_path_factory.mktemp(f"world{size}")
+    """What the processes of a world found, one after another.
+
+    Workers of pytest-xdist share a run: the first that asks for it starts it, others wait.
+    """
+    size, place = request.param, tmp_path_factory.getbasetemp()
+    folder = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / f"world{size}"
+    ended = folder / "ended"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        deadline = time.monotonic() + 2 * SECONDS
+        while not ended.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    else:
+        try:
+            start(size, folder)
+        finally:
+            ended.touch()
+    pickles = [folder / f"{k}.pickle" for k in range(size)]
+    said = "\n".join([log.read_text() for log in sorted(folder.glob("*.log"))])
+    assert all(each.exists() for each in pickles), said
+    return [pickle.loads(each.read_bytes()) for each in pickles]
+
+
+def start(size, folder):
+    """Runs the processes of a world to their end, or ends them."""
     expected(size)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     command = [sys.executable, "-W", "error", __file__]
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context((folder / f"{k}.log").open("wb")) for k in range(size)]
         ranks = [
             subprocess.Popen(
                 [*command, str(k), str(size), str(folder)],
-                stdout=files[k],
+                stdout=stack.enter_context((folder / f"{k}.log").open("wb")),
                 stderr=subprocess.STDOUT,
                 env=environment,
             )
             for k in range(size)
         ]
-        try:
-            deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + SECONDS
+        with contextlib.suppress(subprocess.TimeoutExpired):
             for each in ranks:
                 each.wait(max(deadline - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            for each in ranks:
-                each.kill()
-                each.wait()
-    said = "\n".join([(folder / f"{k}.log").read_text() for k in range(size)])
-    assert [each.returncode for each in ranks] == [0] * size, said
-    return [pickle.loads((folder / f"{k}.pickle").read_bytes()) for k in range(size)]
+        for each in ranks:
+            each.kill()
+            each.wait()
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -698,6 +716,31 @@ def test_without_a_group_it_is_an_error_that_says_so():
         TypeError, match="unexpected keyword argument 'gathr': did you mean 'gather'"
     ):
         fused().nca_loss(x, labels, gathr=True)
+
+
+class OnGpu:
+    """A tensor of a GPU, as far as it is looked at."""
+
+    is_cpu, device = False, torch.device("cuda", 3)
+
+
+@pytest.mark.parametrize(
+    ("backends", "of_host", "of_gpu"),
+    [
+        ("cpu:gloo,cuda:gloo", "cpu", "cpu"),
+        ("cpu:gloo,cuda:nccl", "cpu", "cuda:3"),
+        ("cuda:nccl", "cuda:1", "cuda:3"),
+        ("cpu:mpi,cuda:mpi", "cpu", "cuda:3"),
+        ("cpu:gloo", "cpu", "cpu"),
+    ],
+)
+def test_tensors_go_where_the_backend_takes_them(monkeypatch, backends, of_host, of_gpu):
+    from fastcos.adapters.torch import peers
+
+    monkeypatch.setattr(distributed, "get_backend_config", lambda group: backends)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert peers._place(None, torch.ones(1)) == torch.device(of_host)
+    assert peers._place(None, OnGpu()) == torch.device(of_gpu)
 
 
 @pytest.mark.parametrize("name", LOSSES)
