@@ -21,6 +21,9 @@ from test_cuda_compiled import CAPABILITIES, REGISTERS, resources
 
 import fastcos
 from fastcos import value_and_grad
+from fastcos.engine import blocks
+from fastcos.engine.batch import arguments, checked, measure_of
+from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.kernels import EUCLIDEAN, PRODUCT, SQUARED, cuda
 from fastcos.kernels.cuda import binaries, storage, teams
 from fastcos.kernels.cuda.unroll import tuple_of
@@ -166,6 +169,33 @@ def test_all_distances(library, name, distance):
 def test_a_memory_bank(library, name):
     for bank in (1, 12):
         agree(library, name, drawn(name, 6, bank=bank))
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize(
+    "name", ["supervised_contrastive_loss", "batch_all_triplet_loss", "lifted_structure_loss"]
+)
+def test_some_of_the_anchors_know_which_candidates_they_are(library, name):
+    # As processes have them that hold a batch together.
+    given = drawn(name, 9)
+    stated = getattr(fastcos, name).__wrapped__(*[there(library, value) for value in given.args])
+    adapter = adapter_of_arrays(*arguments(stated))
+    found = checked(stated, adapter, None)
+    loss, parameters = stated.loss, found.parameters
+    whole = blocks.prepared(found, measure_of(stated.distance, loss.of), None, loss.ordered)
+    scales = blocks.scales(whole, 1.0, 1.0)
+    numbers, first, count = None, 3, 4
+    mine = slice(first, first + count)
+    if loss.survey:
+        numbers = blocks.run(blocks.turned(whole), loss.survey.loss, parameters).values[:, 0]
+    asked = blocks.Asked(anchors=True)
+    of_all = blocks.run(whole, loss, parameters, numbers, scales, asked, scales)
+    part = blocks.part(whole, first, count)
+    of_some = blocks.run(part, loss, parameters, numbers, scales[mine], asked, scales)
+    for got, all_of_them in ((of_some.values, of_all.values), (of_some.anchors, of_all.anchors)):
+        right = library.asnumpy(all_of_them)[mine]
+        np.testing.assert_allclose(library.asnumpy(got), right, rtol=1e-12, atol=1e-14)
+        assert abs(right).max() > 0
 
 
 @pytest.mark.simulated

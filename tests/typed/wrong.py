@@ -3,7 +3,12 @@
 import numpy as np
 
 import fastcos
-from fastcos.adapters.torch import TripletMarginWithDistanceLoss, cosine_similarity
+from fastcos.adapters.torch import (
+    SupConLoss,
+    TripletMarginWithDistanceLoss,
+    cosine_similarity,
+    nca_loss,
+)
 
 x = np.ones((8, 16))
 fastcos.cosine_embedding_loss(x, x, 1, reduction="avg")  # call-overload
@@ -17,4 +22,6 @@ fastcos.warmup(distances=["cubic"])  # list-item
 fastcos.value_and_grad(fastcos.cosine_similarity, 1.5)  # call-overload
 fastcos.threads("all")  # arg-type
 cosine_similarity(x, x)  # arg-type
+nca_loss(x, [0] * 8, scales=2.0)  # call-overload
+SupConLoss(gather=2.0)  # arg-type
 TripletMarginWithDistanceLoss(distance_function="cityblock")  # arg-type
