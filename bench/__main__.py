@@ -3,9 +3,9 @@
 ``python -m bench torch`` measures the torch adapter, and needs torch. With ``--device cuda`` either
 measures a GPU, and needs one: CuPy arrays, or torch's. ``python -m bench rows`` measures rows of a
 table, ``python -m bench listwise`` losses of all rows with all rows, ``python -m bench nearest``
-the nearest rows of a gallery, ``python -m bench learners`` learned projections. ``python -m bench
-all`` makes every committed file of results of the CPU anew, and renders them; but for the learners,
-whose peers need an environment of their own.
+the nearest rows of a gallery, ``python -m bench learners`` learned projections, ``python -m bench
+scale`` several processes. ``python -m bench all`` makes every committed file of results of the CPU
+anew, and renders them; but for the learners, whose peers need an environment of their own.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (report.ROWS, ("rows",)),
     (report.LISTWISE, ("listwise",)),
     (report.NEAREST, ("nearest",)),
+    (report.SCALE, ("scale",)),
     (report.START, ("start",)),
 )
 
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         return report.main(arguments[1:])
     if arguments[:1] == ["all"]:
         return _all(arguments[1:])
-    if arguments[:1] in (["start"], ["listwise"], ["nearest"], ["learners"]):
+    if arguments[:1] in (["start"], ["listwise"], ["nearest"], ["learners"], ["scale"]):
         module = importlib.import_module(f"bench.{arguments[0]}")
         return module.main(arguments[1:])  # type: ignore[no-any-return]
     known = {name for name, _ in SUITES}

@@ -31,12 +31,14 @@ LISTWISE, LISTWISE_PICTURE = "listwise.jsonl", "listwise.png"
 NEAREST = "nearest.jsonl"
 #: Learned projections.
 LEARNERS = "learners.jsonl"
+#: Several processes.
+SCALE = "scale.jsonl"
 #: What the first call takes.
 START = "start.jsonl"
 #: All of them, in the order in which they are shown.
 FILES = (
     *(TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA),
-    *(ROWS, LISTWISE, NEAREST, LEARNERS, START),
+    *(ROWS, LISTWISE, NEAREST, LEARNERS, SCALE, START),
 )
 
 _DTYPE = "float32"
@@ -96,7 +98,8 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.root / RESULTS
     found = {name: load(folder / name) for name in FILES if (folder / name).exists()}
     if given.full:
-        found.pop(START, None)  # which is shown in full
+        found = {name: each for name, each in found.items() if name not in (START, SCALE)}
+        # Which are shown in full.
         for name, results in found.items():
             others = {LISTWISE: listwise_full, NEAREST: nearest_full, LEARNERS: learners_full}
             every = others.get(name, full)
@@ -752,6 +755,25 @@ def learners_full(results: Results) -> str:
     return learners_report.full(results)
 
 
+def _two_digits(number: float) -> float:
+    return float(f"{number:.2g}")
+
+
+def scale_table(results: Results) -> str:
+    """Every row of several processes, and the rates that follow."""
+    header = ("", "", "rows", "time", "rows a second", "GB/s", "GFLOP/s")
+    body = [
+        (
+            *(r["case"], r["way"], f"{r['count']:,} × {r['features']}", _seconds(r["seconds"])),
+            f"{_two_digits(r['count'] / r['seconds']):,.0f}",
+            f"{r['bytes'] / r['seconds'] / 1e9:.1f}" if r["bytes"] else _NOTHING,
+            f"{r['work'] / r['seconds'] / 1e9:.0f}" if r["work"] else _NOTHING,
+        )
+        for r in results.rows
+    ]
+    return f"{_machine(results.run)}\n\n{_markdown(header, body)}"
+
+
 BLOCKS = (
     Block("README.md", "bench", TABLE, table),
     Block("README.md", "bench-torch", TORCH, torch_tables),
@@ -764,6 +786,7 @@ BLOCKS = (
     Block("bench/README.md", "bench-nearest", NEAREST, nearest_tables),
     Block("bench/README.md", "bench-learners", LEARNERS, learners_tables),
     Block("bench/README.md", "bench-start", START, start_table),
+    Block("docs/scale.md", "bench-scale", SCALE, scale_table),
 )
 
 
