@@ -412,6 +412,7 @@ def test_measures_of_retrieval(name, of, rng):
     measure = getattr(measures, name)
     x, own = a_set(rng), rng.integers(0, 9, 120)
     own[17] = 77  # which occurs once
+    own[40:60] = own[60:80]  # of equal rows, equally near to any other of their label
     gallery = {}
     lazy = {}
     if of == "a gallery":
