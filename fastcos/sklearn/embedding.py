@@ -71,7 +71,8 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             among them for every loss that has a choice of it: a name or a
             :class:`fastcos.Distance` for those of triplets and for ``hinge_embedding``, a name for
             those of all rows. Per-sample weights and memory banks are not.
-        solver: ``"lbfgs"`` takes all samples at once; ``"sgd"`` mini-batches, by Adam.
+        solver: ``"lbfgs"`` takes all samples at once; ``"sgd"`` mini-batches, by Adam: for more
+            rows than some 10,000, if the loss compares all of them with all.
         init: ``"pca"`` starts from the principal axes, ``"identity"`` from the first features,
             ``"random"`` from random directions.
         penalty: What keeps the components near their start. Without it a few thousand rows are
@@ -131,7 +132,7 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         solver: Literal["lbfgs", "sgd"] = "lbfgs",
         init: Literal["pca", "identity", "random"] = "pca",
         penalty: float = 0.03,
-        max_iter: int = 100,
+        max_iter: int = 200,
         batch_size: int = 256,
         learning_rate: float = 0.02,
         tol: float = 1e-5,
