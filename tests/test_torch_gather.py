@@ -202,6 +202,15 @@ def differentiated_twice(ft, x, labels):
     return torch.autograd.grad(losses.sum(), x, create_graph=True)
 
 
+def transformed(ft, x, labels):
+    return torch.func.grad(lambda x: right(ft, x, labels))(x.detach())
+
+
+def within_a_mode(ft, x, labels):
+    with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True):
+        return right(ft, x, labels)
+
+
 def right(ft, x, labels):
     return ft.nca_loss(x, labels, gather=True)
 
@@ -254,6 +263,8 @@ WRONG = {
     weight_with_gradient: (RuntimeError, "weight has no gradient here"),
     an_array: (TypeError, "x must be a tensor to be gathered, got a ndarray"),
     differentiated_twice: (RuntimeError, "listwise losses have first derivatives only"),
+    transformed: (RuntimeError, "torch.func transforms"),
+    within_a_mode: (RuntimeError, "make_fx, torch.export and fake tensors"),
 }
 # What one of them does otherwise than the others, and what all are told.
 OTHERWISE = {
@@ -763,6 +774,13 @@ def test_value_and_grad_takes_the_function_of_arrays_in_its_place():
     assert f(x.detach(), labels)[0].item() == fastcos.nca_loss(x, labels).item()
     with pytest.raises(TypeError, match="unexpected keyword argument 'gather'"):
         f(x.detach(), labels, gather=True)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_compiled_functions_leave_them_out_of_their_graphs():
+    x, labels = small(0)
+    compiled = torch.compile(lambda x: fused().nca_loss(2 * x, labels) + 1, backend="eager")
+    assert compiled(x).item() == fastcos.nca_loss(2 * x, labels).item() + 1
 
 
 def test_modules_show_processes_where_they_are_asked_for():

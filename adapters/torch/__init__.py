@@ -35,9 +35,9 @@ processes have to make the call, and the backward pass alike; what is wrong with
 one is an error on all of them, and the group can be used after it. Processes talk to each other in
 the forward pass, or with ``reduction="none"`` and in checkpoints in the backward pass too, and wait
 for the device once. The gradients of all processes add up to that of the whole batch; that of what
-all of them have, such as proxies, is in equal portions. ``DistributedDataParallel`` takes the mean:
-multiply the loss by the number of processes, and each step is that of one process with the whole
-batch.
+all of them have alike, such as proxies, is in equal portions. ``DistributedDataParallel`` takes the
+mean: multiply the loss by the number of processes, and each step is that of one process with the
+whole batch.
 
 The functions of ``fastcos`` itself take tensors too, with first derivatives only:
 ``torch.compile`` leaves them out of its graphs; under transforms, tracing and export, and for

@@ -29,9 +29,9 @@ _ARGUMENTS = """
     gather: Takes the rows of all processes of the group for one batch, of which each passes its
         own: as many as it has, or none. The value is that of the whole batch, on all of them; with
         ``reduction="none"`` it is that of the own anchors. Gradients of the own rows are those of
-        the whole batch. Of what all processes have (proxies, a temperature that is learned) each
-        gets an equal portion of the gradient of the whole batch, the same on all: they add up to
-        it. DistributedDataParallel divides by the number of processes; multiply the loss by it. A
+        the whole batch. Of what all processes have alike (proxies, a temperature that is learned)
+        each gets an equal portion of the gradient of the whole batch: they add up to it.
+        DistributedDataParallel divides by the number of processes; multiply the loss by it. A
         memory bank is gathered too: each passes its own part of it.
     process_group: Which processes, instead of the default group; with one rows are gathered."""
 _RAISES = """

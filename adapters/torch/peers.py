@@ -7,7 +7,8 @@ Of backends it takes ``all_gather`` and ``all_to_all_single``, which gloo, NCCL 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +42,20 @@ class Group:
         counts = [length for (length,) in self.exchange([len(own)])]
         parts = torch.split(self.gather(own, counts), counts)
         return [bytes(part.tolist()).decode().strip() for part in parts]
+
+    def apart(self, function: Callable[[], None]) -> None:
+        """Calls a function in a thread of its own, to which no mode or transform follows."""
+        begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        device = torch.cuda.current_device() if begun else None
+
+        def called() -> None:
+            if device is not None:
+                torch.cuda.set_device(device)
+            function()
+
+        thread = threading.Thread(target=called)
+        thread.start()
+        thread.join()
 
     def gather(self, array: Tensor, counts: Sequence[int]) -> Tensor:
         """The rows of all, one rank after another."""

@@ -13,10 +13,11 @@ on unless all are and do the same: an error of one is an error of all, and none 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
@@ -40,6 +41,9 @@ class Peers(Protocol):
 
     def tell(self, text: str) -> list[str]:
         """The texts of all."""
+
+    def apart(self, function: Callable[[], None]) -> None:
+        """Calls a function where nothing of the library's watches it; this process alone."""
 
     def gather(self, array: Any, counts: Sequence[int]) -> Any:
         """The rows of all, one process after another, of which each has so many."""
@@ -79,9 +83,15 @@ def attended(peers: Peers | None) -> Iterator[None]:
         yield
     except Exception as error:
         if peers is not None and not peers.met:
-            peers.exchange([0, 0, 0, 0])
-            peers.tell(f"{type(error).__name__}: {error}")
+            peers.apart(functools.partial(_fail, peers, f"{type(error).__name__}: {error}"))
         raise
+
+
+def _fail(peers: Peers, text: str) -> None:
+    # Whatever becomes of that, the error is the one that is told.
+    with contextlib.suppress(Exception):
+        peers.exchange([0, 0, 0, 0])
+        peers.tell(text)
 
 
 def alone(found: Any) -> Share:
