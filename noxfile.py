@@ -53,7 +53,7 @@ def quick(session: nox.Session) -> None:
 def tiers(session: nox.Session) -> None:
     """The tiers of the GPU's tests that need none: simulated and compiled."""
     install(session)
-    session.run("python", "-m", "pytest", "-m", "simulated or compiled", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "simulated or compiled or chunked", *session.posargs)
 
 
 @nox.session

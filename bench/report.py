@@ -748,6 +748,13 @@ def learners_tables(results: Results) -> str:
     return learners_report.tables(results)
 
 
+def learners_short(results: Results) -> str:
+    """The same, but what the README has of it."""
+    from bench import learners_report
+
+    return learners_report.short_tables(results)
+
+
 def learners_full(results: Results) -> str:
     """Every row of learned projections."""
     from bench import learners_report
@@ -778,6 +785,7 @@ BLOCKS = (
     Block("README.md", "bench", TABLE, table),
     Block("README.md", "bench-torch", TORCH, torch_tables),
     Block("README.md", "bench-nearest", NEAREST, nearest_short),
+    Block("README.md", "bench-learners", LEARNERS, learners_short),
     Block("README.md", "bench-cuda", CUDA, cuda_tables),
     Block("README.md", "bench-torch-cuda", TORCH_CUDA, torch_cuda_tables),
     Block("bench/README.md", "bench-distances", DISTANCES, distance_tables),

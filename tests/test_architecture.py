@@ -23,7 +23,7 @@ ADAPTERS = pathlib.Path(importlib.import_module("fastcos.adapters").__file__).pa
 # beside the rooms, and may be imported by all but those that are listed without it.
 ROOMS = {
     "commands": {
-        *("api", "engine", "kernels", "distances", "listwise", "losses", "typing"),
+        *("api", "engine", "kernels", "distances", "listwise", "losses", "sklearn", "typing"),
         *("_extras", "_hints", "_version"),
     },
     "sklearn": {"api", "engine", "distances", "listwise", "losses", "typing", "_extras", "_hints"},

@@ -274,6 +274,7 @@ def test_report_and_check(tmp_path, capsys):
     assert report.main(given) == 0
     assert report.main([*given, "--check"]) == 0
     assert "| LMNN | **99.0 ± 1.0** |" in (tmp_path / "bench" / "README.md").read_text("utf-8")
+    assert "| LMNN | **99.0 ± 1.0** |" in (tmp_path / "README.md").read_text("utf-8")
     capsys.readouterr()
     assert report.main([*given, "--full"]) == 0
     assert "| digits | fastcos, tuned | 32 of 64 |" in capsys.readouterr().out
