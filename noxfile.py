@@ -53,7 +53,8 @@ def quick(session: nox.Session) -> None:
 def tiers(session: nox.Session) -> None:
     """The tiers of the GPU's tests that need none: simulated and compiled."""
     install(session)
-    session.run("python", "-m", "pytest", "-m", "simulated or compiled or chunked", *session.posargs)
+    tiers = "simulated or compiled or chunked"
+    session.run("python", "-m", "pytest", "-m", tiers, *session.posargs)
 
 
 @nox.session

@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"## {name}\n\n{every(results)}\n")
         return 0
     status = 0
-    for document in dict.fromkeys(block.document for block in BLOCKS):
+    for document in dict.fromkeys(block.document for block in BLOCKS if block.results in found):
         path = given.root / document
         text = wanted = path.read_text(encoding="utf-8")
         for block in BLOCKS:

@@ -1,7 +1,8 @@
 """Metric-learning losses on raw arrays: value and gradient in one fused pass.
 
 Rows are the last axis, ``(..., D)``; leading axes broadcast. NumPy arrays, lists, CuPy arrays and
-torch tensors are taken, Dask arrays by all but the batches, and results are of the kind that went in.
+torch tensors are taken, and by losses of rows and searches Dask arrays; results are of the kind
+that went in.
 
 Losses:
     cosine_embedding_loss               pairs with labels ±1, by their cosine
@@ -67,8 +68,9 @@ Around them:
     warmup                              compiles ahead of the first call
     show_config                         what this installation has
 
-``fastcos.adapters.torch`` has torch's functions and modules on the same kernels, ``fastcos.sklearn`` a
-learner for scikit-learn, ``fastcos.typing`` the types of the signatures. ``python -m fastcos demo`` shows it at work; the README says the rest.
+``fastcos.adapters.torch`` has torch's functions and modules on the same kernels,
+``fastcos.sklearn`` a learner for scikit-learn, ``fastcos.typing`` the types of the signatures.
+``python -m fastcos demo`` shows it at work; the README says the rest.
 """
 
 from typing import TYPE_CHECKING

@@ -73,6 +73,12 @@ QUICK = {
     "test_repeated": {"test_options_that_are_equal_and_not_the_same"},
     "test_rows": {"test_rows_broadcast_like_arrays", "test_sparse_gradients"},
     "test_shapes": {"test_any_feature_axis", "test_pairs_broadcast_and_sum_their_gradients"},
+    "test_dask": {"test_gradients_have_the_chunks_of_their_argument", "test_verification"},
+    "test_sklearn": {
+        "test_every_loss_of_the_library_has_a_kind",
+        "test_pairs_are_what_they_say",
+        "test_wrong_parameters",
+    },
     "test_torch": {"test_weights_and_pos_margin"},
     "test_values": {
         "test_every_distance_has_an_oracle",

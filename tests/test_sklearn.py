@@ -128,6 +128,15 @@ def direct(loss, z, drawn, alike, proxies):
     return function(z, *((proxies,) if kind == "proxies" else ()), alike, **options)
 
 
+def test_the_temperature_where_nothing_is_said(rows):
+    X, y = rows[:2]
+    found, said = (
+        LinearEmbedding(2, loss_options=options).fit(X, y).components_
+        for options in (None, {"temperature": 0.2})
+    )
+    np.testing.assert_array_equal(found, said)
+
+
 @unconverged
 @pytest.mark.parametrize("loss", losses.LOSSES)
 def test_the_curve_is_the_loss_and_the_penalty(rows, rng, loss):

@@ -67,10 +67,11 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             many.
         loss: The name of a loss, with or without ``_loss``, its function, or a
             :class:`fastcos.Listwise`.
-        loss_options: The options of the loss, such as ``{"temperature": 0.2}``. ``distance`` is
-            among them for every loss that has a choice of it: a name or a
-            :class:`fastcos.Distance` for those of triplets and for ``hinge_embedding``, a name for
-            those of all rows. Per-sample weights and memory banks are not.
+        loss_options: The options of the loss, such as ``{"temperature": 0.1}``; by default its own,
+            but a temperature of 0.2 for ``supervised_contrastive``. ``distance`` is among them for
+            every loss that has a choice of it: a name or a :class:`fastcos.Distance` for those of
+            triplets and for ``hinge_embedding``, a name for those of all rows. Per-sample weights
+            and memory banks are not.
         solver: ``"lbfgs"`` takes all samples at once; ``"sgd"`` mini-batches, by Adam: for more
             rows than some 10,000, if the loss compares all of them with all.
         init: ``"pca"`` starts from the principal axes, ``"identity"`` from the first features,
