@@ -190,6 +190,7 @@ def results(tmp_path_factory):
         shutil.copy(path, folder / name)
     for block in report.BLOCKS:
         start, stop = report.markers(block.name)
+        (root / block.document).parent.mkdir(exist_ok=True)
         with (root / block.document).open("a", encoding="utf-8") as document:
             document.write(f"before\n{start}\nold\n{stop}\nafter\n")
     return root
@@ -326,7 +327,7 @@ def test_all_runs_each_in_a_process_and_renders(results, monkeypatch, tmp_path):
     assert (tmp_path / report.RESULTS).is_dir()
     names = [
         *(report.TABLE, report.SWEEP, report.DISTANCES, report.TORCH),
-        *(report.ROWS, report.LISTWISE, report.NEAREST, report.START),
+        *(report.ROWS, report.LISTWISE, report.NEAREST, report.SCALE, report.START),
     ]
     for name, given in zip(names, commands, strict=True):
         assert given[:3] == [sys.executable, "-m", "bench"]
