@@ -119,6 +119,23 @@ def _table(seed: int, rows: int, chunks: int) -> Any:
     )
 
 
+def _both(rows: int, block_info: Any = None) -> Any:
+    """A chunk of pairs, with both rows of a pair one after the other."""
+    one = _base(1, 2 * rows) * np.float32(1 + block_info[None]["chunk-location"][0])
+    return one.reshape(rows, 2, FEATURES)
+
+
+def _pairs_together(rows: int, chunks: int) -> Any:
+    import dask.array as da
+
+    return da.map_blocks(
+        *(_both, rows),
+        chunks=((rows,) * chunks, (2,), (FEATURES,)),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+
+
 def _pairs(sizes: Sizes) -> Iterator[Measured]:
     """One call in memory, of a chunk: both arrays read, both gradients written."""
     x, y = _base(1, sizes.rows), _base(2, sizes.rows)
@@ -137,6 +154,8 @@ def _cluster() -> Iterator[None]:
     import dask
     from distributed import Client, LocalCluster
 
+    # A worker is one thread, and so are its kernels and products.
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     with (
         dask.config.set({"distributed.worker.memory.pause": 0.95}),
         LocalCluster(
@@ -145,20 +164,11 @@ def _cluster() -> Iterator[None]:
             memory_limit="3GiB",
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
+            env=dict.fromkeys(names, "1"),
         ) as cluster,
-        Client(cluster) as client,
+        Client(cluster),
     ):
-        # A worker is one thread, and so are its kernels and products.
-        client.run(_one_thread)
         yield
-
-
-def _one_thread() -> None:
-    import numba
-    from threadpoolctl import threadpool_limits
-
-    numba.set_num_threads(1)
-    threadpool_limits(1)
 
 
 def _on_dask(sizes: Sizes) -> Iterator[Measured]:
@@ -167,13 +177,15 @@ def _on_dask(sizes: Sizes) -> Iterator[Measured]:
 
     f = fastcos.value_and_grad(fastcos.cosine_distance_loss)
     with _cluster():
+        together = _pairs_together(sizes.rows, sizes.chunks)
+        count, both = len(together), together.nbytes
+        value, grads = f(together[:, 0], together[:, 1])
         x, y = (_table(seed, sizes.rows, sizes.chunks) for seed in (1, 2))
-        count, both = len(x), x.nbytes + y.nbytes
-        value, grads = f(x, y)
         ways = {
-            "made and summed": (both, [x.sum(), y.sum()]),
+            "chunks made, and summed": (both, [together.sum()]),
             "value": (both, [value]),
-            "value, gradients summed": (2 * both, [value, *[abs(g).sum() for g in grads]]),
+            "value and gradients": (2 * both, [value, *[abs(g).sum() for g in grads]]),
+            "value, both sides apart": (both, [f(x, y)[0]]),
         }
         for way, (size, wanted) in ways.items():
             seconds = _median(lambda wanted=wanted: dask.compute(*wanted), sizes.repeats)
@@ -189,11 +201,15 @@ def _on_dask(sizes: Sizes) -> Iterator[Measured]:
         )
 
         one = np.ones((sizes.blocks, 1), np.float32)
-        small = [da.from_array(one, chunks=(1, 1)) for _ in range(2)]
-        value, grads = f(*small)
-        wanted = [value, *[abs(g).sum() for g in grads]]
-        seconds = _median(lambda: dask.compute(*wanted), 1)
-        yield Measured("blocks of a graph", "of one row", sizes.blocks, 1, seconds, 0)
+        x, y = [da.from_array(one, chunks=(1, 1)) for _ in range(2)]
+        value, grads = f(x, y)
+        graphs = {
+            "value and gradients": [value, *[abs(g).sum() for g in grads]],
+            "three sums of Dask's own": [(x * y).sum(), abs(x - y).sum(), abs(x + y).sum()],
+        }
+        for way, wanted in graphs.items():
+            seconds = _median(lambda wanted=wanted: dask.compute(*wanted), 1)
+            yield Measured("blocks of a graph", way, sizes.blocks, 1, seconds, 0)
 
 
 # --------------------------------------------------------------------------------------------------

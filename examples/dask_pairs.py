@@ -2,10 +2,11 @@
 
     python examples/dask_pairs.py
 
-The pairs are a folder of parts, ``first-000.npy``, ``second-000.npy``, ``label-000.npy`` and so on,
-written by the script if they are not there: vectors of 128 numbers, of which 16 say what a vector
-is of, and the others are louder. Each step reads the store once. The loss and the gradients of the
-projected rows come from one pass over each chunk; what goes back is one matrix.
+The pairs are a folder of parts, ``pairs-000.npy`` and ``label-000.npy`` and so on, written by the
+script if they are not there: vectors of 128 numbers, of which 16 say what a vector is of, and the
+others are louder. Both vectors of a pair lie in one part, so that one worker has them. Each step
+reads the store once. The loss and the gradients of the projected rows come from one pass over each
+chunk; what goes back is one matrix.
 """
 
 from __future__ import annotations
@@ -46,17 +47,17 @@ def write(folder: pathlib.Path, parts: int, rows: int) -> None:
         label = np.where(rng.random(rows) < 0.5, 1, -1)
         own = rng.integers(CLASSES, size=rows)
         other = np.where(label == 1, own, rng.integers(CLASSES, size=rows))
+        pairs = 3 * rng.standard_normal((rows, 2, FEATURES))
+        pairs[..., :USEFUL] = centers[np.stack([own, other], axis=1)]
+        pairs[..., :USEFUL] += 0.5 * rng.standard_normal((rows, 2, USEFUL))
+        np.save(folder / f"pairs-{part:03}.npy", (pairs @ mix).astype(np.float32))
         np.save(folder / f"label-{part:03}.npy", label)
-        for name, classes in (("first", own), ("second", other)):
-            x = 3 * rng.standard_normal((rows, FEATURES))
-            x[:, :USEFUL] = centers[classes] + 0.5 * rng.standard_normal((rows, USEFUL))
-            np.save(folder / f"{name}-{part:03}.npy", (x @ mix).astype(np.float32))
 
 
 def read(folder: pathlib.Path) -> Store:
     """The store as lazy arrays, a chunk for each part; nothing but the headers is read."""
 
-    def side(name: str) -> Any:
+    def parts(name: str) -> Any:
         files = sorted(folder.glob(f"{name}-*.npy"))
         one = np.load(files[0], mmap_mode="r")
         load = dask.delayed(np.load, pure=True)  # type: ignore[attr-defined]
@@ -68,7 +69,8 @@ def read(folder: pathlib.Path) -> Store:
             ]
         )
 
-    return Store(*map(side, Store._fields))
+    pairs = parts("pairs")
+    return Store(pairs[:, 0], pairs[:, 1], parts("label"))
 
 
 def learn(store: Store, steps: int) -> tuple[Any, list[float]]:

@@ -267,7 +267,7 @@ def test_the_example_learns_from_a_store(tmp_path):
     before, after = map(float, auc.split()[1::2])
     assert before < 0.6
     assert after > 0.9
-    assert len(list(tmp_path.iterdir())) == 9
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from fastcos.engine import solve as memory
 from fastcos.engine.per_sample import is_number
 from fastcos.engine.problem import Problem, with_arrays
 
-from .arrays import asarray, features_in_one, one_like
+from .arrays import asarray, features_in_one, one_like, only
 
 _DOUBLE = np.dtype(np.float64)
 
@@ -291,7 +291,7 @@ def _blocks(call: Stated, wanted: tuple[str, ...], weight: Any, scale: Any, each
         tuple(range(samples)),
         *pairs,
         block=block,
-        concatenate=True,
+        concatenate=False,
         dtype=object,
         meta=np.empty((0,) * samples, object),
     )
@@ -299,7 +299,8 @@ def _blocks(call: Stated, wanted: tuple[str, ...], weight: Any, scale: Any, each
 
 def _solved(*arrays: Any, block: Block) -> tuple[Any, ...]:
     """The task of a block: a call of fastcos on its chunks."""
-    *operands, target, weight, scale = arrays
+    *rows, target, weight, scale = arrays
+    operands = [*map(only, rows)]
     for place, wide in enumerate(block.in_float64):
         if wide:
             # Parts of a gradient are added up, and rounded once. Sums are float64 in any case.

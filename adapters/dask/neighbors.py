@@ -17,7 +17,7 @@ import numpy as np
 from fastcos.api.neighbors import k_of, ranked
 from fastcos.engine.libraries import adapter_of
 
-from .arrays import one_like, rows_of
+from .arrays import one_like, only, rows_of
 
 
 class Lists(NamedTuple):
@@ -45,24 +45,23 @@ class Grid(NamedTuple):
         """
         pairs: list[Any] = [(self.queries, (0, 2)), (self.gallery, (1, 2))]
         pairs += [(self.first_query, (0,)), (self.first_row, (1,)), *more]
-        return objects(task, (0, 1), pairs, rows=True)
+        return objects(functools.partial(_of_chunks, task), (0, 1), pairs)
 
 
 def objects(
     task: Callable[..., Any],
     index: Sequence[int],
     pairs: Any,
-    rows: bool = False,
 ) -> Any:
     """Objects that tasks make of chunks, one for each position of an index.
 
-    What has more axes than that is given as lists, or as arrays if it is ``rows``.
+    What has more axes than that is given as lists.
     """
     return da.blockwise(
         task,
         tuple(index),
         *[each for pair in pairs for each in pair],
-        concatenate=rows,
+        concatenate=False,
         align_arrays=False,  # of what there is one for each chunk there is a chunk of one
         dtype=object,
         meta=np.empty((0,) * len(index), object),
@@ -190,6 +189,10 @@ def flat(found: Any) -> list[Any]:
     if not isinstance(found, list):
         return [found]
     return [each for part in found for each in flat(part)]
+
+
+def _of_chunks(task: Callable[..., Any], queries: Any, gallery: Any, *more: Any) -> Any:
+    return task(only(queries), only(gallery), *more)
 
 
 def _as_it_is(found: Any, axis: Any, keepdims: Any) -> Any:
