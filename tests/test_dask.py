@@ -213,7 +213,12 @@ def test_gradients_have_the_chunks_of_their_argument(rng):
     lazy = [da.from_array(each, chunks=(20, D)) for each in (x, y)]
     for grad in fastcos.grad(fastcos.cosine_distance_loss)(*lazy):
         assert grad.chunks == lazy[0].chunks
-    query = da.from_array(x[0])
+    # Of arguments that were cut to fit each other, and of rows that were put together.
+    x, y = lazy[0].rechunk((20, 5)), lazy[1].rechunk((30, D))
+    with pytest.warns(da.PerformanceWarning):
+        grads = fastcos.grad(fastcos.cosine_distance_loss)(x, y)
+    assert [grad.chunks for grad in grads] == [x.chunks, y.chunks]
+    query = da.from_array(lazy[0][0].compute())
     (of_query, _) = fastcos.grad(fastcos.cosine_distance_loss)(query, lazy[1])
     assert of_query.chunks == query.chunks
 

@@ -47,6 +47,7 @@ class Stated(NamedTuple):
     problem: Problem
     axis: int  # the feature axis, counted from the end; 0 where the operands are distances
     operands: tuple[Any, ...]  # with the feature axis last
+    chunks: tuple[Any, ...]  # those that they were given in
     shape: tuple[int, ...]  # of the samples
     target: Any
     weight: Any  # an array, or a number, or None
@@ -114,7 +115,9 @@ def solve(
 def _stated(problem: Problem, wanted: tuple[str, ...], grad_output: Any) -> Stated:
     names, reduction = problem.names, checks.check_reduction(problem.reduction)
     operands = [asarray(name, value) for name, value in zip(names, problem.operands, strict=True)]
-    shapes = tuple([operand.shape for operand in operands])
+    shapes, chunks = (
+        tuple([getattr(operand, each) for operand in operands]) for each in ("shape", "chunks")
+    )
     if problem.distance is None:
         axis, shape = 0, shapes[0]
         if len(set(shapes)) > 1:
@@ -141,7 +144,7 @@ def _stated(problem: Problem, wanted: tuple[str, ...], grad_output: Any) -> Stat
     )
     stated = Stated(
         problem._replace(axis=-1 if axis else problem.axis, reduction=reduction),
-        *(axis, tuple(operands), shape, target, weight, upstream, ()),
+        *(axis, tuple(operands), chunks, shape, target, weight, upstream, ()),
     )
     return stated._replace(dtypes=_dtypes(stated, wanted))
 
@@ -360,7 +363,8 @@ def _taken(call: Stated, found: Any, place: int, dtype: Any, reduced: bool = Fal
 
 def _gradient(call: Stated, found: Any, name: str, place: int, dtype: Any) -> Any:
     """The gradient of an operand: the parts of blocks, added up where they share its rows."""
-    operand = call.operands[call.problem.names.index(name)]
+    position = call.problem.names.index(name)
+    operand = call.operands[position]
     samples = tuple(range(len(call.shape)))
     shared = _shared(call, operand)
     features = {len(samples): operand.shape[-1]} if call.axis else {}
@@ -383,7 +387,9 @@ def _gradient(call: Stated, found: Any, name: str, place: int, dtype: Any) -> An
     missing = rank - operand.ndim
     if missing:
         parts = parts[(0,) * missing]
-    return parts if call.axis in (-1, 0) else da.moveaxis(parts, -1, call.axis)
+    if call.axis not in (-1, 0):
+        parts = da.moveaxis(parts, -1, call.axis)
+    return parts.rechunk(call.chunks[position])
 
 
 def _part(found: tuple[Any, ...], *, place: int, rank: int, as_dtype: Any) -> Any:
