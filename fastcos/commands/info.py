@@ -8,7 +8,10 @@ from typing import Any
 from fastcos import _extras
 from fastcos.kernels.forks import importing
 
-_PACKAGES = ("numpy", "numba", "llvmlite", "ml_dtypes", "torch", "numba-cuda", "cuda-core")
+_PACKAGES = (
+    *("numpy", "numba", "llvmlite", "ml_dtypes", "torch", "dask", "distributed", "scikit-learn"),
+    *("numba-cuda", "cuda-core"),
+)
 # CuPy is distributed under a name for each CUDA.
 _CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 
