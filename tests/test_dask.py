@@ -115,6 +115,41 @@ def test_the_gradient_of_a_weight(reduction, shape, rng):
     oracle.assert_rows_within_ulps(grads[1], expected.grads[1], 32)
 
 
+@pytest.mark.parametrize("reduction", oracle.REDUCTIONS)
+@pytest.mark.parametrize("upstream", [None, 0.3])
+def test_a_narrow_weight_whose_gradient_is_asked_for_scales_as_a_wide_one(reduction, upstream, rng):
+    x, y = rng.standard_normal((2, 20_000, 2)).astype(np.float32)
+    weight = rng.random(len(x)).astype(np.float16)
+    f = fastcos.value_and_grad(fastcos.cosine_distance_loss, ("labels", "weights"))
+    options = {"reduction": reduction, "grad_output": upstream}
+    there = f(x, y, weights=weight, **options)
+    lazy = da.from_array(x, chunks=(7000, 2)), y
+    found = dask.compute(*f(*lazy, weights=da.from_array(weight, chunks=9000), **options))
+    oracle.assert_within_ulps(found[0], there[0], 1)
+    oracle.assert_rows_within_ulps(found[1][0], there[1][0], 1)
+    np.testing.assert_allclose(
+        found[1][1].astype(float), there[1][1].astype(float), rtol=2e-3, atol=1e-7
+    )
+
+
+NOTHING = {"weights of sum 0": np.array([1.0, -1.0, 1.0, -1.0]), "no weight": 0.0}
+
+
+@pytest.mark.parametrize("weight", NOTHING.values(), ids=NOTHING)
+@pytest.mark.parametrize("wanted", ["input1", "weight"])
+def test_what_nothing_is_divided_by(weight, wanted, rng):
+    x, y = rng.standard_normal((2, 4, 3))
+    x[1] = np.nan
+    weight = np.asarray(weight) if wanted == "weight" else weight
+    target = [1, -1, 1, 1]
+    f = fastcos.value_and_grad(fastcos.cosine_embedding_loss, wanted)
+    value, grad = f(x, y, target, weight=weight)
+    lazy = da.from_array(x, chunks=(3, 3))
+    found = dask.compute(*f(lazy, y, target, weight=weight))
+    np.testing.assert_array_equal(found[0], value)
+    np.testing.assert_array_equal(found[1], grad)
+
+
 def test_hinge_of_distances_and_the_chain_through_them(rng):
     x, y = rng.standard_normal((2, N, D)).astype(np.float32)
     target = labels(rng, N)
@@ -285,11 +320,47 @@ def test_nothing_is_read_before_it_is_computed_and_then_once(rng):
     assert [each.reads for each in read] == [5, 5]
 
 
+def test_the_warning_is_for_the_line_that_calls(rng):
+    lazy = da.from_array(rng.standard_normal((6, 4)), chunks=(3, 2))
+    for call in (
+        lambda: fastcos.cosine_similarity(lazy, lazy),
+        lambda: fastcos.value_and_grad(fastcos.cosine_distance_loss)(lazy, lazy),
+        lambda: fastcos.nearest(lazy, None, 1),
+    ):
+        with pytest.warns(da.PerformanceWarning) as caught:
+            call()
+        assert {warning.filename for warning in caught} == {__file__}
+
+
+class Labelled:
+    """What xarray has: an array of Dask, or of memory, with names."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __dask_graph__(self):
+        return getattr(self.data, "dask", None)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.data)
+
+
+def test_arrays_with_names_beside_those_of_dask(rng):
+    x, y = rng.standard_normal((2, 6, 3))
+    lazy = da.from_array(x, chunks=(3, 3))
+    found = fastcos.cosine_similarity(lazy, Labelled(y))
+    oracle.assert_same_bits(found.compute(), fastcos.cosine_similarity(x, y))
+    with pytest.raises(
+        TypeError, match=r"x2 is a test_dask Labelled, and no array: pass x2\.data$"
+    ):
+        fastcos.cosine_similarity(lazy, Labelled(lazy))
+
+
 def test_labels_are_looked_at_when_they_are_read(rng):
     x, y, target = arguments(rng, "cosine_embedding_loss")
     target[50] = 3
     found = fastcos.cosine_embedding_loss(*chunked(x, y, target))
-    with pytest.raises(ValueError, match="target must be"):
+    with pytest.raises(ValueError, match=r"target must be .* of its block"):
         found.compute()
     assert np.isnan(fastcos.cosine_embedding_loss(*chunked(x, y, target), validate=False).compute())
 
@@ -337,6 +408,10 @@ WRONG = {
     "lazy labels": (
         lambda: measures.r_precision(ONE, da.ones(5)),
         r"labels must have shape \(6,\)",
+    ),
+    "labels of unknown length": (
+        lambda: measures.r_precision(ONE, da.arange(6)[da.arange(6) > 2]),
+        r"labels\.compute_chunk_sizes",
     ),
     "scores": (lambda: measures.verification(da.ones(5), [1, 0]), "labels must have the shape"),
     "torch": (
@@ -429,6 +504,11 @@ def test_measures_of_retrieval(name, of, rng):
         }
     for text in (False, True):
         names = own.astype(str) if text else own
+        if not text:
+            # Rows in memory, and labels that are not.
+            mixed = measure(x, da.from_array(own, chunks=50), **gallery, **MEASURES[name])
+            (mixed,) = dask.compute(mixed)
+            np.testing.assert_allclose(mixed, measure(x, own, **gallery, **MEASURES[name]), 1e-14)
         if text and gallery:
             gallery["gallery_labels"] = lazy["gallery_labels"] = its.astype(str)
         expected = measure(x, names, **gallery, **MEASURES[name])

@@ -699,3 +699,10 @@ def test_bad_rates(far, error, message):
 def test_similarity_is_a_flag():
     with pytest.raises(TypeError, match="similarity must be True or False, got 'yes'"):
         measures.verification([1, 2], [0, 1], similarity="yes")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_query_that_finds_nothing_among_few(bad):
+    assert measures.mean_reciprocal_rank(np.array([[bad, 0.0], [1.0, 2.0]]), [0, 0]) == 0
+    x = np.array([[bad, 0.0], [1.0, 2.0], [1.0, 1.9], [3.0, -1.0]])
+    assert measures.mean_reciprocal_rank(x, [0, 0, 1, 1]) == pytest.approx(0.375)

@@ -851,3 +851,34 @@ def test_two_threads_fit_at_the_same_time(rows):
         thread.join()
     for each in found:
         np.testing.assert_array_equal(each, expected)
+
+
+def test_another_dtype_later(rows):
+    """What goes on from another dtype projects as the one that it was given last."""
+    X, y = rows
+    for method in ("fit", "partial_fit"):
+        embedding = LinearEmbedding(2, "proxy_nca", solver="sgd", max_iter=2, warm_start=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            for dtype in (np.float64, np.float32):
+                getattr(embedding, method)(X.astype(dtype), y)
+        assert embedding.mean_.dtype == embedding.components_.dtype == np.float32
+        assert embedding.transform(X.astype(np.float32)).dtype == np.float32
+
+
+@unconverged
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+def test_proxies_whatever_the_scale_of_the_rows(rows, scale):
+    """Of a loss of cosines, with components that are free, a scale is none."""
+    X, y = rows
+    one, other = (
+        LinearEmbedding(3, "normalized_softmax", penalty=0.0, max_iter=30).fit(each, y)
+        for each in (X, scale * X)
+    )
+    assert other.loss_curve_[-1] == pytest.approx(one.loss_curve_[-1], rel=0.02)
+
+
+def test_rows_beyond_what_float64_squares(rows):
+    X, y = rows
+    with pytest.raises(ValueError, match="squares of X are beyond float64"):
+        LinearEmbedding(2).fit(1e200 * X, y)

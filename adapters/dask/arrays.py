@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 from dask.array import PerformanceWarning
@@ -34,10 +36,13 @@ def asarray(name: str, value: Any) -> Any:
                 f" {name}.compute_chunk_sizes() first (of data frames to_dask_array(lengths=True))"
             )
         return value
-    if callable(getattr(type(value), "__dask_graph__", None)):
-        of_frame = hasattr(type(value), "to_dask_array")
-        how = "to_dask_array(lengths=True)" if of_frame else "compute()"
-        raise TypeError(f"{name} is a dask {type(value).__name__}, and no array: pass {name}.{how}")
+    if dask.is_dask_collection(value):
+        kind: Any = type(value)
+        how = "to_dask_array(lengths=True)" if hasattr(kind, "to_dask_array") else "compute()"
+        if isinstance(getattr(value, "data", None), da.Array):  # of xarray
+            how = "data"
+        called = f"{kind.__module__.partition('.')[0]} {kind.__name__}"
+        raise TypeError(f"{name} is a {called}, and no array: pass {name}.{how}")
     memory: Any = adapter_of(type(value))  # type: ignore[arg-type]
     if memory.records:
         raise TypeError(f"{name} is a torch array, which does not go with Dask arrays")
@@ -57,10 +62,18 @@ def features_in_one(name: str, array: Any, axis: int) -> Any:
             f" {format_bytes(largest * parts)}. Store it with whole rows, or rechunk it once:"
             f" {name}.rechunk({{{axis}: -1}})",
             PerformanceWarning,
-            stacklevel=2,
+            stacklevel=_outside(),
         )
         array = array.rechunk({array.ndim + axis: -1})
     return array if axis == -1 else da.moveaxis(array, axis, -1)
+
+
+def _outside() -> int:
+    """How far up the caller is who is not of fastcos."""
+    level, frame = 1, inspect.currentframe()
+    while frame and str(frame.f_globals.get("__name__")).startswith("fastcos."):
+        level, frame = level + 1, frame.f_back
+    return level - 1
 
 
 def rows_of(name: str, value: Any) -> Any:

@@ -8,7 +8,8 @@ divides once.
 
 What the sums are divided by follows from weights and from how many samples there are. It is known
 before the first task, or a sum of the weights alone, so kernels scale gradients by it as they do in
-memory: gradients of rows that only one block has are those of one call in memory to the last bit.
+memory: where no gradient has to be added up they are those of one call in memory to the last bit.
+Where one has, its operand is taken in float64, and the others with it: to 1 ulp.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def solve(
     none = problem.reduction == "none"
     scale = call.upstream if none else _quotient(call.upstream, denominator)
     if weighs:
-        scale = call.weight * (1.0 if scale is None else scale)
+        # In float64, as kernels have it, whatever the weight is stored in.
+        scale = call.weight.astype(_DOUBLE) * (1.0 if scale is None else scale)
     found = _blocks(call, wanted, None if weighs else call.weight, scale, each=weighs)
 
     losses_of = None
@@ -183,17 +185,18 @@ def _dtypes(call: Stated, wanted: tuple[str, ...]) -> tuple[Any, ...]:
     What is wrong with the options is found here, and not in the midst of a computation. The kernel
     is compiled, too: workers that share a directory for kernels find it there.
     """
-
-    def one(array: Any, features: bool = False) -> Any:
-        if not isinstance(array, da.Array):
-            return array
-        last = array.shape[-1:] if features else ()
-        return one_like(array, (1,) * (array.ndim - len(last)) + last)
-
-    operands = tuple([one(operand, bool(call.axis)) for operand in call.operands])
-    problem = with_arrays(call.problem, operands, one(call.target), one(call.weight))
-    value, grads = memory.solve(problem, wanted, one(call.upstream))
+    operands = tuple([_one(operand, bool(call.axis)) for operand in call.operands])
+    problem = with_arrays(call.problem, operands, _one(call.target), _one(call.weight))
+    value, grads = memory.solve(problem, wanted, _one(call.upstream))
     return tuple([each.dtype for each in (value, *grads)])
+
+
+def _one(array: Any, features: bool = False) -> Any:
+    """One sample in place of an array, of ones; what is no array is left as it is."""
+    if not isinstance(array, da.Array):
+        return array
+    last = array.shape[-1:] if features else ()
+    return one_like(array, (1,) * (array.ndim - len(last)) + last)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -226,17 +229,23 @@ def _quotient(numerator: Any, denominator: Any) -> Any:
         if isinstance(numerator, da.Array):
             numerator = numerator.astype(_DOUBLE)
         return numerator / denominator if denominator else 0.0 * numerator
-    safe = da.where(denominator == 0, 1.0, denominator)
-    found = (1.0 if numerator is None else numerator) / safe
-    return da.where(denominator == 0, 0.0, found)
+    numerator = 1.0 if numerator is None else numerator
+    if isinstance(numerator, da.Array):
+        numerator = numerator.astype(_DOUBLE)
+    zero = denominator == 0
+    return da.where(zero, 0.0 * numerator, numerator / da.where(zero, 1.0, denominator))
 
 
 def _mean(call: Stated, total: Any, denominator: Any) -> Any:
-    """The value of sums, rounded once."""
+    """The value of sums, rounded once; as of arrays in memory 0, not NaN, where nothing weighs."""
     if not math.prod(call.shape):
         nothing = math.nan if call.problem.reduction == "mean" else 0.0
         return da.full_like(total, nothing, dtype=call.dtypes[0])
-    return _quotient(total, denominator).astype(call.dtypes[0])
+    if isinstance(denominator, da.Array):
+        found = da.where(denominator == 0, 0.0, _quotient(total, denominator))
+    else:
+        found = _quotient(total, denominator) if denominator else da.zeros_like(total)
+    return found.astype(call.dtypes[0])
 
 
 def _weighted(call: Stated, losses_of: Any, denominator: Any) -> tuple[Any, Any]:
@@ -244,14 +253,15 @@ def _weighted(call: Stated, losses_of: Any, denominator: Any) -> tuple[Any, Any]
 
     For ``l = Σ w l_i / n`` it is ``l_i / n``, and ``(l_i - l) / n`` where n is the sum of weights.
     """
-    weighted = losses_of * call.weight
+    weighted = losses_of * call.weight.astype(_DOUBLE)
     if call.problem.reduction == "none":
         value, less = weighted.astype(call.dtypes[0]), 0.0
         scale = 1.0 if call.upstream is None else call.upstream
     else:
         mean = _quotient(weighted.sum(), denominator)
         less = mean if call.problem.reduction == "mean" else 0.0
-        value = _mean(call, weighted.sum(), denominator)
+        any_samples = math.prod(call.shape)
+        value = mean.astype(call.dtypes[0]) if any_samples else _mean(call, mean, denominator)
         scale = _quotient(1.0 if call.upstream is None else call.upstream, denominator)
     slopes = (losses_of - less) * scale
     weight = call.weight
@@ -283,6 +293,10 @@ def _blocks(call: Stated, wanted: tuple[str, ...], weight: Any, scale: Any, each
         ),
         each=each,
     )
+    if any(block.in_float64):
+        # Another kernel than that which _dtypes has compiled.
+        ones = [_one(each, bool(call.axis)) for each in call.operands]
+        _solved(*ones, *(_one(each) for each in (call.target, weight, scale)), block=block)
     pairs: list[Any] = []
     for operand in call.operands:
         pairs += [operand, _operand_index(call.axis, samples, operand)]
@@ -310,14 +324,13 @@ def _solved(*arrays: Any, block: Block) -> tuple[Any, ...]:
             operands[place] = operands[place].astype(_DOUBLE)
     problem = block.problem._replace(loss=getattr(losses, block.loss))
     problem = with_arrays(problem, tuple(operands), target, weight)
-    if block.each:
-        problem = problem._replace(reduction="none")
-        value, grads = memory.solve(problem, block.wanted, scale, result=_DOUBLE)
-    elif problem.reduction == "none":
-        value, grads = memory.solve(problem, block.wanted, scale)
-    else:
-        problem = problem._replace(reduction="sum")
-        value, grads = memory.solve(problem, block.wanted, scale, result=_DOUBLE)
+    result = None if problem.reduction == "none" and not block.each else _DOUBLE
+    if block.each or problem.reduction != "none":
+        problem = problem._replace(reduction="none" if block.each else "sum")
+    try:
+        value, grads = memory.solve(problem, block.wanted, scale, result=result)
+    except ValueError as error:  # a label, the one thing that is seen when it is read
+        raise ValueError(f"{error} of its block") from error
     return value, *grads
 
 
@@ -356,7 +369,7 @@ def _taken(call: Stated, found: Any, place: int, dtype: Any, reduced: bool = Fal
         rank=len(samples),
         as_dtype=dtype,
         dtype=dtype,
-        adjust_chunks=dict.fromkeys(samples, _one) if reduced else None,
+        adjust_chunks=dict.fromkeys(samples, _single) if reduced else None,
         meta=_meta(call, len(samples), dtype),
     )
 
@@ -379,7 +392,7 @@ def _gradient(call: Stated, found: Any, name: str, place: int, dtype: Any) -> An
         as_dtype=of_parts,
         dtype=of_parts,
         new_axes=features,
-        adjust_chunks=dict.fromkeys(shared, _one),
+        adjust_chunks=dict.fromkeys(shared, _single),
         meta=_meta(call, rank, of_parts),
     )
     if shared:
@@ -400,7 +413,7 @@ def _part(found: tuple[Any, ...], *, place: int, rank: int, as_dtype: Any) -> An
     return part.reshape((1,) * (rank - part.ndim) + part.shape).astype(as_dtype, copy=False)
 
 
-def _one(length: int) -> int:
+def _single(length: int) -> int:
     return 1
 
 

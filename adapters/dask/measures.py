@@ -88,6 +88,7 @@ def _labels(name: str, value: Any, of: str, rows: Any) -> Any:
     count = rows.shape[0]
     if not isinstance(value, da.Array):
         return labels_of(name, value, of, count)
+    value = asarray(name, value)
     if value.shape != (count,):
         raise ValueError(
             f"{name} must have shape ({count},), one for each row of {of}; got {value.shape}"

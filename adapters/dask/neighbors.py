@@ -115,7 +115,8 @@ def nearest(
     searched = grid(queries, gallery)
     y = searched.gallery
     if not y.shape[0]:
-        raise ValueError(f"gallery must have rows, got shape {tuple(y.shape)}")
+        name = "queries" if searched.excludes else "gallery"
+        raise ValueError(f"{name} must have rows, got shape {tuple(y.shape)}")
     count = k_of(k, y.shape[0] - searched.excludes)
     dtype = checked(searched, distance, block)
     task = functools.partial(

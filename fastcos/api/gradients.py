@@ -62,6 +62,8 @@ def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transfo
         between them, of the shape of the table, in the place of the first of them; the name of any
         of them stands for it. A gradient has the shape of its argument, summed over broadcast axes,
         and its dtype (that of the loss where the argument is of integers). ``f`` can be pickled.
+        Of Dask arrays value and gradients are lazy, and of one graph: computed together, each chunk
+        is read once.
 
     Raises:
         TypeError: ``loss`` is not a function of this module; ``argnums`` names something that has

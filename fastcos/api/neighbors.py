@@ -142,7 +142,8 @@ def nearest(
 
     Returns:
         :class:`Neighbors`; of ``out``, if it was given. Distances are of the dtype that the rows
-        are promoted to, and of at least float32.
+        are promoted to, and of at least float32. Of Dask arrays, which take no ``out`` and no
+        ``progress``, they are lazy, in the chunks of the queries.
 
     Raises:
         ValueError: a k that is not in range, shapes that do not fit, no rows, an unknown distance.

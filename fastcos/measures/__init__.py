@@ -11,7 +11,8 @@ Verification, pairs that are of the same thing or not:
     verification                        AUC, equal error rate, TAR at given FARs, best accuracy
     roc_curve                           both rates at every threshold
 
-Results are Python floats. Neighbours are those of :func:`fastcos.nearest`: exact, ties by index.
+Results are Python floats; of Dask arrays ``dask.delayed`` ones. Neighbours are those of
+:func:`fastcos.nearest`: exact, ties by index.
 
 Example:
     >>> import numpy as np, fastcos

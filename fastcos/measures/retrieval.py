@@ -357,7 +357,8 @@ def _mean_reciprocal_rank(task: Task) -> float:
         return math.nan
     total = 0.0
     pending, k = task.answerable, min(_FIRST_RANKS, task.candidates)
-    while pending.size and k <= max(_FIRST_RANKS, _SHARE * task.candidates):
+    most = min(max(_FIRST_RANKS, _SHARE * task.candidates), task.candidates)
+    while pending.size and k <= most:
         missed = []
         for chosen in blocks(task, pending, np.full(pending.size, k)):
             right = right_of(task, chosen, k)

@@ -78,7 +78,11 @@ def adapter_of_rows(given: Given) -> Any:
         raise ValueError("gallery_labels must be given, one for each row of gallery")
     if given.gallery is None and given.gallery_labels is not None:
         raise ValueError("gallery_labels are given without a gallery")
-    return adapter_of_arrays(("queries", "gallery"), (given.queries, given.gallery), lazy=True)
+    adapter = adapter_of_arrays(("queries", "gallery"), (given.queries, given.gallery), lazy=True)
+    for name, value in (("labels", given.labels), ("gallery_labels", given.gallery_labels)):
+        of_labels = adapter_of_arrays((name,), (value,), lazy=True)
+        adapter = of_labels if of_labels.lazy else adapter
+    return adapter
 
 
 def task_of(adapter: Any, given: Given) -> Task:

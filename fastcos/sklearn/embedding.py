@@ -96,7 +96,8 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         mean_: ``(n_features,)``, the mean of X in ``fit``, which is subtracted before projecting.
         n_iter_: How many iterations or epochs there were.
         loss_curve_: What was minimised, after each of them.
-        classes_: The labels, in order, if there were any.
+        classes_: The labels of ``fit``, in order; of ``partial_fit`` for losses with proxies or
+            directions.
         proxies_: ``(n_classes, n_components)``, of losses that have them.
         n_features_in_, feature_names_in_: As scikit-learn has them.
 
@@ -374,10 +375,14 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if again and self.components_.shape != (count, features):
             raise ValueError(
                 f"what was learned before has components of shape {self.components_.shape}, X and"
-                f" n_components ask for {(count, features)}: set warm_start=False"
+                f" n_components ask for {(count, features)}: begin anew, with a fit and"
+                " warm_start=False"
             )
         if not again:
             self._first = starts.components(self.init, X - self.mean_, count, rng)
+        self.mean_ = self.mean_.astype(
+            X.dtype, copy=False
+        )  # of an earlier call, perhaps of another
         begin = self.components_.astype(np.float64) if again else self._first
         fixed, proxies = None, np.empty((0, count))
         if loss.kind in ("proxies", "directions"):
@@ -433,9 +438,12 @@ class LinearEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     def _report(self) -> Callable[[int, float], object]:
         """What is told of each iteration."""
-        if callable(self.verbose):
-            return self.verbose
-        if not self.verbose:
+        told: Any = self.verbose
+        if callable(told):
+            return told  # type: ignore[no-any-return]
+        if not isinstance(told, (numbers.Integral, np.bool_)):
+            raise TypeError(f"verbose must be an integer or a function, got {told!r}")
+        if not told:
             return lambda iteration, loss: None
         began = time.perf_counter()
 
@@ -460,7 +468,7 @@ def _validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
 
 
 def _check_one_of(name: str, given: object, known: tuple[str, ...]) -> None:
-    if given not in known:
+    if not isinstance(given, str) or given not in known:
         hint = _hints.hint(given, known)
         raise ValueError(f"{name} must be one of {', '.join(known)}; got {given!r}{hint}")
 

@@ -113,10 +113,20 @@ def lbfgs(
 
     # The loss of float32 rows is rounded to 6e-8 of it: SciPy's 2e-9 would never be reached.
     least = 2e-9 if rows.dtype == np.float64 else 1e-6
+    # Proxies are as large as projected rows, components as rotations are: in units of their own.
+    units = np.ones_like(flat)
+    proxies = slice(objective.start.size, None)
+    if flat[proxies].size:
+        units[proxies] = np.sqrt(np.mean(flat[proxies] ** 2)) or 1.0
+
+    def scaled(reduced: Float64) -> tuple[float, Float64]:
+        value, gradient = evaluate(objective, reduced * units, rows, samples)
+        return value, gradient * units
+
     with _blas_threads(objective, len(samples.rows)):
         found = minimize(
-            lambda flat: evaluate(objective, flat, rows, samples),
-            flat,
+            scaled,
+            flat / units,
             jac=True,
             method="L-BFGS-B",
             callback=seen,
@@ -124,7 +134,8 @@ def lbfgs(
         )
     if not curve:  # it started at a minimum
         curve.append(float(found.fun))
-    return Found(np.asarray(found.x), curve, "" if found.success else str(found.message))
+    said = "" if found.success else str(found.message).strip(" :.")
+    return Found(np.asarray(found.x * units), curve, said)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -215,7 +226,7 @@ def sgd(
             report(len(curve), value)
             waited = waited + 1 if value > best - tol else 0
             best = min(best, value)
-    said = "" if waited == _PATIENCE else f"it was still getting better after {max_iter} epochs"
+    said = "" if waited == _PATIENCE else f"no {_PATIENCE} epochs in turn were without progress"
     return state, Found(state.flat, curve, said)
 
 

@@ -26,6 +26,10 @@ def principal_axes(centred: Float64, count: int) -> Float64:
 
     The largest number of each is positive: which way LAPACK turns them is not said.
     """
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.sum(centred**2))
+    if not finite:
+        raise ValueError("the squares of X are beyond float64: scale X")
     if len(centred) >= centred.shape[1]:
         axes = np.linalg.eigh(centred.T @ centred)[1].T[::-1]
     else:
