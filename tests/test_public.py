@@ -24,6 +24,7 @@ MODULES = [
     "fastcos.losses",
     "fastcos.measures",
     "fastcos.plots",
+    "fastcos.sklearn",
     "fastcos.typing",
     "fastcos.adapters.torch",
 ]
