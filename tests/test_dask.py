@@ -381,7 +381,7 @@ WRONG = {
         r"x1\.compute_chunk_sizes\(\)",
     ),
     "rows": (lambda: fastcos.cosine_similarity(ONE, fastcos.rows(np.ones((6, 3)), [0])), "table"),
-    "table": (lambda: fastcos.rows(ONE, [0]), r"table is a dask Array.*table\.compute\(\)"),
+    "table": (lambda: fastcos.rows(ONE, [0]), r"of Dask arrays pass table\[index\]"),
     "delayed": (
         lambda: fastcos.cosine_similarity(ONE, dask.delayed(np.ones)((6, 3))),
         r"x2 is a dask Delayed.*x2\.compute\(\)",
@@ -398,6 +398,11 @@ WRONG = {
     "pairwise": (lambda: fastcos.pairwise(ONE), r"x is a dask.*pass x\.compute\(\)"),
     "duplicates": (lambda: fastcos.near_duplicates(ONE, 0.9), r"x is a dask"),
     "mining": (lambda: fastcos.mine_triplets(ONE, np.arange(6)), r"x is a dask"),
+    "lazy option": (
+        lambda: fastcos.cosine_embedding_loss(ONE, ONE, 1, margin=da.ones(3).max()),
+        r"margin is not computed yet: pass margin\.compute\(\)",
+    ),
+    "lazy k": (lambda: fastcos.nearest(ONE, None, da.arange(3).max()), "k is not computed yet"),
     "k": (lambda: fastcos.nearest(ONE, None, 6), "k must be from 1 to 5"),
     "k of a gallery": (lambda: fastcos.nearest(ONE, ONE[:2], 3), "k must be from 1 to 2"),
     "neighbours by name": (lambda: fastcos.nearest(ONE, None, 1, "cosin"), "did you mean"),

@@ -437,6 +437,8 @@ def _too_many(found: within.TooManyPairs, most: int, hint: str) -> ValueError:
 
 
 def _integer(name: str, value: Any) -> int:
+    if hasattr(type(value), "__dask_graph__"):
+        raise TypeError(f"{name} is not computed yet: pass {name}.compute()")
     try:
         if not isinstance(value, (bool, np.bool_)):
             return operator.index(value)

@@ -79,7 +79,9 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
         raise TypeError(f"index must be integers, got a {type(index).__name__}")
     sparse = bool(check_flag("sparse", sparse))
     index = list(index) if isinstance(index, range) else index
-    adapter = adapter_of_arrays(("table", "index"), (table, index))
+    adapter = adapter_of_arrays(("table", "index"), (table, index), lazy=True)
+    if adapter.lazy:
+        raise TypeError("table and index must be in memory: of Dask arrays pass table[index]")
     array = adapter.asarray("table", table)
     if array.ndim < 2:
         raise ValueError(f"table must have rows, and so two axes or more; got shape {array.shape}")

@@ -263,6 +263,8 @@ def _built_in(constant: str, name: str, parameters: tuple[float, ...]) -> Distan
 
 def real_number(name: str, value: Any) -> float:
     """Returns a float or raises."""
+    if hasattr(type(value), "__dask_graph__"):
+        raise TypeError(f"{name} is not computed yet: pass {name}.compute()")
     try:
         # float() reads text and bytes too, which are no numbers, and what holds them: np.str_,
         # arrays. Of complex scalars it takes the real part.
