@@ -336,8 +336,8 @@ def results(tmp_path_factory):
         given = ["--sizes", sizes, "--dtype", ",".join(MEASURED), "--repeats", "2"]
         path = str(folder / report.CUDA)
         assert command.main(["--device", "cuda", *given, "--json", path]) == 0
-    (root / "bench").mkdir(exist_ok=True)
     for document in {block.document for block in report.BLOCKS}:
+        (root / document).parent.mkdir(exist_ok=True)
         shutil.copy(report.ROOT / document, root / document)
     return root
 

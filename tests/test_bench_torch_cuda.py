@@ -372,8 +372,8 @@ def results(tmp_path_factory):
         given = ["--sizes", sizes, "--dtype", ",".join(MEASURED), "--repeats", "2"]
         given += ["--cases", ",".join(CHOSEN), "--json", str(folder / report.TORCH_CUDA)]
         assert command.main(["torch", "--device", "cuda", *given]) == 0
-    (root / "bench").mkdir(exist_ok=True)
     for document in {block.document for block in report.BLOCKS}:
+        (root / document).parent.mkdir(exist_ok=True)
         shutil.copy(report.ROOT / document, root / document)
     return root
 
