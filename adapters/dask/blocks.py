@@ -221,17 +221,15 @@ def _denominator(call: Stated) -> Any:
 
 
 def _quotient(numerator: Any, denominator: Any) -> Any:
-    """The quotient, 0 where the denominator is 0; None stands for a numerator of 1."""
-    if not isinstance(denominator, da.Array):
-        if numerator is None and denominator == 1:
-            return None
-        numerator = 1.0 if numerator is None else numerator
-        if isinstance(numerator, da.Array):
-            numerator = numerator.astype(_DOUBLE)
-        return numerator / denominator if denominator else 0.0 * numerator
+    """The quotient, 0 where the denominator is 0; None stands for 1, above and in what is found."""
+    lazy = isinstance(denominator, da.Array)
+    if numerator is None and not lazy and denominator == 1:
+        return None
     numerator = 1.0 if numerator is None else numerator
     if isinstance(numerator, da.Array):
         numerator = numerator.astype(_DOUBLE)
+    if not lazy:
+        return numerator / denominator if denominator else 0.0 * numerator
     zero = denominator == 0
     return da.where(zero, 0.0 * numerator, numerator / da.where(zero, 1.0, denominator))
 
