@@ -6,6 +6,7 @@ table, ``python -m bench listwise`` losses of all rows with all rows, ``python -
 the nearest rows of a gallery, ``python -m bench learners`` learned projections, ``python -m bench
 scale`` several processes. ``python -m bench all`` makes every committed file of results of the CPU
 anew, and renders them; but for the learners, whose peers need an environment of their own.
+``python -m bench compare REVISION`` times this tree and another in turn.
 """
 
 from __future__ import annotations
@@ -77,7 +78,14 @@ def main(arguments: Sequence[str]) -> int:
         return report.main(arguments[1:])
     if arguments[:1] == ["all"]:
         return _all(arguments[1:])
-    if arguments[:1] in (["start"], ["listwise"], ["nearest"], ["learners"], ["scale"]):
+    if arguments[:1] in (
+        ["start"],
+        ["listwise"],
+        ["nearest"],
+        ["learners"],
+        ["scale"],
+        ["compare"],
+    ):
         module = importlib.import_module(f"bench.{arguments[0]}")
         return module.main(arguments[1:])  # type: ignore[no-any-return]
     known = {name for name, _ in SUITES}
