@@ -97,7 +97,8 @@ def pytest_collection_modifyitems(items):
         if not isinstance(item, pytest.Function):
             continue  # an example in a docstring
         names = QUICK.get(item.module.__name__, ())
-        in_a_tier = any(map(item.get_closest_marker, ("simulated", "compiled", "gpu")))
+        tiers = ("simulated", "compiled", "chunked", "gpu")
+        in_a_tier = any(map(item.get_closest_marker, tiers))
         if not in_a_tier and (names is None or item.originalname in names):
             item.add_marker("quick")
 
