@@ -60,7 +60,7 @@ def read(folder: pathlib.Path) -> Store:
     def parts(name: str) -> Any:
         files = sorted(folder.glob(f"{name}-*.npy"))
         one = np.load(files[0], mmap_mode="r")
-        load = dask.delayed(np.load, pure=True)  # type: ignore[attr-defined]
+        load = dask.delayed(np.load, pure=True)
         lengths = [np.load(file, mmap_mode="r").shape for file in files]
         return da.concatenate(
             [

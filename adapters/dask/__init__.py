@@ -30,10 +30,5 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
     return sys.modules[__name__]
 
 
-def array_layout(value: Any) -> None:
-    """No layout: nothing of it is in memory."""
-    return None
-
-
 def __dir__() -> list[str]:
     return __all__

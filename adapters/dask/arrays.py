@@ -14,6 +14,7 @@ import numpy as np
 from dask.array import PerformanceWarning
 from dask.utils import format_bytes
 
+from fastcos.engine.checks import check_rows
 from fastcos.engine.libraries import adapter_of
 from fastcos.engine.rows import Rows
 
@@ -50,6 +51,17 @@ def asarray(name: str, value: Any) -> Any:
     return da.from_array(array, chunks=array.shape, asarray=False)
 
 
+def number(array: Any) -> Any:
+    """A number that is to be computed, which stays an array."""
+    return array
+
+
+def quotient(numerator: Any, denominator: Any) -> Any:
+    """The quotient by such a number; 0 times the numerator where that is 0."""
+    zero = denominator == 0
+    return da.where(zero, 0.0 * numerator, numerator / da.where(zero, 1.0, denominator))
+
+
 def features_in_one(name: str, array: Any, axis: int) -> Any:
     """The array with its feature axis last, and in one chunk; warns of what that costs."""
     parts = array.numblocks[axis]
@@ -83,15 +95,12 @@ def rows_of(name: str, value: Any) -> Any:
         ValueError: another shape.
     """
     array = asarray(name, value)
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (rows, features), got {tuple(array.shape)}")
-    if array.shape[1] == 0:
-        raise ValueError(f"{name} must have features, got shape {tuple(array.shape)}")
+    check_rows(name, tuple(array.shape))
     return features_in_one(name, array, -1)
 
 
 def only(chunks: Any) -> Any:
-    """The one chunk of rows along their features, which comes in a list.
+    """What comes in a list of one: the chunk of rows along their features, or what was merged.
 
     Dask would put the chunks of a list together, and copy them, were it only one: a third of the
     time of a loss of pairs.

@@ -15,21 +15,23 @@ Where one has, its operand is taken in float64, and the others with it: to 1 ulp
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
 
 from fastcos import losses
-from fastcos.engine import checks
+from fastcos.engine import checks, per_sample
 from fastcos.engine import solve as memory
-from fastcos.engine.per_sample import is_number
+from fastcos.engine.plan import axes
 from fastcos.engine.problem import Problem, with_arrays
 
+from . import arrays
 from .arrays import asarray, features_in_one, one_like, only
 
 _DOUBLE = np.dtype(np.float64)
+_NO_FEATURES: Mapping[int, int] = {}
 
 
 class Block(NamedTuple):
@@ -50,6 +52,7 @@ class Stated(NamedTuple):
     operands: tuple[Any, ...]  # with the feature axis last
     chunks: tuple[Any, ...]  # those that they were given in
     shape: tuple[int, ...]  # of the samples
+    counts: tuple[int, ...]  # how many blocks there are along each of their axes
     target: Any
     weight: Any  # an array, or a number, or None
     upstream: Any  # the same
@@ -82,7 +85,9 @@ def solve(
     # without their weights, which go into the slopes instead.
     weighs = problem.weight_name in wanted
     none = problem.reduction == "none"
-    scale = call.upstream if none else _quotient(call.upstream, denominator)
+    scale = call.upstream
+    if not none:
+        scale = per_sample.quotient(arrays, _upstream(call), denominator)
     if weighs:
         # In float64, as kernels have it, whatever the weight is stored in.
         scale = call.weight.astype(_DOUBLE) * (1.0 if scale is None else scale)
@@ -98,7 +103,9 @@ def solve(
     elif none:
         value = losses_of
     else:
-        value = _mean(call, _taken(call, found, 0, _DOUBLE, reduced=True).sum(), denominator)
+        value = _mean(
+            call, _taken(call, found, 0, _DOUBLE, range(len(call.shape))).sum(), denominator
+        )
     grads = []
     operands = [name for name in wanted if name != problem.weight_name]
     for name, dtype in zip(wanted, call.dtypes[1:], strict=True):
@@ -120,50 +127,49 @@ def _stated(problem: Problem, wanted: tuple[str, ...], grad_output: Any) -> Stat
     shapes, chunks = (
         tuple([getattr(operand, each) for operand in operands]) for each in ("shape", "chunks")
     )
-    if problem.distance is None:
-        axis, shape = 0, shapes[0]
-        if len(set(shapes)) > 1:
-            raise ValueError(f"the distances have unequal shapes: {shapes}")
-    else:
-        axis = checks.feature_axis(names, shapes, checks.check_axis(problem.axis))
-        shape = checks.sample_shape(names, shapes, axis)
+    problem = problem._replace(axis=checks.check_axis(problem.axis), reduction=reduction)
+    axis, shape, _ = axes(problem, shapes)
+    if axis:
         both = zip(names, operands, strict=True)
         operands = [features_in_one(name, operand, axis) for name, operand in both]
-    per_sample = {"target": problem.target if problem.loss.labelled else None}
-    per_sample |= {problem.weight_name: problem.weight, "grad_output": grad_output}
+    numbers = {"target": problem.target if problem.loss.labelled else None}
+    numbers |= {problem.weight_name: problem.weight, "grad_output": grad_output}
     found: dict[str, Any] = {}
-    for name, value in per_sample.items():
+    for name, value in numbers.items():
         found[name] = value
         # Labels are an array in any case, and so is a weight whose gradient is wanted.
-        if value is None or (is_number(value) and name not in ("target", *wanted)):
+        if value is None or (per_sample.is_number(value) and name not in ("target", *wanted)):
             continue
         found[name] = asarray(name, value)
         of_one = name == "grad_output" and reduction != "none"
         checks.check_per_sample(name, found[name].shape, () if of_one else shape)
     target, weight, upstream = found.values()
-    operands, (target, weight, upstream) = _aligned(
+    operands, (target, weight, upstream), counts = _aligned(
         axis, len(shape), operands, (target, weight, upstream)
     )
     stated = Stated(
-        problem._replace(axis=-1 if axis else problem.axis, reduction=reduction),
-        *(axis, tuple(operands), chunks, shape, target, weight, upstream, ()),
+        problem._replace(axis=-1) if axis else problem,
+        *(axis, tuple(operands), chunks, shape, counts, target, weight, upstream, ()),
     )
     return stated._replace(dtypes=_dtypes(stated, wanted))
 
 
 def _aligned(
     axis: int, samples: int, operands: list[Any], others: tuple[Any, ...]
-) -> tuple[list[Any], tuple[Any, ...]]:
-    """The arrays in chunks that fit each other along the axes that they share."""
+) -> tuple[list[Any], tuple[Any, ...], tuple[int, ...]]:
+    """The arrays in chunks that fit each other along the axes that they share, and how many."""
     pairs: list[Any] = []
     for operand in operands:
         pairs += [operand, _operand_index(axis, samples, operand)]
-    arrays = [other for other in others if isinstance(other, da.Array)]
-    for other in arrays:
-        pairs += [other, _index(samples, other.ndim)]
-    fit = iter(da.core.unify_chunks(*pairs)[1])
-    return [next(fit) for _ in operands], tuple(
-        [next(fit) if isinstance(other, da.Array) else other for other in others]
+    for other in others:
+        if isinstance(other, da.Array):
+            pairs += [other, _index(samples, other.ndim)]
+    chunks, unified = da.core.unify_chunks(*pairs)
+    fit = iter(unified)
+    return (
+        [next(fit) for _ in operands],
+        tuple([next(fit) if isinstance(other, da.Array) else other for other in others]),
+        tuple([len(chunks[k]) for k in range(samples)]),
     )
 
 
@@ -205,33 +211,20 @@ def _one(array: Any, features: bool = False) -> Any:
 
 
 def _denominator(call: Stated) -> Any:
-    """What the sum of the weighted losses is divided by: a number, or an array of one.
-
-    As :func:`fastcos.engine.per_sample.denominator` has it.
-    """
-    reduction, weight, count = call.problem.reduction, call.weight, math.prod(call.shape)
-    if reduction in ("none", "sum"):
-        return 1.0
-    if reduction == "sum_over_batch_size" or weight is None:
-        return float(count)
-    if not isinstance(weight, da.Array):
-        return weight * count if reduction == "mean" else float((weight != 0) * count)
-    total = weight.astype(_DOUBLE).sum() if reduction == "mean" else (weight != 0).sum()
-    return total.astype(_DOUBLE) * float(count // weight.size if weight.size else 0)
+    """What the sum of the weighted losses is divided by: a number, or an array of one."""
+    weight = call.weight
+    if isinstance(weight, da.Array):
+        weight = weight.astype(_DOUBLE)
+    else:
+        weight = 1.0 if weight is None else float(weight)
+    reduction, count = call.problem.reduction, math.prod(call.shape)
+    return per_sample.denominator(arrays, reduction, weight, count)
 
 
-def _quotient(numerator: Any, denominator: Any) -> Any:
-    """The quotient, 0 where the denominator is 0; None stands for 1, above and in what is found."""
-    lazy = isinstance(denominator, da.Array)
-    if numerator is None and not lazy and denominator == 1:
-        return None
-    numerator = 1.0 if numerator is None else numerator
-    if isinstance(numerator, da.Array):
-        numerator = numerator.astype(_DOUBLE)
-    if not lazy:
-        return numerator / denominator if denominator else 0.0 * numerator
-    zero = denominator == 0
-    return da.where(zero, 0.0 * numerator, numerator / da.where(zero, 1.0, denominator))
+def _upstream(call: Stated) -> Any:
+    """The upstream gradient: a number, or float64 ones."""
+    upstream = 1.0 if call.upstream is None else call.upstream
+    return upstream.astype(_DOUBLE) if isinstance(upstream, da.Array) else upstream
 
 
 def _mean(call: Stated, total: Any, denominator: Any) -> Any:
@@ -240,9 +233,9 @@ def _mean(call: Stated, total: Any, denominator: Any) -> Any:
         nothing = math.nan if call.problem.reduction == "mean" else 0.0
         return da.full_like(total, nothing, dtype=call.dtypes[0])
     if isinstance(denominator, da.Array):
-        found = da.where(denominator == 0, 0.0, _quotient(total, denominator))
+        found = da.where(denominator == 0, 0.0, arrays.quotient(total, denominator))
     else:
-        found = _quotient(total, denominator) if denominator else da.zeros_like(total)
+        found = total / denominator if denominator else da.zeros_like(total)
     return found.astype(call.dtypes[0])
 
 
@@ -254,13 +247,13 @@ def _weighted(call: Stated, losses_of: Any, denominator: Any) -> tuple[Any, Any]
     weighted = losses_of * call.weight.astype(_DOUBLE)
     if call.problem.reduction == "none":
         value, less = weighted.astype(call.dtypes[0]), 0.0
-        scale = 1.0 if call.upstream is None else call.upstream
+        scale = _upstream(call)
     else:
-        mean = _quotient(weighted.sum(), denominator)
+        mean = per_sample.quotient(arrays, weighted.sum(), denominator)
         less = mean if call.problem.reduction == "mean" else 0.0
         any_samples = math.prod(call.shape)
         value = mean.astype(call.dtypes[0]) if any_samples else _mean(call, mean, denominator)
-        scale = _quotient(1.0 if call.upstream is None else call.upstream, denominator)
+        scale = per_sample.quotient(arrays, _upstream(call), denominator)
     slopes = (losses_of - less) * scale
     weight = call.weight
     if not weight.ndim:
@@ -278,14 +271,13 @@ def _blocks(call: Stated, wanted: tuple[str, ...], weight: Any, scale: Any, each
     """An object for each block: the value of it, and its parts of the gradients of operands."""
     problem, samples = call.problem, len(call.shape)
     names = tuple([name for name in wanted if name != problem.weight_name])
-    counts = _numblocks(call)
     block = Block(
         loss=next(name for name in losses.__all__ if getattr(losses, name) is problem.loss),
         problem=with_arrays(problem, (), None, None)._replace(loss=None),  # type: ignore[arg-type]
         wanted=names,
         in_float64=tuple(
             [
-                name in names and any(counts[axis] > 1 for axis in _shared(call, operand))
+                name in names and any(call.counts[axis] > 1 for axis in _shared(call, operand))
                 for name, operand in zip(problem.names, call.operands, strict=True)
             ]
         ),
@@ -312,9 +304,9 @@ def _blocks(call: Stated, wanted: tuple[str, ...], weight: Any, scale: Any, each
     )
 
 
-def _solved(*arrays: Any, block: Block) -> tuple[Any, ...]:
+def _solved(*chunks: Any, block: Block) -> tuple[Any, ...]:
     """The task of a block: a call of fastcos on its chunks."""
-    *rows, target, weight, scale = arrays
+    *rows, target, weight, scale = chunks
     operands = [*map(only, rows)]
     for place, wide in enumerate(block.in_float64):
         if wide:
@@ -332,22 +324,6 @@ def _solved(*arrays: Any, block: Block) -> tuple[Any, ...]:
     return value, *grads
 
 
-def _numblocks(call: Stated) -> list[int]:
-    """How many blocks there are along each axis of the samples."""
-    counts = [1] * len(call.shape)
-    arrays = [
-        (operand, _operand_index(call.axis, len(counts), operand)) for operand in call.operands
-    ]
-    for other in (call.target, call.weight, call.upstream):
-        if isinstance(other, da.Array):
-            arrays.append((other, _index(len(counts), other.ndim)))
-    for array, index in arrays:
-        for axis, count in zip(index, array.numblocks, strict=True):
-            if axis < len(counts):
-                counts[axis] = max(counts[axis], count)
-    return counts
-
-
 def _shared(call: Stated, operand: Any) -> list[int]:
     """The axes of the samples along which an operand is broadcast."""
     samples = len(call.shape)
@@ -356,46 +332,41 @@ def _shared(call: Stated, operand: Any) -> list[int]:
     return [axis for axis in range(samples) if own.get(axis, 1) != call.shape[axis]]
 
 
-def _taken(call: Stated, found: Any, place: int, dtype: Any, reduced: bool = False) -> Any:
-    """The losses of the samples, or with ``reduced`` the sum of each block."""
+def _taken(
+    call: Stated,
+    found: Any,
+    place: int,
+    dtype: Any,
+    single: Sequence[int] = (),
+    features: Mapping[int, int] = _NO_FEATURES,
+) -> Any:
+    """One thing of what the blocks have left, as an array; along ``single`` axes one from each."""
     samples = tuple(range(len(call.shape)))
-    return da.blockwise(
-        _part,
-        samples,
-        *(found, samples),
-        place=place,
-        rank=len(samples),
-        as_dtype=dtype,
-        dtype=dtype,
-        adjust_chunks=dict.fromkeys(samples, _single) if reduced else None,
-        meta=_meta(call, len(samples), dtype),
-    )
-
-
-def _gradient(call: Stated, found: Any, name: str, place: int, dtype: Any) -> Any:
-    """The gradient of an operand: the parts of blocks, added up where they share its rows."""
-    position = call.problem.names.index(name)
-    operand = call.operands[position]
-    samples = tuple(range(len(call.shape)))
-    shared = _shared(call, operand)
-    features = {len(samples): operand.shape[-1]} if call.axis else {}
     rank = len(samples) + len(features)
-    of_parts = _DOUBLE if shared else dtype
-    parts = da.blockwise(
+    return da.blockwise(
         _part,
         (*samples, *features),
         *(found, samples),
         place=place,
         rank=rank,
-        as_dtype=of_parts,
-        dtype=of_parts,
-        new_axes=features,
-        adjust_chunks=dict.fromkeys(shared, _single),
-        meta=_meta(call, rank, of_parts),
+        as_dtype=dtype,
+        dtype=dtype,
+        new_axes=dict(features),
+        adjust_chunks=dict.fromkeys(single, _single),
+        meta=np.empty_like(call.operands[0]._meta, shape=(0,) * rank, dtype=dtype),
     )
+
+
+def _gradient(call: Stated, found: Any, name: str, place: int, dtype: Any) -> Any:
+    """The gradient of an operand: the parts of blocks, added up where they share its rows."""
+    position, samples = call.problem.names.index(name), len(call.shape)
+    operand = call.operands[position]
+    shared = _shared(call, operand)
+    features = {samples: operand.shape[-1]} if call.axis else _NO_FEATURES
+    parts = _taken(call, found, place, _DOUBLE if shared else dtype, shared, features)
     if shared:
         parts = parts.sum(axis=tuple(shared), keepdims=True).astype(dtype)
-    missing = rank - operand.ndim
+    missing = parts.ndim - operand.ndim
     if missing:
         parts = parts[(0,) * missing]
     if call.axis not in (-1, 0):
@@ -413,7 +384,3 @@ def _part(found: tuple[Any, ...], *, place: int, rank: int, as_dtype: Any) -> An
 
 def _single(length: int) -> int:
     return 1
-
-
-def _meta(call: Stated, rank: int, dtype: Any) -> Any:
-    return np.empty_like(call.operands[0]._meta, shape=(0,) * rank, dtype=dtype)

@@ -30,7 +30,7 @@ from fastcos.measures.search import (
     nearest_right,
 )
 
-from .arrays import asarray
+from .arrays import asarray, only
 from .neighbors import Lists, checked, flat, grid, lists_of, merged, merged_lists, objects
 
 
@@ -55,7 +55,7 @@ def retrieval(given: Given, asked: Asked) -> list[Any]:
     else:
         best = merged(searched.over(of_pairs(_nearest_right), (classes, None)), _nearer, axis=1)
         # One for each query again, to go to all of the gallery.
-        best = objects(_only, (0,), [(best, (0, 1))])
+        best = objects(only, (0,), [(best, (0, 1))])
         before = searched.over(of_pairs(_before), (classes, None), (best, (0,)))
         before = merged(before, _sum, axis=1)
         scores = objects(_reciprocal, (0,), [(before, (0, 1)), (best, (0,))])
@@ -206,18 +206,13 @@ def _nearer(found: Any, axis: Any, keepdims: Any) -> Any:
     return best, at
 
 
-def _only(found: Any) -> Any:
-    (one,) = flat(found)
-    return one
-
-
 def _sum(found: Any, axis: Any, keepdims: Any) -> Any:
     return functools.reduce(np.add, flat(found))
 
 
 def _scored(lists: Any, first_query: Any, classes: Classes, *, score: Score) -> Any:
     """The sums of what the queries of a chunk score, and how many of them have anything to find."""
-    (found,) = flat(lists)
+    found = only(lists)
     first = int(first_query[0])
     own = slice(first, first + len(found.numbers))
     chosen = np.flatnonzero(classes.relevant[own])
@@ -228,7 +223,7 @@ def _scored(lists: Any, first_query: Any, classes: Classes, *, score: Score) -> 
 
 
 def _reciprocal(before: Any, best: Any) -> Any:
-    (counts,), (far, _) = flat(before), _only(best)
+    counts, (far, _) = only(before), only(best)
     ranks = np.where(np.isnan(far), math.inf, counts + 1)
     return np.array([(1 / ranks).sum(), ranks.size])
 

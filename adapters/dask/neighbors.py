@@ -15,6 +15,7 @@ import dask.array as da
 import numpy as np
 
 from fastcos.api.neighbors import k_of, ranked
+from fastcos.engine.checks import check_one_length
 from fastcos.engine.libraries import adapter_of
 
 from .arrays import one_like, only, rows_of
@@ -92,11 +93,7 @@ def grid(queries: Any, gallery: Any) -> Grid:
     """
     x = rows_of("queries", queries)
     y = x if gallery is None else rows_of("gallery", gallery)
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(
-            "queries and gallery must have as many features, got shapes"
-            f" {tuple(x.shape)} and {tuple(y.shape)}"
-        )
+    check_one_length(("queries", "gallery"), (x.shape, y.shape))
     return Grid(x, y, gallery is None, *map(_starts, (x, y)))
 
 
@@ -202,7 +199,7 @@ def _as_it_is(found: Any, axis: Any, keepdims: Any) -> Any:
 
 def _field(found: Any, *, field: str, as_dtype: Any) -> Any:
     """Distances or numbers as an array of the library of the chunks."""
-    (lists,) = flat(found)
+    lists = only(found)
     adapter: Any = adapter_of(type(lists.like))  # type: ignore[arg-type]
     with np.errstate(over="ignore"):
         # Beyond the dtype, whose order is known, distances are infinite.

@@ -16,7 +16,14 @@ from fastcos.distances.record import constant_of, real_number
 from fastcos.engine import matrix, neighbors
 from fastcos.engine import radius as within
 from fastcos.engine import search as engine
-from fastcos.engine.checks import check_finite, check_flag, check_out_fits, one_device
+from fastcos.engine.checks import (
+    check_finite,
+    check_flag,
+    check_one_length,
+    check_out_fits,
+    check_rows,
+    one_device,
+)
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.problem import resolve_distance
 from fastcos.engine.rows import Rows
@@ -368,11 +375,7 @@ def _search(
         y = x if two is None else _rows(adapter, names[1], two)
         if two is not None:
             one_device(names, (adapter.layout(x), adapter.layout(y)))
-            if x.shape[1] != y.shape[1]:
-                raise ValueError(
-                    f"{names[0]} and {names[1]} must have as many features, got shapes"
-                    f" {tuple(x.shape)} and {tuple(y.shape)}"
-                )
+            check_one_length(names, (tuple(x.shape), tuple(y.shape)))
         if y.shape[0] == 0:
             name = names[0] if two is None else names[1]
             raise ValueError(f"{name} must have rows, got shape {tuple(y.shape)}")
@@ -399,10 +402,7 @@ def _rows(adapter: Any, name: str, value: Any) -> Any:
     if isinstance(value, Rows):
         raise TypeError(f"{name} is rows of a table: pass an array, such as table[index]")
     array = adapter.asarray(name, value)
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (rows, features), got {tuple(array.shape)}")
-    if array.shape[1] == 0:
-        raise ValueError(f"{name} must have features, got shape {tuple(array.shape)}")
+    check_rows(name, tuple(array.shape))
     return array
 
 

@@ -96,6 +96,23 @@ def sample_shape(names: tuple[str, ...], shapes: tuple[Shape, ...], axis: int) -
         ) from None
 
 
+def check_rows(name: str, shape: Shape) -> None:
+    """Raises unless it is the shape of rows with features."""
+    if len(shape) != 2:
+        raise ValueError(f"{name} must have shape (rows, features), got {shape}")
+    if shape[1] == 0:
+        raise ValueError(f"{name} must have features, got shape {shape}")
+
+
+def check_one_length(names: Sequence[str], shapes: Sequence[Shape]) -> None:
+    """Raises unless the rows of two sets have as many features."""
+    if shapes[0][1] != shapes[1][1]:
+        raise ValueError(
+            f"{names[0]} and {names[1]} must have as many features, got shapes {shapes[0]} and"
+            f" {shapes[1]}"
+        )
+
+
 def check_per_sample(name: str, shape: Shape, samples: Shape) -> None:
     """Raises unless ``shape`` is () or has the rank of the samples with every axis equal or 1."""
     fits = (

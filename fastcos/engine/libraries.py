@@ -52,6 +52,12 @@ def adapter_of_arrays(names: Sequence[str], arrays: Sequence[Any], *, lazy: bool
     return adapter.placed(names, arrays) if adapter.records else adapter
 
 
+def lazy_adapter(names: Sequence[str], arrays: Sequence[Any]) -> Any | None:
+    """The adapter of lazy arrays, where one of the arguments is one; others may be of any kind."""
+    each = [adapter_of_arrays((n,), (x,), lazy=True) for n, x in zip(names, arrays, strict=True)]
+    return next((adapter for adapter in each if adapter.lazy), None)
+
+
 @functools.lru_cache(maxsize=256)
 def adapter_of(*kinds: type) -> Any:
     """The adapter module that takes arguments of these types, or None."""

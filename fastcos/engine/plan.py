@@ -145,7 +145,7 @@ def plan_at(call: Call, place: Any) -> Plan:
     dtype = adapter.common_dtype(operands)
     gpu = checks.one_device(names, operands)
     shapes = tuple([operand.shape for operand in operands])
-    axis, shape, features = _axes(problem, shapes)
+    axis, shape, features = axes(problem, shapes)
     weight_gradient = _weight_gradient(call, dtype, gpu)
     labels, weights, upstream = _sources(call, shape, dtype, gpu)
     samples = math.prod(shape)
@@ -210,8 +210,12 @@ def _order(call: Call) -> tuple[int, ...]:
     return tuple([names.index(name) for name in call.wanted])
 
 
-def _axes(problem: Problem, shapes: tuple[Shape, ...]) -> tuple[int, Shape, int]:
-    """The feature axis, the shape of the per-sample loss and the length of a row."""
+def axes(problem: Problem, shapes: tuple[Shape, ...]) -> tuple[int, Shape, int]:
+    """The feature axis, the shape of the per-sample loss and the length of a row.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
     if problem.distance is None:
         if len(set(shapes)) > 1:
             raise ValueError(f"the distances have unequal shapes: {shapes}")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fastcos.api.calls import not_compiled
 from fastcos.distances.record import real_number
 from fastcos.engine.checks import check_flag
-from fastcos.engine.libraries import adapter_of_arrays
+from fastcos.engine.libraries import adapter_of_arrays, lazy_adapter
 from fastcos.typing import ArrayLike
 
 #: What is reported of counts.
@@ -188,11 +188,10 @@ def _reported(
 ) -> Report:
     """A report on the counts of accepted pairs; of lazy arrays a lazy one."""
     check_flag("similarity", similarity)
-    for name, value in (("scores", scores), ("labels", labels)):
-        adapter = adapter_of_arrays((name,), (value,), lazy=True)
-        if adapter.lazy:
-            later: Report = adapter.verified(report, scores, labels, similarity)
-            return later
+    lazy = lazy_adapter(("scores", "labels"), (scores, labels))
+    if lazy:
+        later: Report = lazy.verified(report, scores, labels, similarity)
+        return later
     return report(counted(scores, labels, similarity))
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fastcos.api.neighbors import nearest
 from fastcos.engine import search as engine
-from fastcos.engine.libraries import adapter_of_arrays, library_of
+from fastcos.engine.libraries import adapter_of_arrays, lazy_adapter, library_of
 from fastcos.engine.problem import resolve_distance
 from fastcos.engine.scores import measured_blocks
 from fastcos.typing import DistanceLike
@@ -79,10 +79,8 @@ def adapter_of_rows(given: Given) -> Any:
     if given.gallery is None and given.gallery_labels is not None:
         raise ValueError("gallery_labels are given without a gallery")
     adapter = adapter_of_arrays(("queries", "gallery"), (given.queries, given.gallery), lazy=True)
-    for name, value in (("labels", given.labels), ("gallery_labels", given.gallery_labels)):
-        of_labels = adapter_of_arrays((name,), (value,), lazy=True)
-        adapter = of_labels if of_labels.lazy else adapter
-    return adapter
+    labels = given.labels, given.gallery_labels
+    return lazy_adapter(("labels", "gallery_labels"), labels) or adapter
 
 
 def task_of(adapter: Any, given: Given) -> Task:

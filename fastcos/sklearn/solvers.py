@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from threadpoolctl import threadpool_limits
 
+from fastcos.engine.libraries import adapter_of
 from fastcos.sklearn.losses import Loss
 from fastcos.sklearn.samples import Integers, Samples, part, renumbered
 
@@ -88,7 +88,8 @@ def _blas_threads(objective: Objective, count: int) -> AbstractContextManager[An
     components, features = objective.start.shape
     longest = max(features, count if objective.loss.kind in ("labels", "matches") else 0)
     small = count * longest * components <= _SMALL
-    return threadpool_limits(1, user_api="blas") if small else nullcontext()
+    products: Any = adapter_of(np.ndarray)
+    return (small and products.products_on_one_thread()) or nullcontext()
 
 
 def lbfgs(
