@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from numba import float32, float64
 
 from fastcos.distances import Functions
-from fastcos.kernels.cpu.memory import prefetch
+from fastcos.kernels.cpu.memory import hidden, prefetch
 from fastcos.kernels.cpu.states import (
     LANES,
     add_gain,
@@ -301,7 +301,7 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
                         write_pending(pending, part, part + step, features)
                 if live:
                     at = start * size
-                    state = accumulate_block(lanes, fresh, state, x + at, y + at, block)
+                    state = accumulate_block(lanes, fresh, state, x + at, y + at, hidden(block // 64) * 64)
             if whole < features:
                 at, left = whole * size, features - whole
                 if live:

@@ -250,6 +250,20 @@ def stack_slot(like: Any) -> Any:
 
 
 @emitted
+def hidden(count: Any) -> Any:
+    """An int64 number that the compiler does not know, although it is a constant.
+
+    A loop over so many is not unrolled altogether.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(INT64, [INT64])
+        return builder.asm(kind, "", "=r,0", [args[0]], False)
+
+    return types.int64(types.int64), codegen
+
+
+@emitted
 def store(address: Any, value: Any) -> Any:
     """Stores a value at an address."""
 
