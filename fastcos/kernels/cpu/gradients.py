@@ -12,7 +12,7 @@ from numba import float32, float64
 from fastcos.distances import Functions
 from fastcos.kernels import ADD, WRITE
 from fastcos.kernels.cpu.memory import fma, has_fma, load
-from fastcos.kernels.cpu.states import as_float32
+from fastcos.kernels.cpu.states import as_float32, load_element, store_gradient
 from fastcos.kernels.cpu.storage import Storage
 from fastcos.kernels.cpu.streaming import buffer_slot, flush_lines
 from fastcos.kernels.functions import jitable, registered
@@ -200,6 +200,8 @@ def pair_writer(gradient: Any, in_float32: Any, storage: Storage, jitable: Any) 
         at, length = start * size, stop - start
         source = Two(rows.x + at, rows.y + at)
         target = Two(buffer_slot(buffers, 0, grads.x + at), buffer_slot(buffers, 1, grads.y + at))
+        # Again: of numbers that were read before a call, each would be read at every place.
+        pending = load(slot.address, slot.like)
         if pending.coefficients.fits:
             write_in_float32(pending.coefficients, source, target, length)
         else:
@@ -221,9 +223,10 @@ def _pair_loop(slopes: Any, number: Any, storage: Storage, jitable: Any) -> Any:
         x, y = row(source.x, length), row(source.y, length)
         grad_x, grad_y = row(target.x, length), row(target.y, length)
         for k in range(length):
-            to_x, to_y = slopes(terms, number(decode(x[k])), number(decode(y[k])))
-            grad_x[k] = encode(to_x)
-            grad_y[k] = encode(to_y)
+            a, b = load_element(x, k), load_element(y, k)
+            to_x, to_y = slopes(terms, number(decode(a)), number(decode(b)))
+            store_gradient(grad_x, k, encode(to_x), 0)
+            store_gradient(grad_y, k, encode(to_y), 1)
 
     @jitable()
     def two_at_a_time(terms: Any, source: Any, target: Any, length: int) -> None:
@@ -287,6 +290,7 @@ def triplet_writer(
         source = Three(rows.a + at, rows.p + at, rows.n + at)
         to_a, to_p = buffer_slot(buffers, 0, grads.a + at), buffer_slot(buffers, 1, grads.p + at)
         target = Three(to_a, to_p, buffer_slot(buffers, 2, grads.n + at))
+        pending = load(slot.address, slot.like)
         if half and pending.coefficients.fits:
             write_in_float32(pending.coefficients, source, target, length)
         else:
@@ -310,12 +314,13 @@ def _triplet_loop(slopes: Any, number: Any, storage: Storage, jitable: Any) -> A
         grad_a, grad_p = row(target.a, length), row(target.p, length)
         grad_n = row(target.n, length)
         for k in range(length):
+            one, two, three = load_element(a, k), load_element(p, k), load_element(n, k)
             to_a, to_p, to_n = slopes(
-                terms, number(decode(a[k])), number(decode(p[k])), number(decode(n[k]))
+                terms, number(decode(one)), number(decode(two)), number(decode(three))
             )
-            grad_a[k] = encode(to_a)
-            grad_p[k] = encode(to_p)
-            grad_n[k] = encode(to_n)
+            store_gradient(grad_a, k, encode(to_a), 0)
+            store_gradient(grad_p, k, encode(to_p), 1)
+            store_gradient(grad_n, k, encode(to_n), 2)
 
     @jitable()
     def two_at_a_time(terms: Any, source: Any, target: Any, length: int) -> None:

@@ -301,7 +301,9 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
                         write_pending(pending, part, part + step, features)
                 if live:
                     at = start * size
-                    state = accumulate_block(lanes, fresh, state, x + at, y + at, hidden(block // 64) * 64)
+                    state = accumulate_block(
+                        lanes, fresh, state, x + at, y + at, hidden(block // 64) * 64
+                    )
             if whole < features:
                 at, left = whole * size, features - whole
                 if live:

@@ -3,6 +3,7 @@
 A state is the tuple of numbers in which a distance accumulates a row.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -15,6 +16,9 @@ from fastcos.kernels.cpu.memory import INT64, emitted
 #: Number of lanes. A loop over fewer is unrolled before it could be vectorised.
 LANES = 32
 
+# What the compiler is told of memory that does not overlap: the gradients of the operands.
+_GRADIENTS = ("gradient 0", "gradient 1", "gradient 2")
+
 
 def _in_lane(builder: Any, number: Any, address: Any, lane: Any, i: int) -> Any:
     """Pointer to number i of the state of a lane: all lanes' numbers i are side by side."""
@@ -22,27 +26,48 @@ def _in_lane(builder: Any, number: Any, address: Any, lane: Any, i: int) -> Any:
     return builder.gep(place, [builder.add(lane, INT64(i * LANES))])
 
 
-def _marked(builder: Any, instruction: Any, mark: str) -> Any:
-    """Marks a load or a store as one of lanes, ``alias.scope``, or of other memory, ``noalias``.
+def _marked(builder: Any, instruction: Any, *, of: str = "", apart: Sequence[str] = ()) -> Any:
+    """Marks a load or a store as one of a kind of memory, and as touching none of others.
 
-    Without the mark the compiler has to assume that a number of a row may lie in a lane, and has to
-    write the states to memory before each is read.
+    Without the marks the compiler has to assume that a number of a row may lie in a lane, and has
+    to write the states to memory before each is read; and it looks, before every stretch of a
+    gradient, whether that overlaps what the gradient is computed from.
     """
     domain = builder.module.add_metadata(["fastcos"])
-    scope = builder.module.add_metadata(["lanes", domain])
-    instruction.set_metadata(mark, builder.module.add_metadata([scope]))
+    for mark, names in (("alias.scope", [of] if of else []), ("noalias", apart)):
+        if names:
+            scopes = [builder.module.add_metadata([name, domain]) for name in names]
+            instruction.set_metadata(mark, builder.module.add_metadata(scopes))
     return instruction
 
 
 @emitted
 def load_element(values: Any, k: Any) -> Any:
-    """``values[k]``, of an array that does not overlap the lanes."""
+    """``values[k]``, of a row of an operand, which overlaps neither the lanes nor gradients."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = arrayobj.make_array(values)(context, builder, args[0])
-        return _marked(builder, builder.load(builder.gep(array.data, [args[1]])), "noalias")
+        loaded = builder.load(builder.gep(array.data, [args[1]]))
+        return _marked(builder, loaded, apart=("lanes", *_GRADIENTS))
 
     return values.dtype(values, types.int64), codegen
+
+
+@emitted
+def store_gradient(values: Any, k: Any, value: Any, number: Any) -> Any:
+    """``values[k] = value``, of the gradient of an operand, whose ``number`` is a constant."""
+    if not isinstance(number, types.IntegerLiteral):
+        return None
+    own = _GRADIENTS[number.literal_value]
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = arrayobj.make_array(values)(context, builder, args[0])
+        cast = context.cast(builder, args[2], value, values.dtype)
+        stored = builder.store(cast, builder.gep(array.data, [args[1]]))
+        _marked(builder, stored, of=own, apart=[name for name in _GRADIENTS if name != own])
+        return context.get_dummy_value()
+
+    return types.void(values, types.int64, value, number), codegen
 
 
 def _store_lane(number: Any, state: Any) -> Any:
@@ -53,7 +78,7 @@ def _store_lane(number: Any, state: Any) -> Any:
         for i, kind in enumerate(state):
             value = context.cast(builder, builder.extract_value(args[2], i), kind, number)
             place = _in_lane(builder, word, args[0], args[1], i)
-            _marked(builder, builder.store(value, place), "alias.scope")
+            _marked(builder, builder.store(value, place), of="lanes")
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, state), codegen
@@ -66,7 +91,7 @@ def _load_lane(number: Any, like: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         word = context.get_value_type(number)
         places = [_in_lane(builder, word, args[0], args[1], i) for i in range(len(like))]
-        numbers = [_marked(builder, builder.load(place), "alias.scope") for place in places]
+        numbers = [_marked(builder, builder.load(place), of="lanes") for place in places]
         return context.make_tuple(builder, kind, numbers)
 
     return kind(types.int64, types.int64, like), codegen
