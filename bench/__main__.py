@@ -64,6 +64,15 @@ RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
             *("--dtype", "float32,bfloat16", "--repeats", "6"),
         ),
     ),
+    (
+        report.TORCH_WARM,
+        (
+            *("torch", "--warm", "--cases"),
+            "cosine_embedding_loss,triplet_margin_loss,triplet_margin_with_distance_loss*,"
+            "pairwise_distance",
+            *("--sizes", "1024x128,4096x128,1024x768,4096x768", "--repeats", "12"),
+        ),
+    ),
     (report.ROWS, ("rows",)),
     (report.LISTWISE, ("listwise",)),
     (report.NEAREST, ("nearest",)),
@@ -141,6 +150,9 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", type=pathlib.Path, help="file for the rows; replaced")
     parser.add_argument("--quick", action="store_true", help="3 repeats, small and medium")
+    parser.add_argument(
+        "--warm", action="store_true", help="every call on the same arrays, whatever their size"
+    )
     given = parser.parse_args(arguments)
     if given.quick:
         given.repeats, given.sizes = 3, "small,medium"
@@ -181,6 +193,8 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
             status |= sets is None
             if sets is not None and not sets:
                 sys.stdout.write(f"{what} does not fit and is left out\n")
+            if given.warm and sets:
+                sets = sets[:1]
             for case in cases if sets else ():
                 measured = suite.measure(case, size, dtype, sets, given.repeats, peers)
                 rows = _tried(f"{case.name} {what}", list, measured)

@@ -326,7 +326,7 @@ def test_all_runs_each_in_a_process_and_renders(results, monkeypatch, tmp_path):
     assert rendered == [["--root", str(tmp_path)]]
     assert (tmp_path / report.RESULTS).is_dir()
     names = [
-        *(report.TABLE, report.SWEEP, report.DISTANCES, report.TORCH),
+        *(report.TABLE, report.SWEEP, report.DISTANCES, report.TORCH, report.TORCH_WARM),
         *(report.ROWS, report.LISTWISE, report.NEAREST, report.SCALE, report.START),
     ]
     for name, given in zip(names, commands, strict=True):
@@ -336,6 +336,14 @@ def test_all_runs_each_in_a_process_and_renders(results, monkeypatch, tmp_path):
         assert given[-2] == "--json"
         assert given[-1].endswith(name)
         assert not given[-1].startswith("/")
+
+
+def test_warm_calls_are_on_one_set_whatever_its_size(tmp_path):
+    path, arguments = tmp_path / "rows.jsonl", ["--cases", "cosine_similarity", "--peers", "none"]
+    arguments += ["--sizes", "2048x768", "--repeats", "1", "--json", str(path)]
+    for more, cache in (([], "out"), (["--warm"], "in")):
+        assert command.main([*arguments, *more]) == 0
+        assert {row["cache"] for row in report.load(path).rows} == {cache}
 
 
 def test_all_makes_what_the_notes_say():

@@ -189,6 +189,12 @@ def test_tables(results):
         assert len({line.count("|") for line in lines}) <= 1
 
 
+def test_warm_tables_tell_what_is_to_be_reached(results):
+    text = report.torch_warm_tables(report.load(results))
+    assert "faster than torch; to be reached: 1×." in text
+    assert text.count("\n| `") == 2 * len(TOLERANCE) * len(CASES)
+
+
 def test_losses_are_shown_like_wins(results):
     run, rows = report.load(results)
     mine = [r for r in rows if r["provider"] == OURS]
