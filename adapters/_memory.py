@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import weakref
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,10 +35,11 @@ class _Lent:
     between may be gone while it is there.
     """
 
-    __slots__ = ("__array_interface__", "__weakref__")
+    __slots__ = ("__array_interface__", "__weakref__", "memory")
 
     def __init__(self, memory: Bytes) -> None:
-        self.__array_interface__ = memory.__array_interface__
+        self.__array_interface__ = memory.__array_interface__  # an address, which holds nothing
+        self.memory = memory
 
 
 def block(size: int) -> Bytes:
@@ -84,6 +84,6 @@ def _keep(memory: Bytes) -> None:
 
 def _bytes() -> int:
     """How many are kept."""
-    # Of the keys, for a list of pairs is no single step: it makes tuples, which has collections.
-    sizes: list[Any] = list(_kept)
-    return sum([size * len(_kept.get(size, ())) for size in sizes])
+    # Over a list of the keys: one of pairs makes tuples, and a collection that comes with these may
+    # change what is kept.
+    return sum([size * len(_kept.get(size, ())) for size in list(_kept)])
