@@ -187,6 +187,7 @@ def test_what_is_not_wanted_is_not_computed(generator, monkeypatch, name):
 @pytest.mark.host
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_memory_of_large_gradients_is_used_again_and_by_one_at_a_time(generator, dtype):
+    from fastcos.adapters import _memory
     from fastcos.adapters.torch import arrays
 
     x, y = (rows(generator, 5000, 128, dtype=dtype).requires_grad_() for _ in range(2))
@@ -219,8 +220,8 @@ def test_memory_of_large_gradients_is_used_again_and_by_one_at_a_time(generator,
     for _ in range(3):
         arrays.empty_like(wide, -1, torch.float32)
         arrays.empty_like(wide[:, 1:], -1, torch.float32)
-    kept = sum(memory.size for blocks in arrays._kept.values() for memory in blocks)
-    assert 0 < kept <= arrays._KEPT_AT_MOST
+    kept = sum(memory.size for blocks in _memory._kept.values() for memory in blocks)
+    assert 0 < kept <= _memory.KEPT_AT_MOST
 
 
 @pytest.mark.parametrize("name", MEASURES)

@@ -6,12 +6,10 @@ is in :mod:`fastcos.adapters.torch.cuda`.
 
 from __future__ import annotations
 
-import collections
 import ctypes
 import functools
 import importlib
 import math
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +25,7 @@ from fastcos.kernels import BOOLS, BYTES, DOUBLES, LONGS
 
 from .. import numpy as of_numpy
 from .._foreign import check_in_memory
+from .._memory import block
 from ..numpy import asarray as of_host
 from ..numpy import extent, overlap, overlaps_itself
 from .listwise import evaluate as evaluate
@@ -73,12 +72,9 @@ _RECORDING = [
 #: What to do where torch has to see what is computed.
 BY_TORCH = "the functions of fastcos.adapters.torch call torch's operators there"
 _ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
-
-# Memory of gradients that were let go, by size. malloc gives such blocks back to the system
-# and takes them anew, page by page, which costs more than to compute what goes into them: 496
-# page faults, a third of the time of a call, at 4096 x 128.
-_kept: dict[int, collections.deque[Any]] = {}
-_KEPT_FROM, _KEPT_AT_MOST = 1 << 20, 64 << 20
+# From how many bytes on memory is not torch's. Half of that pays for NumPy's arrays; torch's memory
+# came without page faults there, and took four fifths of the time.
+_BLOCKS_FROM = 1 << 20
 
 
 def float_name(dtype: Dtype) -> str | None:
@@ -281,33 +277,15 @@ def features_last(array: Tensor, axis: int) -> Tensor:
 def _new(like: Tensor, dtype: Dtype, shape: Sequence[int] | None = None) -> Tensor:
     """A new contiguous tensor of the same shape, or of another."""
     size = (like.numel() if shape is None else math.prod(shape)) * dtype.itemsize
-    if size < _KEPT_FROM or like.is_cuda:
+    if size < _BLOCKS_FROM or like.is_cuda:
         if shape is not None:
             return like.new_empty(shape, dtype=dtype)
         # Not torch.empty, which follows the default device.
         if like.dtype is dtype and like.is_contiguous():
             return torch.empty_like(like)
         return torch.empty_like(like, dtype=dtype, memory_format=torch.contiguous_format)
-    try:
-        memory = _kept[size].pop()
-    except (KeyError, IndexError):
-        # NumPy's: large blocks in huge pages, which are three to four times faster to touch.
-        block = np.empty(size + 64, np.int8)
-        start = -block.ctypes.data % 64
-        memory = block[start : start + size]
-    words = memory.view()
-    if size <= _KEPT_AT_MOST:
-        weakref.finalize(words, _keep, memory).atexit = False
     # Not a view any more, which could not be detached in place.
-    return torch.from_numpy(words).view(dtype).view(shape or like.shape).detach()
-
-
-def _keep(memory: Any) -> None:
-    """Takes the memory of a gradient that nobody holds any more."""
-    others = sum([size * len(_kept.get(size, ())) for size in list(_kept)])
-    if others + memory.size > _KEPT_AT_MOST:
-        _kept.clear()
-    _kept.setdefault(memory.size, collections.deque()).append(memory)
+    return torch.from_numpy(block(size)).view(dtype).view(shape or like.shape).detach()
 
 
 def empty_like(array: Tensor, axis: int, dtype: Dtype, count: int | None = None) -> Tensor:
