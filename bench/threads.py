@@ -16,6 +16,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,9 @@ from bench.cases import VALUE, Buffers, Case
 from bench.report import ALONE
 from bench.runner import AGAIN, COPY, OURS, READ, Row, Size, Suite
 
+#: Seconds after a change of the number until threads that were started for it are on their cores: the
+#: first sample took up to four times as long.
+_SETTLED = 5e-3
 _CPUS, _NODES = pathlib.Path("/sys/devices/system/cpu"), pathlib.Path("/sys/devices/system/node")
 
 
@@ -133,13 +137,13 @@ def _measure(
 @contextlib.contextmanager
 def _on(count: int) -> Iterator[None]:
     """So many threads, for the ceilings and for fastcos, which with one wakes no other."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(count)
-    try:
-        with fastcos.threads(count):
-            yield
-    finally:
-        numba.set_num_threads(before)
+    if numba.get_num_threads() != count:
+        numba.set_num_threads(count)
+        end = time.perf_counter() + _SETTLED
+        while time.perf_counter() < end:
+            runner._wake()
+    with fastcos.threads(count):
+        yield
 
 
 def _timed(each: _On, number: int, turn: Iterator[int]) -> float:
