@@ -336,7 +336,7 @@ def draw_threads(results: Results, path: pathlib.Path) -> None:
             axes.set_xscale("log", base=2)
             axes.set_yscale("log", base=2)
             for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter(ticker.FuncFormatter(lambda n, _: f"{n:g}"))
+                axis.set_major_formatter(ticker.FuncFormatter(lambda n, _: f"{n:.2g}"))
             axes.grid(which="both", alpha=0.2)
         line[0].set_ylabel("times faster than one thread")
         line[0].legend(fontsize=8, loc="upper left")
