@@ -87,6 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         ["learners"],
         ["scale"],
         ["compare"],
+        ["ports"],
     ):
         module = importlib.import_module(f"bench.{arguments[0]}")
         return module.main(arguments[1:])  # type: ignore[no-any-return]

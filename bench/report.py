@@ -35,12 +35,14 @@ LEARNERS = "learners.jsonl"
 SCALE = "scale.jsonl"
 #: Several numbers of threads.
 THREADS, THREADS_PICTURE = "threads.jsonl", "threads.png"
+#: Cycles of a distance, by llvm-mca.
+PORTS = "ports.jsonl"
 #: What the first call takes.
 START = "start.jsonl"
 #: All of them, in the order in which they are shown.
 FILES = (
     *(TABLE, SWEEP, DISTANCES, TORCH, CUDA, TORCH_CUDA),
-    *(ROWS, LISTWISE, NEAREST, LEARNERS, SCALE, THREADS, START),
+    *(ROWS, LISTWISE, NEAREST, LEARNERS, SCALE, THREADS, PORTS, START),
 )
 
 _DTYPE = "float32"
@@ -102,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.root / RESULTS
     found = {name: load(folder / name) for name in FILES if (folder / name).exists()}
     if given.full:
-        found = {name: each for name, each in found.items() if name not in (START, SCALE)}
+        found = {name: each for name, each in found.items() if name not in (START, SCALE, PORTS)}
         # Which are shown in full.
         for name, results in found.items():
             others = {LISTWISE: listwise_full, NEAREST: nearest_full, LEARNERS: learners_full}
@@ -787,6 +789,13 @@ def scale_table(results: Results) -> str:
     return f"{_machine(results.run)}\n\n{_markdown(header, body)}"
 
 
+def ports_tables(results: Results) -> str:
+    """Of distances: cycles by the ports of processors, and those that memory leaves."""
+    from bench import ports_report
+
+    return ports_report.tables(results)
+
+
 def threads_tables(results: Results) -> str:
     """Of several numbers of threads: times, and how many times faster than one."""
     from bench import threads_report
@@ -807,6 +816,7 @@ BLOCKS = (
     Block("bench/README.md", "bench-nearest", NEAREST, nearest_tables),
     Block("bench/README.md", "bench-learners", LEARNERS, learners_tables),
     Block("bench/README.md", "bench-threads", THREADS, threads_tables),
+    Block("bench/README.md", "bench-ports", PORTS, ports_tables),
     Block("bench/README.md", "bench-start", START, start_table),
     Block("docs/scale.md", "bench-scale", SCALE, scale_table),
 )
