@@ -35,8 +35,8 @@ _FEWER, _MORE = 16, 40
 _FEATURES, _REPEATS = 768, 1000
 
 _JUMP = re.compile(r"\s+j\w+\s+(\.L\w+)$")
-_PACKED = re.compile(r"\tv\w+p[sd]\b")
-_DOUBLE = re.compile(r"\tv\w+pd\b")
+_ARITHMETIC = r"\tv(add|sub|mul|div|fn?m\w+|max|min|cmp\w*)p"
+_PACKED, _DOUBLE = re.compile(_ARITHMETIC + r"[sd]\b"), re.compile(_ARITHMETIC + r"d\b")
 #: An operand in memory that is no constant, and not on the stack.
 _ROW = re.compile(r"-?\w*(\((?!%rsp|%rbp|%rip)[^)]*\))")
 #: What reads or writes half as many bytes as its registers have.
@@ -109,7 +109,7 @@ def chosen(found: Sequence[Loop], gradient: bool, double: bool) -> Loop:
     fitting = [
         loop
         for loop in found
-        if loop.count(_PACKED) >= 6
+        if loop.count(_PACKED) >= 2
         and (loop.written >= 32 if gradient else loop.read >= 64 and not loop.written)
         and (loop.count(_DOUBLE) * 2 > loop.count(_PACKED)) == double
         and (not gradient or loop.count(_JUMP) == 1)
