@@ -3,10 +3,10 @@
     apt install llvm-19
     python -m bench ports --mca llvm-mca-19 --json bench/results/ports.jsonl
 
-The kernels are compiled for each processor, the loop that sums a row up and the one that writes
-both gradients are cut out of them, and llvm-mca says in how many cycles the ports of that processor
-are through with one turn, all numbers being in the first cache. Beside that stands what a number
-takes here, of rows in the second cache on one thread.
+The kernels are compiled for this machine, the loop that sums a row up and the one that writes both
+gradients are cut out of them, and llvm-mca says in how many cycles the ports of a processor are
+through with one turn, all numbers being in the first cache. Beside that stands what a number takes
+here, of rows in the second cache on one thread.
 """
 
 from __future__ import annotations
@@ -119,13 +119,11 @@ def chosen(found: Sequence[Loop], gradient: bool, double: bool) -> Loop:
     return min(whole or fitting, key=lambda loop: len(loop.lines) / (loop.written or loop.read))
 
 
-def emitted(cpu: str, distances: Sequence[str], dtypes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The loops that a process of its own emits for a processor."""
+def emitted(distances: Sequence[str], dtypes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The loops that are compiled for this machine, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         # An empty cache: what is read from one has no assembly.
-        environment = {**os.environ, "NUMBA_CACHE_DIR": folder, "NUMBA_CPU_NAME": cpu}
-        if cpu != "host":
-            environment["NUMBA_CPU_FEATURES"] = ""
+        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
         command = [sys.executable, "-m", "bench.ports", ",".join(distances), ",".join(dtypes)]
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
     for line in done.stdout.decode().splitlines():
@@ -279,11 +277,13 @@ def main(arguments: Sequence[str]) -> int:
     lines = [json.dumps({**runner.environment(suite, arguments), **details})]
     ceilings = report.load(report.ROOT / report.RESULTS / report.DISTANCES).rows
     here = {(name, dtype): measured(name, dtype) for name in distances for dtype in dtypes}
+    found = list(emitted(distances, dtypes))
     for cpu in given.cpus.split(","):
-        for loop in emitted(cpu, distances, dtypes):
-            told = cycles(given.mca, cpu, loop.pop("lines"))
+        for loop in found:
+            told = cycles(given.mca, cpu, loop["lines"])
             seconds = here[loop["distance"], loop["dtype"]][loop["mode"]]
             row = {"kind": "result", "processor": cpu, **loop, **told, "seconds": seconds}
+            del row["lines"]
             row |= _beside(ceilings, loop["distance"], loop["dtype"], loop["mode"])
             lines.append(json.dumps(row))
             sys.stdout.write(ports_report.line(row, details["clock"]) + "\n")
