@@ -174,7 +174,9 @@ def cycles(mca: str, cpu: str, lines: Sequence[str]) -> dict[str, Any]:
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     (region,) = found["CodeRegions"]
-    summary, names = region["SummaryView"], found["TargetInfo"]["Resources"]
+    summary = region["SummaryView"]
+    # Of several units of a kind the number is a byte, and not a digit: Zn4FP45.0.
+    names = [re.sub(r"\W+$", "", name) for name in found["TargetInfo"]["Resources"]]
     pressure = dict.fromkeys(names, 0.0)
     count = len(region["Instructions"])
     for each in region["ResourcePressureView"]["ResourcePressureInfo"]:
