@@ -536,6 +536,10 @@ def _kinds():
         return pair(fastcos.rows(table, i), fastcos.rows(table, j), marks)
 
     yield lambda: pair(x, y, target, reduction="none", grad_output=x[:, 0])
+    # What is rounded to float32 would hide sums in another order.
+    wide = x.astype(np.float64), y.astype(np.float64)
+    yield lambda: pair(*wide, target)
+    yield lambda: distances(wide[0][:1], wide[1])
     yield lambda: fastcos.value_and_grad(fastcos.triplet_margin_loss)(x, y, z, swap=True)
     # Both broadcast, over axes of their own: two passes, and sums for each row of both.
     yield lambda: distances(x[:40, None], y[None, :30])
