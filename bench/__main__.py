@@ -6,7 +6,8 @@ table, ``python -m bench listwise`` losses of all rows with all rows, ``python -
 the nearest rows of a gallery, ``python -m bench learners`` learned projections, ``python -m bench
 scale`` several processes. ``python -m bench all`` makes every committed file of results of the CPU
 anew, and renders them; but for the learners, whose peers need an environment of their own.
-``python -m bench compare REVISION`` times this tree and another in turn.
+``python -m bench --threads 1,2,4`` times cases on several numbers of threads, and
+``python -m bench compare REVISION`` this tree and another in turn.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (report.LISTWISE, ("listwise",)),
     (report.NEAREST, ("nearest",)),
     (report.SCALE, ("scale",)),
+    (report.THREADS, ("--threads", "1,2,4,8")),
     (report.START, ("start",)),
 )
 
@@ -94,6 +96,7 @@ def main(arguments: Sequence[str]) -> int:
         ["learners"],
         ["scale"],
         ["compare"],
+        ["ports"],
     ):
         module = importlib.import_module(f"bench.{arguments[0]}")
         return module.main(arguments[1:])  # type: ignore[no-any-return]
@@ -101,12 +104,29 @@ def main(arguments: Sequence[str]) -> int:
     what = arguments[0] if arguments and arguments[0] in known else ""
     parser = argparse.ArgumentParser(prog="python -m bench", add_help=False, allow_abbrev=False)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", default="")
     given, rest = parser.parse_known_args(arguments[1:] if what else arguments)
+    if given.threads:
+        if (what, given.device) != ("", "cpu"):
+            parser.error("--threads is for arrays in the memory of this machine")
+        return _on_threads(given.threads, arguments, rest, parser)
     if (what, given.device) not in SUITES:
         parser.error(f"{what} is not measured with --device {given.device}")
     # Only the one that is asked for: each needs another library.
     module = importlib.import_module(SUITES[what, given.device])
     return _measured(module.SUITE, rest)
+
+
+def _on_threads(
+    text: str, arguments: Sequence[str], rest: Sequence[str], parser: argparse.ArgumentParser
+) -> int:
+    from bench import threads
+
+    counts = threads.numbers(text)
+    if counts is None:
+        parser.error(f"--threads must be numbers from 1 on, separated by commas; got {text}")
+    status = threads.enough(counts[-1], arguments)
+    return _measured(threads.suite(text, counts), rest) if status is None else status
 
 
 def _all(arguments: Sequence[str]) -> int:
@@ -135,7 +155,8 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=" ".join(("python -m bench", *suite.words)),
         description=suite.title,
-        epilog="See also: python -m bench {torch,rows,listwise,all,report} --help, --device cuda.",
+        epilog="See also: python -m bench {torch,rows,listwise,all,report} --help, --device cuda,"
+        " --threads 1,2,4.",
     )
     parser.add_argument(
         "--cases", default=suite.chosen, help="patterns of names, separated by commas"
@@ -165,7 +186,7 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
     if given.repeats < 1:
         parser.error("--repeats must be at least 1")
     dtypes = given.dtype.split(",")
-    peers = [] if given.peers == "none" else given.peers.split(",")
+    peers = [] if given.peers in ("", "none") else given.peers.split(",")
     for option, names, known in (("--dtype", dtypes, DTYPES), ("--peers", peers, suite.peers)):
         for name in names:
             if name not in known:

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bench.report import AGAIN, EAGER, FASTCOS_TORCH, PML, ST, TARGET, Results, _bytes
+from bench.report import AGAIN, ALONE, EAGER, FASTCOS_TORCH, PML, ST, TARGET, Results, _bytes
 
 _CASE, _DTYPE = "cosine_embedding_loss", "float32"
 #: What SimSIMD and NumKong have of it.
@@ -286,6 +286,65 @@ def draw_listwise(results: Results, path: pathlib.Path) -> None:
     figure.suptitle(
         f"What a call takes beyond the arrays, over the number of rows of {d}\n"
         "(crosses: does not fit the memory of this machine)",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+
+
+def draw_threads(results: Results, path: pathlib.Path) -> None:
+    """Draws times faster than one thread over threads: sizes in columns, modes in rows."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib import ticker
+
+    run, rows = results.run, results.rows
+    sizes = sorted({(r["n"], r["d"]) for r in rows}, key=math.prod)
+    cases = list(dict.fromkeys(r["case"] for r in rows))
+    counts = sorted({r["threads"] for r in rows})
+    modes = (("value", "read", "value"), ("value_and_grad_out", "copy", "value and gradient"))
+    figure, panels = plt.subplots(
+        *(len(modes), len(sizes)),
+        figsize=(1 + 5 * len(sizes), 8),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for line, (mode, ceiling, title) in zip(panels, modes, strict=True):
+        for axes, size in zip(line, sizes, strict=True):
+            for number, case in enumerate(cases):
+                style = {"color": f"C{number}", "marker": "o"}
+                dotted = {**style, "marker": "s", "mfc": "white", "ls": ":"}
+                for what, provider, label, look in (
+                    (mode, "fastcos", case, style),
+                    ("ceiling", ceiling, f"{ceiling} of as many arrays", dotted),
+                ):
+                    wanted = (case, what, provider, *size)
+                    keys = ("case", "mode", "provider", "n", "d")
+                    own = [r for r in rows if tuple(r[key] for key in keys) == wanted]
+                    points = sorted(
+                        (r["threads"], *(r["faster"][ALONE][q] for q in ("p20", "ratio", "p80")))
+                        for r in own
+                    )
+                    _line(axes, _Curve(label, False, case, what, provider, look), points)
+            axes.plot(counts, counts, color="0.5", lw=1, ls="--", label="as many as threads")
+            axes.axvline(run["cores"], color="black", lw=1, label="as many threads as cores")
+            axes.set(title=f"{title}, {size[0]} × {size[1]}")
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log", base=2)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(ticker.FuncFormatter(lambda n, _: f"{n:.2g}"))
+            axes.grid(which="both", alpha=0.2)
+        line[0].set_ylabel("times faster than one thread")
+        line[0].legend(fontsize=8, loc="upper left")
+    for axes in panels[-1]:
+        axes.set_xlabel("threads")
+    figure.suptitle(
+        f"{run['cpu']} ({run['architecture']}), {run['cores']} cores;"
+        " lines are medians, bands 20% to 80% of the rounds",
         fontsize=10,
     )
     figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})

@@ -35,18 +35,24 @@ NEAREST = "nearest.jsonl"
 LEARNERS = "learners.jsonl"
 #: Several processes.
 SCALE = "scale.jsonl"
+#: Several numbers of threads.
+THREADS, THREADS_PICTURE = "threads.jsonl", "threads.png"
+#: Cycles of a distance, by llvm-mca.
+PORTS = "ports.jsonl"
 #: What the first call takes.
 START = "start.jsonl"
 #: All of them, in the order in which they are shown.
 FILES = (
     *(TABLE, SWEEP, DISTANCES, TORCH, TORCH_WARM, CUDA, TORCH_CUDA),
-    *(ROWS, LISTWISE, NEAREST, LEARNERS, SCALE, START),
+    *(ROWS, LISTWISE, NEAREST, LEARNERS, SCALE, THREADS, PORTS, START),
 )
 
 _DTYPE = "float32"
 #: What did not fit the memory, or is not measured.
 _NOTHING = "–"
 AGAIN = "fastcos again"
+#: The same call, or the same ceiling, on one thread.
+ALONE = "one thread"
 #: Providers of whom more than one module knows.
 FASTCOS_TORCH, EAGER, COMPILE = "fastcos-torch", "eager", "compile"
 PML, ST = "pml", "st"
@@ -100,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.root / RESULTS
     found = {name: load(folder / name) for name in FILES if (folder / name).exists()}
     if given.full:
-        found = {name: each for name, each in found.items() if name not in (START, SCALE)}
+        found = {name: each for name, each in found.items() if name not in (START, SCALE, PORTS)}
         # Which are shown in full.
         for name, results in found.items():
             others = {LISTWISE: listwise_full, NEAREST: nearest_full, LEARNERS: learners_full}
@@ -133,6 +139,8 @@ def main(arguments: Sequence[str]) -> int:
             picture.draw_torch_cuda(found[TORCH_CUDA], folder / TORCH_CUDA_PICTURE)
         if LISTWISE in found:
             picture.draw_listwise(found[LISTWISE], folder / LISTWISE_PICTURE)
+        if THREADS in found:
+            picture.draw_threads(found[THREADS], folder / THREADS_PICTURE)
     return status
 
 
@@ -803,6 +811,20 @@ def scale_table(results: Results) -> str:
     return f"{_machine(results.run)}\n\n{_markdown(header, body)}"
 
 
+def ports_tables(results: Results) -> str:
+    """Of distances: cycles by the ports of processors, and those that memory leaves."""
+    from bench import ports_report
+
+    return ports_report.tables(results)
+
+
+def threads_tables(results: Results) -> str:
+    """Of several numbers of threads: times, and how many times faster than one."""
+    from bench import threads_report
+
+    return threads_report.tables(results)
+
+
 BLOCKS = (
     Block("README.md", "bench", TABLE, table),
     Block("README.md", "bench-torch", TORCH, torch_tables),
@@ -816,6 +838,8 @@ BLOCKS = (
     Block("bench/README.md", "bench-listwise", LISTWISE, listwise_tables),
     Block("bench/README.md", "bench-nearest", NEAREST, nearest_tables),
     Block("bench/README.md", "bench-learners", LEARNERS, learners_tables),
+    Block("bench/README.md", "bench-threads", THREADS, threads_tables),
+    Block("bench/README.md", "bench-ports", PORTS, ports_tables),
     Block("bench/README.md", "bench-start", START, start_table),
     Block("docs/scale.md", "bench-scale", SCALE, scale_table),
 )
@@ -834,7 +858,7 @@ def full(results: Results) -> str:
     )
     body = [
         (
-            *(r["case"], r["mode"], r["provider"]),
+            *(r["case"], r["mode"], _on_threads(r)),
             *(shape(r["n"], r["d"], r.get("table")), r["dtype"], r["cache"]),
             *(_seconds(r[q]) for q in ("p20", "p50", "p80")),
             f"{r['gbps']:.1f}",
@@ -849,6 +873,14 @@ def full(results: Results) -> str:
     return _machine(results.run) + "\n\n" + _markdown(header, body)
 
 
+def _on_threads(row: Mapping[str, Any]) -> str:
+    """Who, and on how many threads where these are compared."""
+    threads = row.get("threads")
+    return (
+        f"{row['provider']}, {threads} thread{'s'[threads < 2 :]}" if threads else row["provider"]
+    )
+
+
 def lines(rows: Sequence[Row]) -> str:
     """Rows as plain text, for whoever watches a run."""
     first = rows[0]
@@ -858,8 +890,9 @@ def lines(rows: Sequence[Row]) -> str:
     for r in rows:
         peers = ", ".join(_over(name, q) for name, q in r.faster.items())
         host = f"host {_seconds(r.host['p50'])}  " if r.host else ""
+        on = "" if r.threads is None else f"{r.threads:>3} "
         out.append(
-            f"  {r.mode:<19}{r.provider:<15}{_seconds(r.p50):>9}{r.gbps:8.1f} GB/s"
+            f"  {on}{r.mode:<19}{r.provider:<15}{_seconds(r.p50):>9}{r.gbps:8.1f} GB/s"
             f"{r.share:7.0%} of {r.ceiling:<5} {host}{peers}"
         )
     kept = [f"{_count(r.saved_bytes)} {r.provider}" for r in rows if r.saved_bytes is not None]

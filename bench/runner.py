@@ -103,6 +103,7 @@ class Row(NamedTuple):
         peak_bytes: What a call has allocated at most, beyond what was there before: on a GPU; and
             where rows of a table are named, through NumPy.
         table: Where rows of a table are named, how many it has.
+        threads: On how many, where several numbers of them are compared.
     """
 
     case: str
@@ -131,6 +132,7 @@ class Row(NamedTuple):
     host: dict[str, float] | None = None
     peak_bytes: int | None = None
     table: int | None = None
+    threads: int | None = None
 
 
 class Suite(NamedTuple):

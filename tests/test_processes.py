@@ -522,12 +522,66 @@ def test_the_number_of_threads_changes_no_bit(layer, numba_threads, omp_threads)
     run(layer, "same_bits", digest, numba_threads=numba_threads, omp_threads=omp_threads)
 
 
+def _kinds():
+    """Calls of every kind that shares work out: what they leave, value and gradients."""
+    rng = np.random.default_rng(7)
+    x, y, z = rng.standard_normal((3, 700, 96), dtype=np.float32)
+    pair = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
+    distances = fastcos.value_and_grad(fastcos.paired_distance)
+    labels, target = np.arange(700) % 50, np.where(rng.random(700) < 0.5, 1, -1)
+    i, j = rng.integers(0, 700, (2, 3000))
+    marks = np.where(rng.random(3000) < 0.5, 1, -1)
+
+    def rows(table):
+        return pair(fastcos.rows(table, i), fastcos.rows(table, j), marks)
+
+    yield lambda: pair(x, y, target, reduction="none", grad_output=x[:, 0])
+    # What is rounded to float32 would hide sums in another order.
+    wide = x.astype(np.float64), y.astype(np.float64)
+    yield lambda: pair(*wide, target)
+    yield lambda: distances(wide[0][:1], wide[1])
+    yield lambda: fastcos.value_and_grad(fastcos.triplet_margin_loss)(x, y, z, swap=True)
+    # Both broadcast, over axes of their own: two passes, and sums for each row of both.
+    yield lambda: distances(x[:40, None], y[None, :30])
+    yield lambda: distances(x[:1].astype(np.float16), y.astype(np.float16), "canberra")
+    yield lambda: rows(x)
+    yield lambda: fastcos.value_and_grad(fastcos.info_nce_loss)(x, y)
+    yield lambda: fastcos.value_and_grad(fastcos.batch_hard_triplet_loss)(x, labels)
+    yield lambda: (*fastcos.nearest(x[:1], y, 5), ())
+    yield lambda: (*fastcos.nearest(x, y, 5), ())
+
+
+def more_than_cores(layer):
+    """Eight threads, and fewer that do not divide tasks evenly: the bits of one."""
+
+    def bits(call):
+        return [np.asarray(part).tobytes() for part in _flat(call())]
+
+    for number, call in enumerate(_kinds()):
+        with fastcos.threads(1):
+            expected = bits(call)
+        for n in (8, 7, 3, 2, 8):
+            with fastcos.threads(n):
+                assert bits(call) == expected, (number, n)
+
+
+def _flat(found):
+    if isinstance(found, tuple):
+        return [part for each in found for part in _flat(each)]
+    return [found]
+
+
+@each_layer
+def test_more_threads_than_cores_change_no_bit(layer):
+    run(layer, "more_than_cores", numba_threads=8, omp_threads=8)
+
+
 SCENARIOS = {
     f.__name__: f
     for f in (
         *(python_threads, processes, forks, workers),
         *(fork_within, forks_all_along, fork_in_the_thread_that_holds_the_lock),
-        *(limits, same_bits),
+        *(limits, same_bits, more_than_cores),
     )
 }
 
