@@ -67,6 +67,7 @@ PLACES = {"cpu": "fastcos.adapters.torch.arrays", "cuda": "fastcos.adapters.torc
 
 _HERE = torch.device("cpu")
 _INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_READ, _STRIDED, _Parameter = {*FLOATS, *_INTEGERS}, torch.strided, torch.nn.Parameter
 _RECORDING = [
     getattr(torch._C._TorchDispatchModeKey, name) for name in ("FAKE", "FUNCTIONAL", "PROXY")
 ]
@@ -204,7 +205,7 @@ def _check_operators(name: str, value: Tensor) -> None:
 
 def is_exact(value: Any) -> bool:
     """Whether this is a tensor, and of no class of another name that could change what it does."""
-    return type(value) is Tensor or type(value) is torch.nn.Parameter
+    return type(value) is Tensor or type(value) is _Parameter
 
 
 def unfit(value: Tensor) -> str:
@@ -246,7 +247,7 @@ def layout(array: Tensor) -> ArrayLayout:
     """The layout of a tensor."""
     size, aligned = array.itemsize, array.data_ptr() % array.itemsize == 0
     fields = tuple(array.shape), array.stride(), array.dtype, aligned, size, device_of(array)
-    return tuple.__new__(ArrayLayout, fields)  # what ArrayLayout() does, in half the time
+    return tuple.__new__(ArrayLayout, fields)
 
 
 def is_read(layout: ArrayLayout) -> bool:
@@ -260,9 +261,26 @@ device_of = Tensor.get_device
 
 def array_layout(value: Any) -> ArrayLayout | None:
     """The layout of a tensor that kernels could take as it is; None for what is to be converted."""
-    if not is_exact(value) or value.is_neg() or unfit(value):
+    # is_exact, unfit and layout in one: each tensor of a call is asked for it, in both passes.
+    kind = type(value)
+    if (
+        (kind is not Tensor and kind is not _Parameter)
+        or (dtype := value.dtype) not in _READ
+        or value.layout is not _STRIDED
+        or not (value.is_cpu or value.is_cuda)
+        or value.is_neg()
+        or value.is_nested
+    ):
         return None
-    return layout(value)
+    try:
+        memory = value.data_ptr()
+    except RuntimeError:
+        return None
+    if not memory and value.numel():
+        return None
+    size = dtype.itemsize
+    fields = tuple(value.shape), value.stride(), dtype, memory % size == 0, size, device_of(value)
+    return tuple.__new__(ArrayLayout, fields)  # what ArrayLayout() does, in half the time
 
 
 def rows(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
@@ -430,9 +448,11 @@ def sum_to(array: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def values(losses: Any, dtype: Dtype) -> Tensor:
     """What is returned for one loss per sample."""
-    return (
-        torch.from_numpy(losses).to(dtype) if isinstance(losses, np.ndarray) else losses.to(dtype)
-    )
+    if isinstance(losses, np.ndarray):
+        losses = torch.from_numpy(losses)
+    # By name, which asks for less than .to() does: 1.5 us in place of 2.0.
+    found: Tensor = losses.float() if dtype is torch.float32 else losses.to(dtype)
+    return found
 
 
 def scalar(number: float, dtype: Dtype, like: Tensor) -> Tensor:
