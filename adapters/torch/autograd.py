@@ -33,6 +33,7 @@ from torch import Tensor
 
 from fastcos.engine import per_sample
 from fastcos.engine.execute import execute
+from fastcos.engine.layout import ArrayLayout
 from fastcos.engine.plan import call_of, plan
 from fastcos.engine.problem import Problem, with_arrays
 from fastcos.engine.rows import Rows, array_of, gathered, layouts
@@ -92,10 +93,12 @@ def value_of(known: Known, operands: tuple[Any, ...], target: Any, weight: Any) 
     ``target`` and ``weight`` are tensors, too, or None; the weight may be a number. Their device is
     the current one.
     """
-    if known.call.wanted:
-        value: Tensor = _apply(known, operands, *map(array_of, operands), target, weight)
-        return value
-    return _executed(known, (*operands, target, weight, None))[0]
+    if not known.call.wanted:
+        found: Tensor = _executed(known, (*operands, target, weight, None))[0]
+        return found
+    tensors = tuple(map(array_of, operands)) if known.plan.lookup else operands
+    value: Tensor = _apply(known, operands, *tensors, target, weight)
+    return value
 
 
 def _executed(known: Known, arrays: tuple[Any, ...]) -> Any:
@@ -112,43 +115,50 @@ _FIRST_ONLY = (
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, known: Known, operands: Any, *tensors: Any) -> Any:
-        target, weight = tensors[-2:]
+        *_, target, weight = tensors
         value, grads = _executed(known, (*operands, target, weight, None))
-        ctx.known, ctx.grads = known, grads if known.at_once else None
         # Without its tensors, which are autograd's to keep; a weight that is a number stays.
-        ctx.weight = None
+        number = None
         if weight is not None and not isinstance(weight, Tensor):
-            ctx.weight, tensors = weight, (*tensors[:-1], None)
-        ctx.rows = _without_tables(operands) if known.plan.lookup else ()
+            number, tensors = weight, (*tensors[:-1], None)
+        ctx.kept = known, number, _without_tables(operands) if known.plan.lookup else ()
+        ctx.grads = grads if known.at_once else None
         ctx.save_for_backward(*tensors)
         return value
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        known = ctx.known
-        if torch.is_grad_enabled() or not _is_readable(upstream):
+        known = ctx.kept[0]
+        adapter = known.call.adapter
+        look = adapter.array_layout(upstream)
+        if torch.is_grad_enabled() or (look is None and not _is_readable(upstream)):
             return None, None, *_through_torch(ctx, upstream)
         # Handed out once: the tensor that the gradient goes to can then take it without a copy.
         grads, ctx.grads = ctx.grads, None
-        if grads is None or not known.call.adapter.SCALARS_ARE_FREE or upstream.item() != 1:
-            grads = _made(ctx, upstream, grads)
+        if grads is None or not adapter.SCALARS_ARE_FREE or upstream.item() != 1:
+            grads = _made(ctx, upstream, look, grads)
         grads = *grads, None
         return None, None, *[grads[position] for position in known.positions]
 
 
-def _made(ctx: Any, upstream: Tensor, grads: Any) -> Any:
-    """The gradients for an upstream gradient; on a GPU into those of the forward pass, if any."""
-    known, tensors = ctx.known, ctx.saved_tensors
+def _made(ctx: Any, upstream: Tensor, look: ArrayLayout | None, grads: Any) -> Any:
+    """The gradients for an upstream gradient that looks like this.
+
+    On a GPU they go into those of the forward pass, if there are any.
+    """
+    (known, number, _), tensors = ctx.kept, ctx.saved_tensors
     adapter = known.call.adapter
+    if adapter.device_guard:
+        guard = adapter.device_guard(tensors)
+        if guard is not None:
+            with guard:
+                return _made(ctx, upstream, look, grads)
     out = () if grads is None or adapter.SCALARS_ARE_FREE else grads
-    options = {"valued": False, "skip_if_one": bool(out)}
-    guard = adapter.device_guard and adapter.device_guard(tensors)
-    with guard or contextlib.nullcontext():
-        look = adapter.array_layout(upstream)
-        if look is not None and tuple(map(adapter.array_layout, tensors)) == known.layouts:
-            arrays = *tensors[:-1], tensors[-1] if ctx.weight is None else ctx.weight, upstream
-            now = later(known, look)
-            return execute(now, known.parameters, known.validate, arrays, out, **options)[1]
+    if look is not None and tuple(map(adapter.array_layout, tensors)) == known.layouts:
+        now, arrays = later(known, look), (*tensors, upstream)
+        if number is not None:
+            arrays = *tensors[:-1], number, upstream
+    else:
         # Rows of tables, and what was changed in the meantime. Kernels read what is in memory.
         tensors = tuple([t if t is None else t.resolve_neg() for t in tensors])
         *operands, target, weight = _restored(ctx, tensors)
@@ -161,7 +171,8 @@ def _made(ctx: Any, upstream: Tensor, grads: Any) -> Any:
         )
         now = plan(known.call._replace(problem=problem, upstream=adapter.layout(upstream)))
         arrays = *operands, target, weight, upstream
-        return execute(now, known.parameters, known.validate, arrays, out, **options)[1]
+    options = now, known.parameters, known.validate, arrays, out
+    return execute(*options, valued=False, skip_if_one=bool(out))[1]
 
 
 def _without_tables(operands: Sequence[Any]) -> tuple[Rows | None, ...]:
@@ -183,14 +194,14 @@ _apply: Any = super(torch.autograd.Function, _Fused).apply
 
 def _restored(ctx: Any, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands, target and weight, of the tensors that were kept of them."""
-    *given, target, weight = tensors
-    operands = given
-    if ctx.rows:
+    *operands, target, weight = tensors
+    _, number, rows_of_tables = ctx.kept
+    if rows_of_tables:
         operands = [
             t if rows is None else dataclasses.replace(rows, array=t)
-            for t, rows in zip(given, ctx.rows, strict=True)
+            for t, rows in zip(operands, rows_of_tables, strict=True)
         ]
-    return *operands, target, weight if ctx.weight is None else ctx.weight
+    return *operands, target, weight if number is None else number
 
 
 def _is_readable(upstream: Tensor) -> bool:
@@ -206,7 +217,7 @@ def _is_readable(upstream: Tensor) -> bool:
 
 def _through_torch(ctx: Any, upstream: Tensor) -> list[Tensor | None]:
     """The gradients as a function of the inputs that torch can differentiate again."""
-    known, tensors = ctx.known, ctx.saved_tensors
+    known, tensors = ctx.kept[0], ctx.saved_tensors
     names, wanted = known.names, known.call.wanted
     if known.composite is None:
         raise RuntimeError(_FIRST_ONLY)

@@ -94,40 +94,32 @@ def fused(
             of_weight = False
     looks.append(of_weight)
     wanted: tuple[bool, ...] = ()
+    hooked = False
     if torch.is_grad_enabled():
         wanted = tuple([t.requires_grad for t in given])
-        if True not in wanted:
+        if True in wanted:
+            hooked = hooks(False) is not None
+        else:
             wanted = ()
     autocast = autocast_dtype(*rows) if looks[0].dtype in _HALVES else None
-    found = _found(state, autocast, tuple(looks), wanted, options)
+    of_tensors = state, autocast, wanted, hooked, tuple(looks)
+    if OPTIONS.issuperset(map(type, options)):
+        signs = signs_of(options) if Distance in map(type, options) else ()
+        try:
+            found = _remembered(*of_tensors, signs, *options)
+        except TypeError:  # lists, as parameters of a distance: they may change
+            found = _remembered.__wrapped__(*of_tensors, signs, *options)
+    else:
+        found = _remembered.__wrapped__(*of_tensors, (), *options)
     if found is None:
         return None
     if wanted:
         given = given if target is None else (*given, target)
-        if any([t.is_inference() for t in given]):
+        if True in [t.is_inference() for t in given]:
             # These cannot be kept for the backward pass, and torch does not always have to.
             assert found.composite is not None
             return found.composite(*map(gathered, rows), target, weight)
     return value_of(found, rows, target, weight)
-
-
-def _found(
-    state: State,
-    autocast: torch.dtype | None,
-    looks: tuple[Any, ...],
-    wanted: tuple[bool, ...],
-    options: tuple[Any, ...],
-) -> Known | None:
-    """What is remembered of a call, or found out; None where torch is to decide."""
-    hooked = bool(wanted) and hooks(False) is not None
-    kinds = {*map(type, options)}
-    if not kinds <= OPTIONS:
-        return _remembered.__wrapped__(state, autocast, looks, wanted, hooked, (), *options)
-    signs = signs_of(options) if Distance in kinds else ()
-    try:
-        return _remembered(state, autocast, looks, wanted, hooked, signs, *options)
-    except TypeError:  # lists, as parameters of a distance: they may change
-        return _remembered.__wrapped__(state, autocast, looks, wanted, hooked, signs, *options)
 
 
 # By type too: 1 is True and 1.0 for a key.
@@ -135,9 +127,9 @@ def _found(
 def _remembered(
     state: State,
     autocast: torch.dtype | None,
-    looks: tuple[Any, ...],
     wanted: tuple[bool, ...],
     hooked: bool,
+    looks: tuple[Any, ...],
     signs: tuple[float, ...],  # of the parameters of a distance: 0.0 is -0.0 for a key
     *options: Any,
 ) -> Known | None:

@@ -104,7 +104,11 @@ def run(
         *constants,
         *parameters,
     )
-    total = _shared(plan, bound.kernel, block, bound.tasks, samples, bound.parallel)
+    kernel, tasks = bound.kernel, bound.tasks
+    if bound.parallel:
+        total = _launch()((kernel, block, tasks, samples), plan.adapter.THREADS)
+    else:
+        total = _serial()(kernel, block, tasks, samples)
     if losses is None:
         return total, None
     each = block[words:]
