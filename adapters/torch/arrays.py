@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from fastcos import kernels
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself
@@ -45,6 +44,7 @@ from .matrices import product_roundoff as product_roundoff
 from .matrices import products_on_one_thread as products_on_one_thread
 from .matrices import ratio_with as ratio_with
 from .matrices import where as where
+from .watchers import BY_TORCH, is_ordinary, unseen, watcher_of
 
 Dtype = torch.dtype
 
@@ -68,11 +68,6 @@ PLACES = {"cpu": "fastcos.adapters.torch.arrays", "cuda": "fastcos.adapters.torc
 _HERE = torch.device("cpu")
 _INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _READ, _STRIDED, _Parameter = {*FLOATS, *_INTEGERS}, torch.strided, torch.nn.Parameter
-_RECORDING = [
-    getattr(torch._C._TorchDispatchModeKey, name) for name in ("FAKE", "FUNCTIONAL", "PROXY")
-]
-#: What to do where torch has to see what is computed.
-BY_TORCH = "the functions of fastcos.adapters.torch call torch's operators there"
 _ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
 
 # Memory of gradients that were let go, by size. malloc gives such blocks back to the system
@@ -93,7 +88,7 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
     Raises:
         RuntimeError: they are on two devices; torch transforms or records the call.
     """
-    watcher = "" if is_ordinary() else _watcher(values)
+    watcher = "" if is_ordinary() else watcher_of(values)
     if watcher:
         raise RuntimeError(unseen(watcher))
     first, place = "", torch.device("cpu")
@@ -111,44 +106,6 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
 def at(place: str) -> Any:
     """The adapter for tensors on devices of a type."""
     return importlib.import_module(PLACES[place])
-
-
-def unseen(watcher: str) -> str:
-    """What is said to those who want to see operators."""
-    return f"{watcher}: this function runs a kernel, of which torch sees nothing; {BY_TORCH}"
-
-
-# All that can be going on around a call, a few tens of nanoseconds each.
-_is_compiling = torch.compiler.is_compiling
-_is_transformed = torch._C._are_functorch_transforms_active
-_modes = torch._C._len_torch_dispatch_stack
-_tracing = torch._C._get_tracing_state
-
-
-def is_ordinary() -> bool:
-    """Whether nothing watches, transforms or compiles what is called now."""
-    return not (
-        _is_compiling()
-        or _is_transformed()
-        or _modes()
-        or forward_ad._current_level >= 0
-        or _tracing() is not None
-    )
-
-
-def _watcher(values: Sequence[Any]) -> str:
-    """Who wants to see the operators of a call on these tensors; empty for nobody."""
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    if _tracing() is not None:
-        return "torch.jit.trace"
-    if _modes() and any(map(torch._C._get_dispatch_mode, _RECORDING)):
-        return "make_fx, torch.export and fake tensors"
-    if _is_transformed() and any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)):
-        return "torch.func transforms"
-    unpacked: Any = forward_ad.unpack_dual
-    if forward_ad._current_level >= 0 and any(unpacked(t).tangent is not None for t in tensors):
-        return "forward-mode differentiation"
-    return ""
 
 
 def _check_device(one: str, here: torch.device, other: str, there: torch.device) -> None:

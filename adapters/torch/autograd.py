@@ -8,9 +8,12 @@ them from the inputs with that upstream gradient, in full precision; float16 inp
 are usually scaled, wait for it. The inputs are kept too, by reference, for that and for second
 derivatives, which come from torch's own operators.
 
-Gradients that the forward pass has are not given to hooks for saved tensors, which may round them,
-and are handed out as nobody else's. So there are none where such hooks are set: checkpoints, and
-what keeps activations elsewhere, are there to hold less.
+Where gradients wait, on a CPU, the forward pass keeps what it has measured of each sample, a few
+numbers: to measure it again took a third of the kernel that writes them.
+
+What the forward pass has made is not given to hooks for saved tensors, which may round it, and
+gradients are handed out as nobody else's. So there is none of it where such hooks are set:
+checkpoints, and what keeps activations elsewhere, are there to hold less.
 
 What a call comes to is remembered by the layouts of its tensors, for both passes
 (:mod:`fastcos.adapters.torch.calls`). In the backward pass they are looked at again: a tensor may
@@ -101,9 +104,10 @@ def value_of(known: Known, operands: tuple[Any, ...], target: Any, weight: Any) 
     return value
 
 
-def _executed(known: Known, arrays: tuple[Any, ...]) -> Any:
+def _executed(known: Known, arrays: tuple[Any, ...], kept: Any = None) -> Any:
     """The value of a call, and the gradients that come with it."""
-    return execute(known.plan, known.parameters, known.validate, arrays, result=known.result)
+    options = known.plan, known.parameters, known.validate, arrays
+    return execute(*options, result=known.result, kept=kept)
 
 
 _FIRST_ONLY = (
@@ -116,12 +120,16 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, known: Known, operands: Any, *tensors: Any) -> Any:
         *_, target, weight = tensors
-        value, grads = _executed(known, (*operands, target, weight, None))
+        kept = None
+        if known.keeps:
+            shape = known.plan.samples, known.plan.state_words
+            kept = known.call.adapter.scratch(shape, tensors[0])
+        value, grads = _executed(known, (*operands, target, weight, None), kept)
         # Without its tensors, which are autograd's to keep; a weight that is a number stays.
         number = None
         if weight is not None and not isinstance(weight, Tensor):
             number, tensors = weight, (*tensors[:-1], None)
-        ctx.kept = known, number, _without_tables(operands) if known.plan.lookup else ()
+        ctx.kept = known, number, kept, _without_tables(operands) if known.plan.lookup else ()
         ctx.grads = grads if known.at_once else None
         ctx.save_for_backward(*tensors)
         return value
@@ -146,7 +154,7 @@ def _made(ctx: Any, upstream: Tensor, look: ArrayLayout | None, grads: Any) -> A
 
     On a GPU they go into those of the forward pass, if there are any.
     """
-    (known, number, _), tensors = ctx.kept, ctx.saved_tensors
+    (known, number, kept, _), tensors = ctx.kept, ctx.saved_tensors
     adapter = known.call.adapter
     if adapter.device_guard:
         guard = adapter.device_guard(tensors)
@@ -170,9 +178,10 @@ def _made(ctx: Any, upstream: Tensor, look: ArrayLayout | None, grads: Any) -> A
             per_sample.weight_layout(adapter, weight),
         )
         now = plan(known.call._replace(problem=problem, upstream=adapter.layout(upstream)))
+        kept = None
         arrays = *operands, target, weight, upstream
     options = now, known.parameters, known.validate, arrays, out
-    return execute(*options, valued=False, skip_if_one=bool(out))[1]
+    return execute(*options, valued=False, skip_if_one=bool(out), kept=kept)[1]
 
 
 def _without_tables(operands: Sequence[Any]) -> tuple[Rows | None, ...]:
@@ -195,7 +204,7 @@ _apply: Any = super(torch.autograd.Function, _Fused).apply
 def _restored(ctx: Any, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands, target and weight, of the tensors that were kept of them."""
     *operands, target, weight = tensors
-    _, number, rows_of_tables = ctx.kept
+    _, number, _, rows_of_tables = ctx.kept
     if rows_of_tables:
         operands = [
             t if rows is None else dataclasses.replace(rows, array=t)

@@ -31,6 +31,8 @@ class Known:
     composite: Composite  # for second derivatives
     result: Any  # the dtype of the value; None for that which is computed in
     at_once: bool  # whether the gradients come with the value, for an upstream gradient of 1
+    # Whether the backward pass takes from the forward pass what it has measured of each sample
+    keeps: bool
     plan: Plan  # of the forward pass
     names: tuple[str, ...]  # of the tensors: the operands, the target (nameless) and the weight
     layouts: tuple[ArrayLayout | None, ...]  # of these; None for what is no tensor
@@ -57,6 +59,7 @@ def known(
     names = *problem.names, "", problem.weight_name
     looks = *problem.operands, problem.target, problem.weight
     made = arrays(problem, wanted)
+    forward = plan(call if at_once else call._replace(wanted=()))
     return Known(
         call=call,
         parameters=parameters,
@@ -64,7 +67,8 @@ def known(
         composite=composite,
         result=result,
         at_once=at_once,
-        plan=plan(call if at_once else call._replace(wanted=())),
+        keeps=bool(wanted and forward.state_words) and not (at_once or hooked),
+        plan=forward,
         names=names,
         layouts=tuple([look if type(look) is ArrayLayout else None for look in looks]),
         positions=tuple([made.index(name) if name in made else -1 for name in names]),

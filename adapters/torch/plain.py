@@ -20,11 +20,12 @@ from fastcos.engine.plan import call_of
 from fastcos.engine.rows import Rows, array_of, check_unchanged, gathered
 from fastcos.engine.rows import layouts as layouts_of_operands
 
-from .arrays import FLOATS, array_layout, at, is_exact, is_ordinary
+from .arrays import FLOATS, array_layout, at, is_exact
 from .autocast import autocast_dtype
 from .autograd import hooks, value_of
 from .calls import Known, known
 from .problems import Stated
+from .watchers import is_ordinary
 
 REDUCTIONS = ("mean", "sum", "none")
 _CONVERTED = (torch.bool, torch.uint8)

@@ -78,6 +78,8 @@ def run(
     parameters: Sequence[float],
     losses: Any,
     like: Any,
+    kept: Any = None,
+    is_measured: bool = False,
 ) -> tuple[float, Any]:
     """Runs a pass of a plan.
 
@@ -90,6 +92,8 @@ def run(
         parameters: Of the distance, then of the loss.
         losses: The dtype in which the loss of each sample is wanted, or None.
         like: An array where memory is to be allocated.
+        kept: Memory for what gradients need of each sample, or None.
+        is_measured: Whether that is in it.
 
     Returns:
         The sum of the losses, and in float64 each of them; None where ``losses`` is None.
@@ -98,11 +102,10 @@ def run(
     # The arguments of the kernel, and behind them the losses: one piece of memory for both.
     words, samples = bound.words, plan.samples
     block = np.empty(words + samples)
-    order, modes = bound.order, bound.modes
+    at = 0 if kept is None else address_of(kept)
     bound.pack_into(
-        *(block, 0, 0, *order, *labels, *weights, *scales, *rows, *grads, *sums, *modes),
-        *constants,
-        *parameters,
+        *(block, 0, 0, *bound.order, *labels, *weights, *scales, at, is_measured),
+        *(*rows, *grads, *sums, *bound.modes, *constants, *parameters),
     )
     kernel, tasks = bound.kernel, bound.tasks
     if bound.parallel:
