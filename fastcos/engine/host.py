@@ -96,15 +96,20 @@ def run(
         is_measured: Whether that is in it.
 
     Returns:
-        The sum of the losses, and in float64 each of them; None where ``losses`` is None.
+        The sum of the losses, and each of them: in float64, or in the dtype that the adapter calls
+        ``NARROW`` if that is wanted; None where ``losses`` is None.
     """
     (rows, grads, sums), (labels, weights, scales) = addresses, numbers
     # The arguments of the kernel, and behind them the losses: one piece of memory for both.
     words, samples = bound.words, plan.samples
     block = np.empty(words + samples)
     at = 0 if kept is None else address_of(kept)
+    narrow, into = None, 0
+    if losses is not None and losses is plan.adapter.NARROW:
+        narrow = np.empty(samples, np.float32)
+        into = address_of(narrow)
     bound.pack_into(
-        *(block, 0, 0, *bound.order, *labels, *weights, *scales, at, is_measured),
+        *(block, 0, 0, *bound.order, *labels, *weights, *scales, at, is_measured, into),
         *(*rows, *grads, *sums, *bound.modes, *constants, *parameters),
     )
     kernel, tasks = bound.kernel, bound.tasks
@@ -114,7 +119,7 @@ def run(
         total = _serial()(kernel, block, tasks, samples)
     if losses is None:
         return total, None
-    each = block[words:]
+    each = block[words:] if narrow is None else narrow
     # A view less, where it has the shape: 0.15 of the 8 us of a small call.
     return total, each if len(plan.shape) == 1 else each.reshape(plan.shape)
 

@@ -71,6 +71,7 @@ class HostIntegers(NamedTuple):
     # nowhere; and whether they are there already, from a call that left them for the gradients
     kept: int
     is_measured: int
+    narrow: int  # the address of the same losses as float32, 0 for nowhere
 
 
 class OfTable(NamedTuple):

@@ -11,7 +11,7 @@ from fastcos.kernels import DOUBLES, FLOATS, SKIP, WRITE
 from fastcos.kernels.cpu import gradients
 from fastcos.kernels.cpu.gradients import Slot, Term, Three, Two
 from fastcos.kernels.cpu.measure import Rows, measurer
-from fastcos.kernels.cpu.memory import doubles, load, stack_slot, store
+from fastcos.kernels.cpu.memory import doubles, floats, load, stack_slot, store
 from fastcos.kernels.cpu.samples import clear_sums, number, offset, row_and_next, usually_constant
 from fastcos.kernels.cpu.states import LANES, as_float64, lane_memory, load_lane, store_lane
 from fastcos.kernels.cpu.storage import STORAGE, Storage
@@ -77,6 +77,8 @@ def pair_kernel(
             value, slopes = function((d,), number(arguments.labels, i), *arguments.of_loss)
             weight = usually_constant(arguments.weights, i)
             doubles(fixed.losses + 8 * i, 1)[0] = weight * value
+            if fixed.narrow != 0:
+                floats(fixed.narrow + 4 * i, 1)[0] = weight * value
             if not wanted:
                 continue
             c = times(weight * usually_constant(arguments.scales, i), slopes[0])
@@ -197,6 +199,8 @@ def _triplet_kernel(
             value, slopes = judge(d1, d2, d3, number(arguments.labels, i), arguments.of_loss)
             weight = usually_constant(arguments.weights, i)
             doubles(fixed.losses + 8 * i, 1)[0] = weight * value
+            if fixed.narrow != 0:
+                floats(fixed.narrow + 4 * i, 1)[0] = weight * value
             if not wanted:
                 continue
             c = weight * usually_constant(arguments.scales, i)
@@ -261,7 +265,7 @@ def _columns(storage: Storage) -> tuple[Any, Any]:
 
 
 _gather_doubles, _scatter_doubles = _columns(STORAGE["float64"])
-_gather_floats, _ = _columns(STORAGE["float32"])
+_gather_floats, _scatter_floats = _columns(STORAGE["float32"])
 
 
 @jitable()
@@ -319,6 +323,8 @@ def pointwise_kernel(
                 labels[k] = weights[k] * value
                 scales[k] *= weights[k]
             _scatter_doubles(labels, arguments.fixed.losses + 8 * i, 8 * step, count)
+            if arguments.fixed.narrow != 0:
+                _scatter_floats(labels, arguments.fixed.narrow + 4 * i, 4 * step, count)
             for operand in range(arity):
                 if arguments.modes[operand] == WRITE:
                     column = doubles(table + 8 * LANES * operand, LANES)
