@@ -17,7 +17,8 @@ use. An adapter for an array library provides
   ``sum_to(array, shape)``;
 - ``scratch(shape, like)``: memory for float64 numbers, and ``wrap(scratch)``, an array of it;
   ``empty_like(array, axis, dtype, count=None)``, ``address(array)``;
-- ``values(losses, dtype)`` and ``scalar(number, dtype, like)``: what is returned;
+- ``values(losses, dtype)`` and ``scalar(number, dtype, like)``: what is returned; on the CPU
+  ``NARROW``: float32 if the losses are to come from the kernels in that dtype, else None;
 - ``number(array)``: a number that was computed, as a float or, on a GPU, as the array it is;
 - ``device_guard(operands)``: a context manager that makes their device the current one, or None
   where it is; None in its place for a library of one device;

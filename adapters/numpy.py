@@ -28,6 +28,8 @@ Array = npt.NDArray[Any]
 _as_tuple = tuple.__new__
 
 FLOAT_NAMES = ("float16", "bfloat16", "float32", "float64")
+#: Losses of each sample are float64 until they are returned.
+NARROW = None
 #: NumPy has no number of threads of its own, and records nothing for later.
 THREADS = None
 records = False

@@ -223,8 +223,14 @@ def on(name, monkeypatch):
 
 def forget():
     """Kernels are made anew, for they are kept by the number of their device, whatever it is."""
-    for cached in (calls._planned, plan.plan, device._finish, device._join):
-        cached.cache_clear()
+    cached = [calls._planned, plan.plan, device._finish, device._join]
+    if "fastcos.adapters.torch.plain" in sys.modules:
+        from fastcos.adapters.torch import calls as of_torch
+        from fastcos.adapters.torch import plain
+
+        cached += [plain._remembered, of_torch.known, of_torch.later]
+    for each in cached:
+        each.cache_clear()
 
 
 def simulated(monkeypatch, threads=64):

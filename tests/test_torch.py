@@ -166,20 +166,20 @@ def test_what_is_not_wanted_is_not_computed(generator, monkeypatch, name):
     ours, theirs, operands = CALLS[name]
     y = signs(generator, 5)
     wanted = []
-    call_of = autograd.call_of
+    execute = autograd.execute
 
-    def noted(adapter, problem, names, *rest):
-        wanted.append(names)
-        return call_of(adapter, problem, names, *rest)
+    def noted(plan, *rest, **options):
+        wanted.append(plan.order)
+        return execute(plan, *rest, **options)
 
-    monkeypatch.setattr(autograd, "call_of", noted)
+    monkeypatch.setattr(autograd, "execute", noted)
     for needs in itertools.product((False, True), repeat=operands):
         ins = [rows(generator, 5, 4) for _ in range(operands)]
         if any(needs):
             wanted.clear()
             compare(lambda ins: ours(ins, y), lambda ins: theirs(ins, y), ins, torch.float32, needs)
             if name != "triplet_with_callable":
-                assert {len(names) for names in wanted} == {sum(needs)}
+                assert {len(order) for order in wanted} == {sum(needs)}
         else:
             assert not ours(ins, y).requires_grad
 

@@ -198,21 +198,16 @@ def test_gradients_that_a_kernel_alone_does_not_make_wait_for_the_backward_pass(
     )
     weight = draw(5, seed=20).abs().requires_grad_() if weighted else None
     wanted, asked = [x, y, *([weight] if weighted else [])], []
-    forward, backward = autograd._solved, autograd.of_arrays
+    execute = autograd.execute
 
-    def noted_forward(adapter, problem, forms, names, result):
-        asked.append((names, None))
-        return forward(adapter, problem, forms, names, result)
+    def noted(plan, parameters, validate, arrays, out=(), **options):
+        asked.append((plan.order, out))
+        return execute(plan, parameters, validate, arrays, out, **options)
 
-    def noted_backward(adapter, problem, names, upstream, out, **options):
-        asked.append((names, out))
-        return backward(adapter, problem, names, upstream, out, **options)
-
-    monkeypatch.setattr(autograd, "_solved", noted_forward)
-    monkeypatch.setattr(autograd, "of_arrays", noted_backward)
+    monkeypatch.setattr(autograd, "execute", noted)
     loss = ft.cosine_embedding_loss(x, y, LABELS, 0.1, weight=weight)
     found = grads_of(loss, upstream, wanted)
-    assert [(len(names), out) for names, out in asked] == [(0, None), (len(wanted), ())]
+    assert [(len(order), out) for order, out in asked] == [(0, ()), (len(wanted), ())]
     wide = [t.detach().double().requires_grad_() for t in wanted]
     each = F.cosine_embedding_loss(*wide[:2], LABELS, 0.1, reduction="none")
     mean = (wide[2] * each).sum() / wide[2].sum() if weighted else each.mean()

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from fastcos import kernels
 from fastcos.engine.layout import ArrayLayout, may_overlap_itself
@@ -44,6 +43,7 @@ from .matrices import product_roundoff as product_roundoff
 from .matrices import products_on_one_thread as products_on_one_thread
 from .matrices import ratio_with as ratio_with
 from .matrices import where as where
+from .watchers import BY_TORCH, is_ordinary, unseen, watcher_of
 
 Dtype = torch.dtype
 
@@ -56,6 +56,8 @@ FLOATS = {
 #: Whether operations are recorded for later, by :func:`evaluate`.
 records = True
 lazy = False
+#: The losses that kernels give in this dtype, for it takes an operator 2 us to convert a few.
+NARROW = torch.float32
 #: How to ask for and set the number of threads.
 THREADS = (torch.get_num_threads, torch.set_num_threads)
 
@@ -66,11 +68,7 @@ PLACES = {"cpu": "fastcos.adapters.torch.arrays", "cuda": "fastcos.adapters.torc
 
 _HERE = torch.device("cpu")
 _INTEGERS = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
-_RECORDING = [
-    getattr(torch._C._TorchDispatchModeKey, name) for name in ("FAKE", "FUNCTIONAL", "PROXY")
-]
-#: What to do where torch has to see what is computed.
-BY_TORCH = "the functions of fastcos.adapters.torch call torch's operators there"
+_READ, _STRIDED, _Parameter = {*FLOATS, *_INTEGERS}, torch.strided, torch.nn.Parameter
 _ACCEPTED = "float16, bfloat16, float32, float64, integers or bool"
 # From how many bytes on memory is not torch's. Half of that pays for NumPy's arrays; torch's memory
 # came without page faults there, and took four fifths of the time.
@@ -88,7 +86,7 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
     Raises:
         RuntimeError: they are on two devices; torch transforms or records the call.
     """
-    watcher = "" if is_ordinary() else _watcher(values)
+    watcher = "" if is_ordinary() else watcher_of(values)
     if watcher:
         raise RuntimeError(unseen(watcher))
     first, place = "", torch.device("cpu")
@@ -106,44 +104,6 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
 def at(place: str) -> Any:
     """The adapter for tensors on devices of a type."""
     return importlib.import_module(PLACES[place])
-
-
-def unseen(watcher: str) -> str:
-    """What is said to those who want to see operators."""
-    return f"{watcher}: this function runs a kernel, of which torch sees nothing; {BY_TORCH}"
-
-
-# All that can be going on around a call, a few tens of nanoseconds each.
-_is_compiling = torch.compiler.is_compiling
-_is_transformed = torch._C._are_functorch_transforms_active
-_modes = torch._C._len_torch_dispatch_stack
-_tracing = torch._C._get_tracing_state
-
-
-def is_ordinary() -> bool:
-    """Whether nothing watches, transforms or compiles what is called now."""
-    return not (
-        _is_compiling()
-        or _is_transformed()
-        or _modes()
-        or forward_ad._current_level >= 0
-        or _tracing() is not None
-    )
-
-
-def _watcher(values: Sequence[Any]) -> str:
-    """Who wants to see the operators of a call on these tensors; empty for nobody."""
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    if _tracing() is not None:
-        return "torch.jit.trace"
-    if _modes() and any(map(torch._C._get_dispatch_mode, _RECORDING)):
-        return "make_fx, torch.export and fake tensors"
-    if _is_transformed() and any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors)):
-        return "torch.func transforms"
-    unpacked: Any = forward_ad.unpack_dual
-    if forward_ad._current_level >= 0 and any(unpacked(t).tangent is not None for t in tensors):
-        return "forward-mode differentiation"
-    return ""
 
 
 def _check_device(one: str, here: torch.device, other: str, there: torch.device) -> None:
@@ -200,7 +160,7 @@ def _check_operators(name: str, value: Tensor) -> None:
 
 def is_exact(value: Any) -> bool:
     """Whether this is a tensor, and of no class of another name that could change what it does."""
-    return type(value) is Tensor or type(value) is torch.nn.Parameter
+    return type(value) is Tensor or type(value) is _Parameter
 
 
 def unfit(value: Tensor) -> str:
@@ -242,7 +202,7 @@ def layout(array: Tensor) -> ArrayLayout:
     """The layout of a tensor."""
     size, aligned = array.itemsize, array.data_ptr() % array.itemsize == 0
     fields = tuple(array.shape), array.stride(), array.dtype, aligned, size, device_of(array)
-    return tuple.__new__(ArrayLayout, fields)  # what ArrayLayout() does, in half the time
+    return tuple.__new__(ArrayLayout, fields)
 
 
 def is_read(layout: ArrayLayout) -> bool:
@@ -256,9 +216,26 @@ device_of = Tensor.get_device
 
 def array_layout(value: Any) -> ArrayLayout | None:
     """The layout of a tensor that kernels could take as it is; None for what is to be converted."""
-    if not is_exact(value) or value.is_neg() or unfit(value):
+    # is_exact, unfit and layout in one: each tensor of a call is asked for it, in both passes.
+    kind = type(value)
+    if (
+        (kind is not Tensor and kind is not _Parameter)
+        or (dtype := value.dtype) not in _READ
+        or value.layout is not _STRIDED
+        or not (value.is_cpu or value.is_cuda)
+        or value.is_neg()
+        or value.is_nested
+    ):
         return None
-    return layout(value)
+    try:
+        memory = value.data_ptr()
+    except RuntimeError:
+        return None
+    if not memory and value.numel():
+        return None
+    size = dtype.itemsize
+    fields = tuple(value.shape), value.stride(), dtype, memory % size == 0, size, device_of(value)
+    return tuple.__new__(ArrayLayout, fields)  # what ArrayLayout() does, in half the time
 
 
 def rows(array: Tensor, axis: int, dtype: Dtype) -> Tensor:
@@ -293,6 +270,9 @@ def empty_like(array: Tensor, axis: int, dtype: Dtype, count: int | None = None)
 
     With a ``count`` it has so many along its first axis.
     """
+    if array.nbytes < _BLOCKS_FROM and array.dtype is dtype and axis in (-1, 0) and count is None:
+        if array.is_contiguous():
+            return torch.empty_like(array)  # as _new does: a third of a small backward pass
     view = array if axis in (-1, 0) else array.movedim(axis, -1)
     shape = None if count is None else (count, *view.shape[1:])
     found = _new(view, dtype, shape)
@@ -408,9 +388,10 @@ def sum_to(array: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def values(losses: Any, dtype: Dtype) -> Tensor:
     """What is returned for one loss per sample."""
-    return (
-        torch.from_numpy(losses).to(dtype) if isinstance(losses, np.ndarray) else losses.to(dtype)
-    )
+    if not isinstance(losses, np.ndarray):
+        return losses.to(dtype)
+    found = torch.from_numpy(losses)
+    return found if found.dtype is dtype else found.to(dtype)
 
 
 def scalar(number: float, dtype: Dtype, like: Tensor) -> Tensor:
@@ -424,12 +405,13 @@ def address(array: Any) -> int:
     Raises:
         RuntimeError: of a new tensor, which ``torch.func.grad`` wraps, as all that is computed.
     """
-    if isinstance(array, Tensor):
-        try:
-            return array.data_ptr()
-        except RuntimeError as error:
-            raise RuntimeError(unseen("torch.func transforms")) from error
-    return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    try:
+        found: int = array.data_ptr()
+        return found
+    except AttributeError:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except RuntimeError as error:
+        raise RuntimeError(unseen("torch.func transforms")) from error
 
 
 def check_out(name: str, out: Any, others: dict[str, Any]) -> None:

@@ -53,6 +53,7 @@ from .matrices import (
     product_roundoff,
     where,
 )
+from .watchers import unseen
 
 __all__ = [
     "DTYPES",
@@ -239,7 +240,7 @@ def address(array: Tensor) -> int:
     try:
         return array.data_ptr()
     except RuntimeError as error:
-        raise RuntimeError(arrays.unseen("torch.func transforms")) from error
+        raise RuntimeError(unseen("torch.func transforms")) from error
 
 
 def device_guard(operands: Sequence[Any]) -> Any:

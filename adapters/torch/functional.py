@@ -9,32 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastcos import distances, losses
-from fastcos.api.triplets import triplet_problem
+from fastcos import distances
 from fastcos.distances import Distance
-from fastcos.engine.problem import Problem, resolve_distance
+from fastcos.engine.problem import resolve_distance
 from fastcos.engine.rows import gathered
 from fastcos.typing import DistanceLike
 
-from . import composites
-from .plain import (
-    NUMBERS,
-    REDUCTIONS,
-    are_pairs,
-    are_rows,
-    autocast_dtype,
-    cast,
-    evaluated,
-    is_norm,
-    is_usual,
-    labels_of,
-    layouts_of,
-    reduction_of,
-    refuse,
-)
+from . import composites, problems
+from .plain import REDUCTIONS, are_plain, fused, is_usual, reduction_of, refuse
+from .problems import in_operators_of, is_margin, is_norm, measured
 from .similarity import PairwiseDistance, pairwise_distance
-
-_COSINE = distances.cosine(composites.EPS)
 
 
 def cosine_embedding_loss(
@@ -91,34 +75,11 @@ def cosine_embedding_loss(
         >>> cosine_embedding_loss(x, y, torch.tensor([1, -1]), reduction="none").shape
         torch.Size([2])
     """
-    if (
-        (layouts := layouts_of((input1, input2), target, weight))
-        and is_usual(size_average, reduce, reduction)
-        and type(margin) in NUMBERS
-        and type(pos_margin) in NUMBERS
-        and are_pairs(input1, input2, target)
-    ):
-        result = autocast_dtype(input1, input2)
-
-        def in_operators(input1: Tensor, input2: Tensor, target: Tensor, weight: Any) -> Tensor:
-            input1, input2 = cast(result, input1, input2)
-            if pos_margin == 1 and weight is None:
-                return F.cosine_embedding_loss(input1, input2, target, margin, reduction=reduction)
-            each = composites.cosine_embedding(input1, input2, target, margin, pos_margin)
-            return composites.reduced(each, weight, reduction)
-
-        problem = Problem(
-            losses.cosine_embedding,
-            _COSINE,
-            ("input1", "input2"),
-            (input1, input2),
-            (float(margin), float(pos_margin), 0.0),
-            target=labels_of(target),
-            weight=weight,
-            reduction=reduction,
-            validate=False,
-        )
-        return evaluated(problem, layouts, in_operators, result)
+    if is_usual(size_average, reduce, reduction):
+        options = margin, pos_margin, reduction
+        value = fused(problems.cosine_embedding, (input1, input2), options, target, weight)
+        if value is not None:
+            return value
     input1, input2 = gathered(input1), gathered(input2)
     refuse(input1=input1, input2=input2, target=target, weight=weight)
     if pos_margin == 1 and weight is None:
@@ -185,28 +146,11 @@ def triplet_margin_loss(
     References:
         Balntas et al., BMVC 2016.
     """
-    if (
-        (layouts := layouts_of((anchor, positive, negative), weight=weight))
-        and is_usual(size_average, reduce, reduction)
-        and type(margin) in NUMBERS
-        and margin > 0
-        and is_norm(p, eps)
-        and anchor.ndim == positive.ndim == negative.ndim
-        and are_rows(anchor, positive, negative)
-    ):
-        result = autocast_dtype(anchor, positive, negative)
-
-        def in_operators(a: Tensor, p_: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
-            a, p_, n = cast(result, a, p_, n)
-            if weight is None:
-                return F.triplet_margin_loss(a, p_, n, margin, p, eps, swap, reduction=reduction)
-            each = F.triplet_margin_loss(a, p_, n, margin, p, eps, swap, reduction="none")
-            return composites.reduced(each, weight, reduction)
-
-        record = distances.lp(p, eps)
-        rows = anchor, positive, negative
-        problem = triplet_problem(*rows, record, float(margin), swap, -1, weight, reduction)
-        return evaluated(problem, layouts, in_operators, result)
+    if is_usual(size_average, reduce, reduction):
+        rows, options = (anchor, positive, negative), (margin, p, eps, swap, reduction)
+        value = fused(problems.triplet, rows, options, weight=weight)
+        if value is not None:
+            return value
     anchor, positive, negative = gathered(anchor), gathered(positive), gathered(negative)
     refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
     if weight is None:
@@ -269,32 +213,20 @@ def triplet_margin_with_distance_loss(
     References:
         Balntas et al., BMVC 2016.
     """
+    rows, is_known = (anchor, positive, negative), reduction in REDUCTIONS
+    measure = _without_callables(distance_function)
+    if measure and is_known:
+        value = fused(problems.triplet_of, rows, (*measure, margin, swap, reduction), weight=weight)
+        if value is not None:
+            return value
     record, in_torch = _distance(distance_function)
-    if (
-        (layouts := layouts_of((anchor, positive, negative), weight=weight))
-        and reduction in REDUCTIONS
-        and type(margin) in NUMBERS
-        and margin > 0
-        and anchor.ndim == positive.ndim == negative.ndim
-    ):
-        if record is not None and are_rows(anchor, positive, negative):
-            result = autocast_dtype(anchor, positive, negative, everywhere=False)
-
-            def in_operators(a: Tensor, p: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
-                a, p, n = cast(result, a, p, n)
-                measured = _measured(_in_torch(in_torch, record), a, p, n, swap)
-                return composites.reduced(composites.triplet(*measured, margin), weight, reduction)
-
-            rows = anchor, positive, negative
-            problem = triplet_problem(*rows, record, float(margin), swap, -1, weight, reduction)
-            return evaluated(problem, layouts, in_operators, result)
-        if record is None and in_torch is not None:
-            given = gathered(anchor), gathered(positive), gathered(negative)
-            measured = _measured(in_torch, *given, swap)
-            return _of_distances(*measured, margin, weight, reduction)
+    if record is None and in_torch is not None and is_known and is_margin(margin):
+        if anchor.ndim == positive.ndim == negative.ndim and are_plain(rows):
+            a, p, n = map(gathered, rows)
+            return _of_distances(*measured(in_torch, a, p, n, swap), margin, weight, reduction)
     anchor, positive, negative = gathered(anchor), gathered(positive), gathered(negative)
     refuse(anchor=anchor, positive=positive, negative=negative, weight=weight)
-    function = _in_torch(in_torch, record)
+    function = in_operators_of(in_torch, record)
     if weight is None:
         return F.triplet_margin_with_distance_loss(
             anchor,
@@ -358,39 +290,28 @@ def hinge_embedding_loss(
         >>> hinge_embedding_loss(x, y, reduction="none").tolist()
         [0.25, 0.75]
     """
-    if (
-        (layouts := layouts_of((input,), target, weight))
-        and is_usual(size_average, reduce, reduction)
-        and type(margin) in NUMBERS
-        and target.shape == input.shape
-    ):
-        result = autocast_dtype(input)
-
-        def in_operators(input: Tensor, target: Tensor, weight: Any) -> Tensor:
-            (input,) = cast(result, input)
-            if weight is None:
-                return F.hinge_embedding_loss(input, target, margin, reduction=reduction)
-            each = F.hinge_embedding_loss(input, target, margin, reduction="none")
-            return composites.reduced(each, weight, reduction)
-
-        problem = Problem(
-            losses.hinge_embedding,
-            None,
-            ("input",),
-            (input,),
-            (float(margin), 1.0),
-            target=labels_of(target),
-            weight=weight,
-            reduction=reduction,
-            validate=False,
-        )
-        return evaluated(problem, layouts, in_operators, result)
+    if is_usual(size_average, reduce, reduction):
+        value = fused(problems.hinge_embedding, (input,), (margin, reduction), target, weight)
+        if value is not None:
+            return value
     refuse(input=input, target=target, weight=weight)
     if weight is None:
         return F.hinge_embedding_loss(input, target, margin, size_average, reduce, reduction)
     reduction = reduction_of(size_average, reduce, reduction)
     each = F.hinge_embedding_loss(input, target, margin, reduction="none")
     return composites.reduced(each, weight, reduction)
+
+
+def _without_callables(given: Any) -> tuple[str | Distance | None, float, float] | None:
+    """A distance as a name or a record, or as a p-norm and its eps; None for a callable."""
+    if given is None or given is F.pairwise_distance or given is pairwise_distance:
+        return None, 2.0, 1e-6
+    if isinstance(given, (str, Distance)):
+        return given, 0.0, 0.0
+    if type(given) in (torch.nn.PairwiseDistance, PairwiseDistance):
+        if not given.keepdim and is_norm(given.norm, given.eps):
+            return None, given.norm, given.eps
+    return None
 
 
 def _distance(given: Any) -> tuple[Distance | None, Callable[..., Tensor] | None]:
@@ -408,24 +329,6 @@ def _distance(given: Any) -> tuple[Distance | None, Callable[..., Tensor] | None
     return None, resolved
 
 
-def _in_torch(
-    function: Callable[..., Tensor] | None, record: Distance | None
-) -> Callable[..., Tensor]:
-    if function is not None:  # torch 2.11 cannot compile a function's truth
-        return function
-    name = record.name if record else "?"
-    raise TypeError(
-        f"the distance {name} has a first derivative on plain tensors, and nothing else: for second"
-        " derivatives, transforms and compilation pass a function of torch operators"
-    )
-
-
-def _measured(
-    function: Callable[..., Tensor], a: Tensor, p: Tensor, n: Tensor, swap: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    return function(a, p), function(a, n), function(p, n) if swap else None
-
-
 def _of_distances(
     positive: Tensor,
     negative: Tensor,
@@ -436,25 +339,8 @@ def _of_distances(
 ) -> Tensor:
     """The loss of distances that a callable gave."""
     given = (positive, negative) if swapped is None else (positive, negative, swapped)
-    layouts = layouts_of(given, weight=weight)
-    if not layouts or any([d.shape != positive.shape for d in given]):
-        each = composites.triplet(positive, negative, swapped, margin)
-        return composites.reduced(each, weight, reduction)
-
-    def in_operators(positive: Tensor, negative: Tensor, *rest: Any) -> Tensor:
-        swapped, weight = rest[0] if len(rest) == 3 else None, rest[-1]
-        each = composites.triplet(positive, negative, swapped, margin)
-        return composites.reduced(each, weight, reduction)
-
-    pairs = ("anchor, positive", "anchor, negative", "positive, negative")
-    names = [f"distance({pair})" for pair in pairs[: len(given)]]
-    problem = Problem(
-        losses.triplet if swapped is None else losses.triplet_swap,
-        None,
-        tuple(names),
-        given,
-        (float(margin), 0.0),
-        weight=weight,
-        reduction=reduction,
-    )
-    return evaluated(problem, layouts, in_operators)
+    value = fused(problems.triplet_of_distances, given, (margin, reduction), weight=weight)
+    if value is not None:
+        return value
+    each = composites.triplet(positive, negative, swapped, margin)
+    return composites.reduced(each, weight, reduction)

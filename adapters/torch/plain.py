@@ -5,71 +5,159 @@ All else goes to torch's operators. What both ways share is here too.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import _reduction as legacy
 
-from fastcos.engine.problem import Problem
+from fastcos.api.calls import OPTIONS, signs_of
+from fastcos.distances import Distance
+from fastcos.engine import per_sample
+from fastcos.engine.plan import call_of
 from fastcos.engine.rows import Rows, array_of, check_unchanged, gathered
 from fastcos.engine.rows import layouts as layouts_of_operands
 
-from .arrays import FLOATS, array_layout, at, is_exact, is_ordinary, layout, unfit
-from .autocast import autocast_dtype as autocast_dtype
-from .autocast import cast as cast
-from .autograd import Composite, Layouts, evaluate
+from .arrays import FLOATS, array_layout, at, is_exact
+from .autocast import autocast_dtype
+from .autograd import hooks, value_of
+from .calls import Known, known
+from .problems import Stated
+from .watchers import is_ordinary
 
 REDUCTIONS = ("mean", "sum", "none")
-NUMBERS = (float, int)
-_NO_TARGET = object()
 _CONVERTED = (torch.bool, torch.uint8)
+_HALVES = (torch.float16, torch.bfloat16)
+#: What torch's functions are asked: the functions of :mod:`fastcos.adapters.torch.problems`.
+State = Callable[..., Stated | None]
+_NO_TARGET = object()
 
 
-def layouts_of(rows: tuple[Any, ...], target: Any = _NO_TARGET, weight: Any = None) -> Layouts:
-    """The layouts of tensors that kernels can read unobserved; None for others.
+def fused(
+    state: State,
+    rows: tuple[Any, ...],
+    options: tuple[Any, ...],
+    target: Any = _NO_TARGET,
+    weight: Any = None,
+) -> Tensor | None:
+    """The value of a call; None where it is not a plain one, and torch decides what happens.
 
-    The rows', then those of target and weight: None where that is no tensor, or is to be converted
-    first.
+    What ``state`` makes of the layouts and options is remembered by these. Looked at each time is
+    who else wants to see the call, and that what is given are tensors that kernels can read.
     """
     if not is_ordinary():
         return None
-    found: list[Any] = []
-    for t in map(array_of, rows):
-        own = array_layout(t)
-        if not own or own.dtype not in FLOATS or 0 in own.shape:
+    arrays: tuple[Any, ...] = rows
+    looks: list[Any] = [*map(array_layout, rows)]
+    if None in looks:
+        if Rows not in map(type, rows):
             return None
-        found.append(own)
-    device = found[0].device
-    if Rows in map(type, rows):
-        for t in rows:
-            if type(t) is Rows:
-                check_unchanged(at("cpu"), "an argument", t)
-        found = [*layouts_of_operands(at("cpu"), rows)]
-    if any([own.device != device for own in found]):
+        arrays = tuple(map(array_of, rows))
+        looks = [*map(array_layout, arrays)]
+        if None in looks:
+            return None
+        for each in rows:
+            if type(each) is Rows:
+                check_unchanged(at("cpu"), "an argument", each)
+    if looks[0].device >= 0:
+        # What is compiled is compiled for the device of the tensors, and runs there.
+        guard = at("cuda").device_guard(arrays)
+        if guard is not None:
+            with guard:
+                return fused(state, rows, options, target, weight)
+    if arrays is not rows:
+        looks = [*layouts_of_operands(at("cpu"), rows)]
+    if target is _NO_TARGET:
+        target = None
+    else:
+        look: Any = array_layout(target)
+        if look is None:
+            return None
+        if look.dtype in _CONVERTED:
+            target = target.to(torch.int8)  # as torch compares them: 255 of uint8 is -1
+            look = array_layout(target)
+        looks.append(look)
+    of_weight: Any = None
+    given = arrays
+    if weight is not None:
+        if not (per_sample.is_number(weight) or isinstance(weight, Tensor)):
+            # Autograd watches tensors; anything else could be changed unseen between the passes.
+            device = arrays[0].device
+            weight = at(device.type).asarray("weight", weight).to(device, copy=True)
+        if isinstance(weight, Tensor):
+            weight = weight.resolve_neg() if weight.is_neg() else weight
+            given, of_weight = (*arrays, weight), array_layout(weight)
+            if of_weight is None:
+                return None
+        elif not per_sample.is_no_weight(weight):
+            of_weight = False
+    looks.append(of_weight)
+    wanted: tuple[bool, ...] = ()
+    hooked = False
+    if torch.is_grad_enabled():
+        wanted = tuple([t.requires_grad for t in given])
+        if True in wanted:
+            hooked = hooks(False) is not None
+        else:
+            wanted = ()
+    autocast = autocast_dtype(*rows) if looks[0].dtype in _HALVES else None
+    of_tensors = state, autocast, wanted, hooked, tuple(looks)
+    if OPTIONS.issuperset(map(type, options)):
+        signs = signs_of(options) if Distance in map(type, options) else ()
+        try:
+            found = _remembered(*of_tensors, signs, *options)
+        except TypeError:  # lists, as parameters of a distance: they may change
+            found = _remembered.__wrapped__(*of_tensors, signs, *options)
+    else:
+        found = _remembered.__wrapped__(*of_tensors, (), *options)
+    if found is None:
         return None
-    of_target = of_weight = None
-    if target is not _NO_TARGET:
-        of_target = array_layout(target)
-        if of_target is None or of_target.device != device:
-            return None
-        if of_target.dtype in _CONVERTED:
-            of_target = None
-    if isinstance(weight, Tensor):
-        of_weight = layout(weight) if is_exact(weight) and not unfit(weight) else None
-        if of_weight is None or of_weight.device != device:
-            return None
-        if weight.is_neg():
-            of_weight = None
-    return *found, of_target, of_weight
+    if wanted:
+        given = given if target is None else (*given, target)
+        if True in [t.is_inference() for t in given]:
+            # These cannot be kept for the backward pass, and torch does not always have to.
+            assert found.composite is not None
+            return found.composite(*map(gathered, rows), target, weight)
+    return value_of(found, rows, target, weight)
 
 
-def evaluated(
-    problem: Problem, layouts: Layouts, composite: Composite, result: torch.dtype | None = None
-) -> Tensor:
-    """The value of a problem on tensors that were looked at."""
-    return evaluate(
-        problem, at(array_of(problem.operands[0]).device.type), layouts, composite, result
+# By type too: 1 is True and 1.0 for a key.
+@functools.lru_cache(maxsize=1024, typed=True)
+def _remembered(
+    state: State,
+    autocast: torch.dtype | None,
+    wanted: tuple[bool, ...],
+    hooked: bool,
+    looks: tuple[Any, ...],
+    signs: tuple[float, ...],  # of the parameters of a distance: 0.0 is -0.0 for a key
+    *options: Any,
+) -> Known | None:
+    device = looks[0].device
+    if any([look.device != device for look in looks if look]):
+        return None
+    stated = state(autocast, looks, *options)
+    if stated is None:
+        return None
+    problem = stated.problem
+    operands, target, weight = problem.operands, problem.target, looks[-1]
+    if any([look.dtype not in FLOATS or 0 in look.shape for look in operands]):
+        return None
+    names = *problem.names, problem.weight_name
+    asked = tuple([name for name, wants in zip(names, wanted, strict=False) if wants])
+    adapter = at("cpu" if device < 0 else "cuda")
+    call, parameters = call_of(adapter, problem, asked, operands, target, weight)
+    return known(call, parameters, problem.validate, stated.composite, stated.result, hooked)
+
+
+def are_plain(rows: tuple[Any, ...]) -> bool:
+    """Whether nobody watches, and kernels can read these rows."""
+    if not is_ordinary():
+        return False
+    looks: list[Any] = [*map(array_layout, map(array_of, rows))]
+    return all([look and look.dtype in FLOATS and 0 not in look.shape for look in looks]) and all(
+        [look.device == looks[0].device for look in looks]
     )
 
 
@@ -112,39 +200,3 @@ def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str)
         return legacy.legacy_get_string(size_average, reduce)
     legacy.get_enum(reduction)
     return reduction
-
-
-def is_norm(p: Any, eps: Any) -> bool:
-    """Whether kernels have this norm."""
-    return type(p) in NUMBERS and type(eps) in NUMBERS and p > 0 and 0 <= eps < float("inf")
-
-
-def are_pairs(input1: Tensor, input2: Tensor, target: Tensor) -> bool:
-    """Whether this is a pair of rows, or two matrices of as many rows or one, and labels to fit."""
-    one, two = input1.shape, input2.shape
-    if len(one) == len(two) == 2 and target.ndim == 1:
-        n = max(one[0], two[0])
-        return one[1] == two[1] and {one[0], two[0], target.shape[0]} <= {1, n}
-    return len(one) == 1 and one == two and target.ndim == 0
-
-
-def are_rows(first: Tensor, *others: Tensor) -> bool:
-    """Whether these are rows of one length, their leading axes broadcast."""
-    shape = first.shape
-    return first.ndim > 0 and all(
-        [
-            t.shape == shape
-            or (t.ndim > 0 and t.shape[-1] == shape[-1] and are_broadcast(t.shape, shape))
-            for t in others
-        ]
-    )
-
-
-def are_broadcast(a: torch.Size, b: torch.Size) -> bool:
-    """Whether two shapes broadcast."""
-    return all(m == n or m == 1 or n == 1 for m, n in zip(reversed(a), reversed(b), strict=False))
-
-
-def labels_of(target: Tensor) -> Tensor:
-    """Targets as torch compares them with 1 and -1: True is 1, and of uint8 255 is -1."""
-    return target.to(torch.int8) if target.dtype in _CONVERTED else target

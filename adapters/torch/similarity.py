@@ -6,23 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fastcos import distances, losses
-from fastcos.distances import angles
-from fastcos.engine.problem import Problem
-from fastcos.engine.rows import gathered
+from fastcos.engine.rows import Rows, gathered
 
-from .plain import (
-    NUMBERS,
-    are_broadcast,
-    are_rows,
-    autocast_dtype,
-    cast,
-    evaluated,
-    is_norm,
-    layouts_of,
-    refuse,
-    with_axis,
-)
+from . import problems
+from .plain import fused, refuse, with_axis
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -52,29 +39,11 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         >>> cosine_similarity(torch.tensor([[3.0, 4.0]]), torch.tensor([[6.0, 8.0]])).tolist()
         [1.0]
     """
-    if type(dim) is int:
+    if type(dim) is int and Rows in map(type, (x1, x2)):
         x1, x2 = with_axis(x1, dim), with_axis(x2, dim)
-    if (
-        (layouts := layouts_of((x1, x2)))
-        and type(dim) is int
-        and type(eps) in NUMBERS
-        and eps >= 0
-        and x1.ndim == x2.ndim
-        and -x1.ndim <= dim < x1.ndim
-        and x1.shape[dim] == x2.shape[dim]
-        and are_broadcast(x1.shape, x2.shape)
-    ):
-        result = autocast_dtype(x1, x2, everywhere=False)
-
-        def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-            x1, x2 = cast(result, x1, x2)
-            return F.cosine_similarity(x1, x2, dim, eps)
-
-        similarity = angles.clamped_cosine_similarity(eps)
-        problem = Problem(
-            losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
-        )
-        return evaluated(problem, layouts, in_operators, result)
+    value = fused(problems.cosine_similarity, (x1, x2), (dim, eps))
+    if value is not None:
+        return value
     x1, x2 = gathered(x1), gathered(x2)
     refuse(x1=x1, x2=x2)
     return F.cosine_similarity(x1, x2, dim, eps)
@@ -111,21 +80,8 @@ def pairwise_distance(
         >>> pairwise_distance(x, y, p=1, eps=0).tolist()
         [7.0]
     """
-    if (layouts := layouts_of((x1, x2))) and is_norm(p, eps) and are_rows(x1, x2):
-        result = autocast_dtype(x1, x2, everywhere=False)
-
-        def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-            x1, x2 = cast(result, x1, x2)
-            return F.pairwise_distance(x1, x2, p, eps)
-
-        problem = Problem(
-            losses.identity,
-            distances.lp(p, eps),
-            ("x1", "x2"),
-            (x1, x2),
-            reduction="none",
-        )
-        value = evaluated(problem, layouts, in_operators, result)
+    value = fused(problems.pairwise_distance, (x1, x2), (p, eps))
+    if value is not None:
         return value.unsqueeze(-1) if keepdim else value
     x1, x2 = gathered(x1), gathered(x2)
     refuse(x1=x1, x2=x2)

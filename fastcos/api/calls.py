@@ -123,8 +123,8 @@ def arguments_of(problem: Callable[..., Problem]) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
-# Option types: equal values give the same plan. Arguments of any other type may be arrays.
-_OPTIONS = {str, int, float, bool, type(None), Distance}
+#: Option types: equal values give the same plan. Arguments of any other type may be arrays.
+OPTIONS = {str, int, float, bool, type(None), Distance}
 _NO_SIGNS: tuple[float, ...] = ()
 Planned = tuple[Plan, tuple[float, ...], bool | None, tuple[Any, ...]]
 
@@ -158,19 +158,17 @@ def planned(
     looks, arrays, plain = [*map(layout_of, args)], args, named
     try:
         # Mostly arrays come by position and nothing else does.
-        if all(looks) and (not named or _OPTIONS.issuperset(map(type, named))):
+        if all(looks) and (not named or OPTIONS.issuperset(map(type, named))):
             looks += named
         else:
             looks = [*map(layout_of, given)]
             plain = tuple([x for x, look in zip(given, looks, strict=True) if look is None])
-            if not _OPTIONS.issuperset(map(type, plain)):
+            if not OPTIONS.issuperset(map(type, plain)):
                 return None
             arrays = tuple([value for value, look in zip(given, looks, strict=True) if look])
             looks = [x if look is None else look for x, look in zip(given, looks, strict=True)]
         if plain and Distance in map(type, plain):
-            # 0.0 is -0.0 for a key, but not for every distance.
-            records = [value for value in plain if type(value) is Distance]
-            signs = tuple([math.copysign(1, p) for record in records for p in record.parameters])
+            signs = signs_of(plain)
         if out:
             others = arrays if upstream is None else (*arrays, grad_output)
             into = [*map(layout_of, out)]
@@ -185,6 +183,16 @@ def planned(
         return None
     known, parameters, validate, pick = found
     return known, parameters, validate, pick((*given, *out, grad_output))
+
+
+def signs_of(options: Sequence[Any]) -> tuple[float, ...]:
+    """The signs of the parameters of distances: 0.0 is -0.0 for a key, but not for every distance.
+
+    Raises:
+        TypeError: a parameter is no number.
+    """
+    records = [value for value in options if type(value) is Distance]
+    return tuple([math.copysign(1, p) for record in records for p in record.parameters])
 
 
 # By type too: 1 is True and 1.0 for a key.

@@ -27,6 +27,7 @@ def execute(
     result: Any = None,
     valued: bool = True,
     skip_if_one: bool = False,
+    kept: Any = None,
 ) -> tuple[Any, tuple[Any, ...]]:
     """The value of a call and the gradients that are wanted.
 
@@ -41,6 +42,8 @@ def execute(
         result: The dtype of the value; None for that which is computed in.
         valued: False gives None in place of the value.
         skip_if_one: On a GPU, leaves all in ``out`` as it is for an upstream gradient of exactly 1.
+        kept: Memory for ``plan.state_words`` of each sample, or None. A call without gradients
+            leaves there what one with gradients takes from there, and does not measure again.
 
     Raises:
         ValueError: labels other than 1 and -1; nothing is written to ``out`` then.
@@ -91,7 +94,9 @@ def execute(
             if plan.sums:
                 sums, sum_addresses = _sums(plan, run.visit, like)
                 addresses = *addresses[:2], sum_addresses
-            found = place.run(plan, run, addresses, numbers, constants, parameters, each, like)
+            with_kept = () if kept is None else (kept, bool(plan.order))
+            passed = numbers, constants, parameters, each, like
+            found = place.run(plan, run, addresses, *passed, *with_kept)
             if total is None:
                 (total, losses), each = found, None
             if plan.sums:

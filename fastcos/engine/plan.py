@@ -24,6 +24,7 @@ from fastcos.engine.passes import Pass, passes
 from fastcos.engine.per_sample import CONVERTED, Source
 from fastcos.engine.problem import Problem
 from fastcos.kernels import ADD, ALIGNED, BOOLS, LOOKED_UP, OF_TABLE, Spec
+from fastcos.kernels.arguments import state_words
 from fastcos.kernels.forks import importing
 from fastcos.losses import Loss, identity
 
@@ -82,6 +83,9 @@ class Plan:
     staged: bool  # whether a gradient is staged
     sums: bool  # whether gradients are summed over the samples that share a row
     accumulate: bool  # whether gradients are added to what is in the caller's buffers
+    # How many words of 8 bytes gradients need of each sample, if a call of its own leaves them; 0
+    # where none can
+    state_words: int
     lookup: Lookup | None  # of a call with rows of tables; it then says where gradients go
 
 
@@ -200,8 +204,16 @@ def plan_at(call: Call, place: Any) -> Plan:
         staged=staged,
         sums=sums,
         accumulate=call.accumulate,
+        state_words=_state_words(problem) if visits and gpu < 0 and looked_up is None else 0,
         lookup=looked_up,
     )
+
+
+def _state_words(problem: Problem) -> int:
+    record: Any = problem.distance
+    if record is None:
+        return 0
+    return state_words(record.functions, len(record.parameters), problem.loss.arity)
 
 
 def _order(call: Call) -> tuple[int, ...]:

@@ -67,6 +67,11 @@ class HostIntegers(NamedTuple):
     scale_address: int
     scale_step: int
     scale_kind: int
+    # Where the distances of each sample and their states are kept (:func:`state_words`), 0 for
+    # nowhere; and whether they are there already, from a call that left them for the gradients
+    kept: int
+    is_measured: int
+    narrow: int  # the address of the same losses as float32, 0 for nowhere
 
 
 class OfTable(NamedTuple):
@@ -229,6 +234,15 @@ def host_packer(
         integers = TABLE_FIXED + PER_TABLE * operands
     layout = struct.Struct(f"={integers}q{CONSTANTS + parameters}d")
     return layout.size // 8, layout.pack_into
+
+
+def state_words(functions: Any, parameters: int, arity: int) -> int:
+    """How many 8-byte words host kernels keep of a sample for its gradients.
+
+    The distances and the state of each; of triplets there is room for the third, ``swap`` or not.
+    """
+    each = 1 + len(functions.init(0.0, *[1.0] * parameters))
+    return each if arity == 1 else 3 * each
 
 
 def device_count(

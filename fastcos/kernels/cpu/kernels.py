@@ -11,7 +11,7 @@ from fastcos.kernels import DOUBLES, FLOATS, SKIP, WRITE
 from fastcos.kernels.cpu import gradients
 from fastcos.kernels.cpu.gradients import Slot, Term, Three, Two
 from fastcos.kernels.cpu.measure import Rows, measurer
-from fastcos.kernels.cpu.memory import doubles, stack_slot, store
+from fastcos.kernels.cpu.memory import doubles, floats, load, stack_slot, store
 from fastcos.kernels.cpu.samples import clear_sums, number, offset, row_and_next, usually_constant
 from fastcos.kernels.cpu.states import LANES, as_float64, lane_memory, load_lane, store_lane
 from fastcos.kernels.cpu.storage import STORAGE, Storage
@@ -63,13 +63,22 @@ def pair_kernel(
             x, next_x = row_and_next(rows.x, position, geometry, _X)
             y, next_y = row_and_next(rows.y, position, geometry, _Y)
             both = Rows(x, y, next_x, next_y)
-            state, d = measure(both, features, arguments.of_distance, live, is_pending, pending)
+            measured = live and not fixed.is_measured
+            state, d = measure(both, features, arguments.of_distance, measured, is_pending, pending)
             if not live:
                 break
             i = offset(position, geometry, _SAMPLE_OF_PAIR)
+            if fixed.kept != 0:
+                at_kept = fixed.kept + 8 * (1 + len(state)) * i
+                if fixed.is_measured:
+                    d, state = load(at_kept, (d, state))
+                else:
+                    store(at_kept, (d, state))
             value, slopes = function((d,), number(arguments.labels, i), *arguments.of_loss)
             weight = usually_constant(arguments.weights, i)
             doubles(fixed.losses + 8 * i, 1)[0] = weight * value
+            if fixed.narrow != 0:
+                floats(fixed.narrow + 4 * i, 1)[0] = weight * value
             if not wanted:
                 continue
             c = times(weight * usually_constant(arguments.scales, i), slopes[0])
@@ -172,17 +181,26 @@ def _triplet_kernel(
             at_p, next_p = row_and_next(rows.p, position, geometry, _P)
             at_n, next_n = row_and_next(rows.n, position, geometry, _N)
             ap = Rows(at_a, at_p, next_a, next_p)
-            s1, d1 = measure_and_write(ap, features, of_distance, live, is_pending, pending)
+            measured = live and not fixed.is_measured
+            s1, d1 = measure_and_write(ap, features, of_distance, measured, is_pending, pending)
             if not live:
                 break
-            s2, d2 = measure(Rows(at_a, at_n, 0, next_n), features, of_distance, True, False, 0)
-            pn = Rows(at_p, at_n, 0, 0)
-            s3, d3 = measure_third(pn, features, of_distance, True, False, 0)
+            an, pn = Rows(at_a, at_n, 0, next_n), Rows(at_p, at_n, 0, 0)
+            s2, d2 = measure(an, features, of_distance, measured, False, 0)
+            s3, d3 = measure_third(pn, features, of_distance, measured, False, 0)
             a, p, n = row(at_a, features), row(at_p, features), row(at_n, features)
             i = offset(position, geometry, _SAMPLE)
+            if fixed.kept != 0:
+                at_kept = fixed.kept + 24 * (1 + len(s1)) * i
+                if fixed.is_measured:
+                    d1, d2, d3, s1, s2, s3 = load(at_kept, (d1, d2, d3, s1, s2, s3))
+                else:
+                    store(at_kept, (d1, d2, d3, s1, s2, s3))
             value, slopes = judge(d1, d2, d3, number(arguments.labels, i), arguments.of_loss)
             weight = usually_constant(arguments.weights, i)
             doubles(fixed.losses + 8 * i, 1)[0] = weight * value
+            if fixed.narrow != 0:
+                floats(fixed.narrow + 4 * i, 1)[0] = weight * value
             if not wanted:
                 continue
             c = weight * usually_constant(arguments.scales, i)
@@ -247,7 +265,7 @@ def _columns(storage: Storage) -> tuple[Any, Any]:
 
 
 _gather_doubles, _scatter_doubles = _columns(STORAGE["float64"])
-_gather_floats, _ = _columns(STORAGE["float32"])
+_gather_floats, _scatter_floats = _columns(STORAGE["float32"])
 
 
 @jitable()
@@ -305,6 +323,8 @@ def pointwise_kernel(
                 labels[k] = weights[k] * value
                 scales[k] *= weights[k]
             _scatter_doubles(labels, arguments.fixed.losses + 8 * i, 8 * step, count)
+            if arguments.fixed.narrow != 0:
+                _scatter_floats(labels, arguments.fixed.narrow + 4 * i, 4 * step, count)
             for operand in range(arity):
                 if arguments.modes[operand] == WRITE:
                     column = doubles(table + 8 * LANES * operand, LANES)
