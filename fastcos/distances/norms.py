@@ -252,8 +252,8 @@ def _CHEBYSHEV() -> Distance:
         g = share - share if abs(t) < middle else math.copysign(share, t)
         return g, -g
 
-    # Without branches: of rows that were not seen before, nobody foresees which of two lanes has the
-    # larger maximum, and to be wrong costs 5 ns.
+    # Without branches: of rows that were not seen before, nobody foresees which of two lanes has
+    # the larger maximum, and to be wrong costs 5 ns.
     def merge(state: State, other: State) -> State:
         largest, second, third, eps = state
         takes = (other[0] > largest) | math.isnan(other[0])
