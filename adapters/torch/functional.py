@@ -216,7 +216,8 @@ def triplet_margin_with_distance_loss(
     rows, is_known = (anchor, positive, negative), reduction in REDUCTIONS
     measure = _without_callables(distance_function)
     if measure and is_known:
-        value = fused(problems.triplet_of, rows, (*measure, margin, swap, reduction), weight=weight)
+        options = *measure, margin, swap, reduction
+        value = fused(problems.triplet_of, rows, options, weight=weight, everywhere=False)
         if value is not None:
             return value
     record, in_torch = _distance(distance_function)

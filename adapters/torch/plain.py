@@ -41,8 +41,12 @@ def fused(
     options: tuple[Any, ...],
     target: Any = _NO_TARGET,
     weight: Any = None,
+    *,
+    everywhere: bool = True,
 ) -> Tensor | None:
     """The value of a call; None where it is not a plain one, and torch decides what happens.
+
+    Autocast widens half types ``everywhere``, or on a GPU only.
 
     What ``state`` makes of the layouts and options is remembered by these. Looked at each time is
     who else wants to see the call, and that what is given are tensors that kernels can read.
@@ -66,7 +70,7 @@ def fused(
         guard = at("cuda").device_guard(arrays)
         if guard is not None:
             with guard:
-                return fused(state, rows, options, target, weight)
+                return fused(state, rows, options, target, weight, everywhere=everywhere)
     if arrays is not rows:
         looks = [*layouts_of_operands(at("cpu"), rows)]
     if target is _NO_TARGET:
@@ -102,7 +106,8 @@ def fused(
             hooked = hooks(False) is not None
         else:
             wanted = ()
-    autocast = autocast_dtype(*rows) if looks[0].dtype in _HALVES else None
+    halves = looks[0].dtype in _HALVES
+    autocast = autocast_dtype(*rows, everywhere=everywhere) if halves else None
     of_tensors = state, autocast, wanted, hooked, tuple(looks)
     if OPTIONS.issuperset(map(type, options)):
         signs = signs_of(options) if Distance in map(type, options) else ()

@@ -3,8 +3,8 @@
 Each function here takes ``(autocast, looks, *options)`` and returns None where torch is to decide
 what happens: for shapes and options that are not the kernels', and for all that is an error.
 ``looks`` are the layouts of the rows, then of the target where there is one, and at last of the
-weight: False for one number, None for none. ``autocast`` is the dtype in which autocast has losses
-of half types; what they are made of is widened on a GPU only.
+weight: False for one number, None for none. ``autocast`` is the dtype in which autocast wants what
+is given in a half type, or None.
 """
 
 from __future__ import annotations
@@ -55,17 +55,16 @@ def cosine_similarity(
         and are_broadcast(x1.shape, x2.shape)
     ):
         return None
-    result = autocast if x1.device >= 0 else None
 
     def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-        x1, x2 = cast(result, x1, x2)
+        x1, x2 = cast(autocast, x1, x2)
         return F.cosine_similarity(x1, x2, dim, eps)
 
     similarity = angles.clamped_cosine_similarity(eps)
     problem = Problem(
         losses.identity, similarity, ("x1", "x2"), (x1, x2), axis=dim, reduction="none"
     )
-    return Stated(problem, in_operators, result)
+    return Stated(problem, in_operators, autocast)
 
 
 def pairwise_distance(
@@ -75,15 +74,14 @@ def pairwise_distance(
     x1, x2, _ = looks
     if not (is_norm(p, eps) and are_rows(x1, x2)):
         return None
-    result = autocast if x1.device >= 0 else None
 
     def in_operators(x1: Tensor, x2: Tensor, target: None, weight: None) -> Tensor:
-        x1, x2 = cast(result, x1, x2)
+        x1, x2 = cast(autocast, x1, x2)
         return F.pairwise_distance(x1, x2, p, eps)
 
     distance = distances.lp(p, eps)
     problem = Problem(losses.identity, distance, ("x1", "x2"), (x1, x2), reduction="none")
-    return Stated(problem, in_operators, result)
+    return Stated(problem, in_operators, autocast)
 
 
 def cosine_embedding(
@@ -165,7 +163,6 @@ def triplet_of(
     rows = anchor, positive, negative
     if not (is_margin(margin) and _are_triplets(*rows)):
         return None
-    result = autocast if rows[0].device >= 0 else None
     record: Any
     in_torch: Callable[..., Tensor] | None
     if distance is None:
@@ -176,12 +173,12 @@ def triplet_of(
         in_torch = composites.distance(record)
 
     def in_operators(a: Tensor, p: Tensor, n: Tensor, target: None, weight: Any) -> Tensor:
-        a, p, n = cast(result, a, p, n)
+        a, p, n = cast(autocast, a, p, n)
         found = measured(in_operators_of(in_torch, record), a, p, n, swap)
         return composites.reduced(composites.triplet(*found, margin), weight, reduction)
 
     problem = triplet_problem(*rows, record, float(margin), swap, -1, weight, reduction)
-    return Stated(problem, in_operators, result)
+    return Stated(problem, in_operators, autocast)
 
 
 def triplet_of_distances(

@@ -41,7 +41,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     """
     if type(dim) is int and Rows in map(type, (x1, x2)):
         x1, x2 = with_axis(x1, dim), with_axis(x2, dim)
-    value = fused(problems.cosine_similarity, (x1, x2), (dim, eps))
+    value = fused(problems.cosine_similarity, (x1, x2), (dim, eps), everywhere=False)
     if value is not None:
         return value
     x1, x2 = gathered(x1), gathered(x2)
@@ -80,7 +80,7 @@ def pairwise_distance(
         >>> pairwise_distance(x, y, p=1, eps=0).tolist()
         [7.0]
     """
-    value = fused(problems.pairwise_distance, (x1, x2), (p, eps))
+    value = fused(problems.pairwise_distance, (x1, x2), (p, eps), everywhere=False)
     if value is not None:
         return value.unsqueeze(-1) if keepdim else value
     x1, x2 = gathered(x1), gathered(x2)
