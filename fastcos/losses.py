@@ -49,11 +49,9 @@ class Loss(NamedTuple):
 
 def _ramp(z: Any) -> tuple[Any, Any]:
     """``max(0, z)`` and its slope; NaN stays NaN in both."""
-    if z >= 0:
-        return z, 1.0
-    if z < 0:
-        return 0.0, 0.0
-    return z, z
+    # Chosen, and not branched to: nobody foresees the sign, and to be wrong costs 5 ns.
+    rest = z if math.isnan(z) else 1.0
+    return 0.0 if z < 0 else z, 0.0 if z < 0 else rest
 
 
 def _identity() -> Loss:
