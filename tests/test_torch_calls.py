@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import fastcos
 import fastcos.adapters.torch as ft
 from fastcos.adapters.torch import plain
 from fastcos.engine import host
@@ -64,8 +65,11 @@ def test_the_backward_pass_does_not_measure_again_and_gives_the_same_bits(
         xs[1] = xs[1].detach()[:1].requires_grad_()
     value = function(*xs)
     given = [torch.autograd.grad(value, xs, upstream_of(value), retain_graph=True) for _ in "ab"]
+    # What is kept is let go with the first backward pass.
     assert passes[0] == "keeps"
-    assert {*passes[1:]} == {"measured"}
+    half = len(passes) // 2
+    assert {*passes[1 : half + 1]} == {"measured"}
+    assert {*passes[half + 1 :]} == {""}
     passes.clear()
     with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
         again = function(*xs)
@@ -88,12 +92,21 @@ def test_a_scaled_float16_loss_does_not_measure_again(passes):
     assert passes[2:] == ["", "", ""]
 
 
-@pytest.mark.parametrize("layout", ["columns", "wide"])
+def test_no_more_is_kept_of_a_sample_than_its_rows_are(passes):
+    x, y = (t.detach()[:, :8].contiguous().requires_grad_() for t in drawn(2))
+    ft.cosine_similarity(x, y).sum().backward()  # 72 bytes of a sample of 64
+    ft.pairwise_distance(x, y).sum().backward()  # 32
+    assert passes == ["", "", "keeps", "measured"]
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns", "wide"])
 def test_memory_that_a_tensor_was_given_meanwhile_is_read_as_it_is(layout):
     x, y = drawn(2)
     value = ft.pairwise_distance(x, y)
     new = drawn(2, seed=8)
-    if layout == "columns":
+    if layout == "rows":
+        x.data = new[0].data
+    elif layout == "columns":
         x.data = new[0].data.mT.contiguous().mT
     else:
         x.data = torch.stack([new[0].data, new[1].data], 1)[:, 0]
@@ -110,6 +123,44 @@ def test_shorter_rows_that_tensors_were_given_meanwhile_are_not_read_beyond_thei
     x.data, y.data = (t.data[:, : D - 4].contiguous() for t in drawn(2))
     with pytest.raises(RuntimeError, match="invalid gradient"):
         torch.autograd.grad(value, (x, y), torch.ones(N))
+
+
+@pytest.mark.parametrize(
+    ("p", "error", "said"),
+    [
+        ("a", TypeError, "p must be a real number, got 'a'"),
+        (10**400, ValueError, "beyond the range"),
+    ],
+)
+def test_parameters_that_are_no_numbers_are_refused_in_words(p, error, said):
+    x = drawn(1)[0]
+    wrong = fastcos.distances.lp(2.5)._replace(parameters=(p, 1.0))
+    with pytest.raises(error, match=said):
+        ft.triplet_margin_with_distance_loss(x, x, x, distance_function=wrong)
+
+
+def test_a_distance_that_cannot_begin_with_any_parameters():
+    # As plain Python it raises where one is 1, of which a compiled one makes infinity.
+    def init(zero, p):
+        return zero, 1 / (p - 1)
+
+    def accumulate(state, x, y):
+        return state[0] + abs(x - y), state[1]
+
+    def finalize(state):
+        return state[0] * state[1]
+
+    def gradient(state, d, x, y):
+        g = math.copysign(state[1], x - y)
+        return g, -g
+
+    record = fastcos.Distance("mine", init, accumulate, finalize, gradient, parameters=(3.0,))
+    x, y = drawn(2)
+    value = fastcos.paired_distance(x, y, record)
+    expected = (x - y).abs().sum(-1) / 2
+    torch.testing.assert_close(value, expected)
+    found = torch.autograd.grad(value, x, upstream_of(value))
+    torch.testing.assert_close(found, torch.autograd.grad(expected, x, upstream_of(value)))
 
 
 def test_what_a_call_comes_to_is_found_out_once():

@@ -17,7 +17,9 @@ checkpoints, and what keeps activations elsewhere, are there to hold less.
 
 What a call comes to is remembered by the layouts of its tensors, for both passes
 (:mod:`fastcos.adapters.torch.calls`). In the backward pass they are looked at again: a tensor may
-have been given other memory through its ``data`` since.
+have been given other memory through its ``data`` since, and what was measured is then of other
+rows. Nobody sees that what is in a tensor is changed through its ``data``: as with torch's own
+functions that save what they have computed, distances are then still those of before.
 
 A GPU is not waited for: the kernel is launched in the backward pass in any case, into the gradients
 of the forward pass, and leaves them as they are where it finds an upstream gradient of 1. What is
@@ -123,8 +125,9 @@ class _Fused(torch.autograd.Function):
         kept = None
         if known.keeps:
             shape = known.plan.samples, known.plan.state_words
-            kept = known.call.adapter.scratch(shape, tensors[0])
-        value, grads = _executed(known, (*operands, target, weight, None), kept)
+            kept = known.call.adapter.scratch(shape, tensors[0]), _addresses(tensors)
+        memory = kept and kept[0]
+        value, grads = _executed(known, (*operands, target, weight, None), memory)
         # Without its tensors, which are autograd's to keep; a weight that is a number stays.
         number = None
         if weight is not None and not isinstance(weight, Tensor):
@@ -154,7 +157,7 @@ def _made(ctx: Any, upstream: Tensor, look: ArrayLayout | None, grads: Any) -> A
 
     On a GPU they go into those of the forward pass, if there are any.
     """
-    (known, number, kept, _), tensors = ctx.kept, ctx.saved_tensors
+    (known, number, kept, rows_of_tables), tensors = ctx.kept, ctx.saved_tensors
     adapter = known.call.adapter
     if adapter.device_guard:
         guard = adapter.device_guard(tensors)
@@ -166,6 +169,11 @@ def _made(ctx: Any, upstream: Tensor, look: ArrayLayout | None, grads: Any) -> A
         now, arrays = later(known, look), (*tensors, upstream)
         if number is not None:
             arrays = *tensors[:-1], number, upstream
+        if kept is not None:
+            # Let go with the first backward pass; another one measures again.
+            ctx.kept = known, number, None, rows_of_tables
+            memory, addresses = kept
+            kept = memory if addresses == _addresses(tensors) else None
     else:
         # Rows of tables, and what was changed in the meantime. Kernels read what is in memory.
         tensors = tuple([t if t is None else t.resolve_neg() for t in tensors])
@@ -182,6 +190,11 @@ def _made(ctx: Any, upstream: Tensor, look: ArrayLayout | None, grads: Any) -> A
         arrays = *operands, target, weight, upstream
     options = now, known.parameters, known.validate, arrays, out
     return execute(*options, valued=False, skip_if_one=bool(out), kept=kept)[1]
+
+
+def _addresses(tensors: Sequence[Any]) -> tuple[int, ...]:
+    """Where tensors begin; what is none has no address."""
+    return tuple([t.data_ptr() if isinstance(t, Tensor) else 0 for t in tensors])
 
 
 def _without_tables(operands: Sequence[Any]) -> tuple[Rows | None, ...]:

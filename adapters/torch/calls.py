@@ -67,7 +67,7 @@ def known(
         composite=composite,
         result=result,
         at_once=at_once,
-        keeps=bool(wanted and forward.state_words) and not (at_once or hooked),
+        keeps=bool(wanted) and not (at_once or hooked) and _is_worth_keeping(call, forward),
         plan=forward,
         names=names,
         layouts=tuple([look if type(look) is ArrayLayout else None for look in looks]),
@@ -79,6 +79,15 @@ def known(
 def later(one: Known, upstream: ArrayLayout) -> Plan:
     """The plan of the backward pass of a call, for an upstream gradient of this layout."""
     return plan(one.call._replace(upstream=upstream))
+
+
+def _is_worth_keeping(call: Call, forward: Plan) -> bool:
+    """Whether what is measured of a sample can be kept, and takes no more than its rows."""
+    if not forward.state_words:
+        return False
+    problem = call.problem
+    rows = [look.shape[problem.axis] * look.dtype.itemsize for look in problem.operands]
+    return 8 * forward.state_words <= sum(rows)
 
 
 def _are_at_once(call: Call) -> bool:

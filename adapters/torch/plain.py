@@ -110,11 +110,12 @@ def fused(
     autocast = autocast_dtype(*rows, everywhere=everywhere) if halves else None
     of_tensors = state, autocast, wanted, hooked, tuple(looks)
     if OPTIONS.issuperset(map(type, options)):
-        signs = signs_of(options) if Distance in map(type, options) else ()
         try:
+            signs = signs_of(options) if Distance in map(type, options) else ()
             found = _remembered(*of_tensors, signs, *options)
-        except TypeError:  # lists, as parameters of a distance: they may change
-            found = _remembered.__wrapped__(*of_tensors, signs, *options)
+        except (TypeError, OverflowError):
+            # Parameters of a distance that are lists, which may change, or are to be refused.
+            found = _remembered.__wrapped__(*of_tensors, (), *options)
     else:
         found = _remembered.__wrapped__(*of_tensors, (), *options)
     if found is None:

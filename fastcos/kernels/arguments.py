@@ -239,9 +239,13 @@ def host_packer(
 def state_words(functions: Any, parameters: int, arity: int) -> int:
     """How many 8-byte words host kernels keep of a sample for its gradients.
 
-    The distances and the state of each; of triplets there is room for the third, ``swap`` or not.
+    The distances and the state of each; of triplets there is room for the third, ``swap`` or not. 0
+    where that cannot be told.
     """
-    each = 1 + len(functions.init(0.0, *[1.0] * parameters))
+    try:
+        each = 1 + len(functions.init(0.0, *[1.0] * parameters))
+    except Exception:  # of such parameters, as plain Python: compiled, 1 / 0 is infinite
+        return 0
     return each if arity == 1 else 3 * each
 
 
