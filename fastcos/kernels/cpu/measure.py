@@ -301,9 +301,10 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
                         write_pending(pending, part, part + step, features)
                 if live:
                     at = start * size
-                    state = accumulate_block(
-                        lanes, fresh, state, x + at, y + at, hidden(block // 64) * 64
-                    )
+                    # Of a loop over a constant number the compiler, once it has unrolled it, makes
+                    # one chain, in which each product waits for the one before: 1.4 of the time.
+                    length = 64 * hidden(block // 64)
+                    state = accumulate_block(lanes, fresh, state, x + at, y + at, length)
             if whole < features:
                 at, left = whole * size, features - whole
                 if live:
