@@ -142,13 +142,12 @@ def draw(sweep: Results, torch: Sequence[dict[str, Any]], path: pathlib.Path) ->
     for axes in panels.flat:
         axes.grid(which="both", alpha=0.2)
     run = sweep.run
-    figure.suptitle(
+    _save(
+        figure,
+        path,
         f"{run['cpu']} ({run['architecture']}), {run['threads']} threads, {_DTYPE};"
         " lines are medians, bands 20% to 80% of the rounds",
-        fontsize=10,
     )
-    figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
-    plt.close(figure)
 
 
 def draw_cuda(results: Results, path: pathlib.Path) -> None:
@@ -207,12 +206,11 @@ def _draw_shares(
         axes.set_xlabel("bytes that must move")
     handles = panels[0, 0].get_legend_handles_labels()
     figure.legend(*handles, fontsize=8, loc="outside lower center", ncols=1 + len(peers))
-    figure.suptitle(
+    _save(
+        figure,
+        path,
         f"{results.run['gpu']['name']}; lines are medians, bands 20% to 80% of the rounds",
-        fontsize=10,
     )
-    figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
-    plt.close(figure)
 
 
 #: Whose memory is drawn, with the label and the marker.
@@ -283,13 +281,12 @@ def draw_listwise(results: Results, path: pathlib.Path) -> None:
     figure.legend(
         by_label.values(), by_label.keys(), fontsize=8, loc="outside lower center", ncols=columns
     )
-    figure.suptitle(
+    _save(
+        figure,
+        path,
         f"What a call takes beyond the arrays, over the number of rows of {d}\n"
         "(crosses: does not fit the memory of this machine)",
-        fontsize=10,
     )
-    figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
-    plt.close(figure)
 
 
 def draw_threads(results: Results, path: pathlib.Path) -> None:
@@ -342,11 +339,18 @@ def draw_threads(results: Results, path: pathlib.Path) -> None:
         line[0].legend(fontsize=8, loc="upper left")
     for axes in panels[-1]:
         axes.set_xlabel("threads")
-    figure.suptitle(
+    _save(
+        figure,
+        path,
         f"{run['cpu']} ({run['architecture']}), {run['cores']} cores;"
         " lines are medians, bands 20% to 80% of the rounds",
-        fontsize=10,
     )
+
+
+def _save(figure: Any, path: pathlib.Path, title: str) -> None:
+    from matplotlib import pyplot as plt
+
+    figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=110, facecolor="white", metadata={"Software": None})
     plt.close(figure)
 

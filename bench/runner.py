@@ -224,8 +224,7 @@ def measure(
     by_name = {(c.mode, c.provider): samples[:, j] for j, c in enumerate(contenders)}
     for c, number in zip(contenders, numbers, strict=True):
         times = by_name[c.mode, c.provider]
-        ceiling = c.provider.partition(" ")[0] if c.mode == "ceiling" else ""
-        ceiling = ceiling or (READ if c.mode == VALUE else COPY)
+        ceiling = ceiling_of(c)
         best = by_name["ceiling", ceiling]
         (limit,) = (k for k in contenders if (k.mode, k.provider) == ("ceiling", ceiling))
         share = c.bytes / limit.bytes * _quotient(best, times)
@@ -233,6 +232,12 @@ def measure(
         yield summary(
             c, case.name, size, dtype, len(sets), times, number, ceiling, share, against, others
         )
+
+
+def ceiling_of(c: _Contender) -> str:
+    """The ceiling that a contender is compared with; of a ceiling measured again, that itself."""
+    own = c.provider.partition(" ")[0] if c.mode == "ceiling" else ""
+    return own or (READ if c.mode == VALUE else COPY)
 
 
 def summary(

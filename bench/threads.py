@@ -24,9 +24,9 @@ import numba
 
 import fastcos
 from bench import runner
-from bench.cases import VALUE, Buffers, Case
+from bench.cases import Buffers, Case
 from bench.report import ALONE
-from bench.runner import AGAIN, COPY, OURS, READ, Row, Size, Suite
+from bench.runner import AGAIN, COPY, OURS, Row, Size, Suite
 
 #: Seconds after a change of the number until threads that were started for it are on their cores.
 #: Without them the first sample took up to 3.6 times as long.
@@ -117,8 +117,7 @@ def _measure(
     }
     for (count, c), number in zip(contenders, calls, strict=True):
         times = found[count, c.mode, c.provider]
-        of = c.provider.partition(" ")[0] if c.mode == "ceiling" else ""
-        of = of or (READ if c.mode == VALUE else COPY)
+        of = runner.ceiling_of(c)
         (limit,) = (
             k.contender
             for k in contenders

@@ -189,7 +189,7 @@ def signs_of(options: Sequence[Any]) -> tuple[float, ...]:
     """The signs of the parameters of distances: 0.0 is -0.0 for a key, but not for every distance.
 
     Raises:
-        TypeError: a parameter is no number.
+        TypeError, OverflowError: a parameter is no number, or none that a float holds.
     """
     records = [value for value in options if type(value) is Distance]
     return tuple([math.copysign(1, p) for record in records for p in record.parameters])

@@ -112,11 +112,7 @@ def run(
         *(block, 0, 0, *bound.order, *labels, *weights, *scales, at, is_measured, into),
         *(*rows, *grads, *sums, *bound.modes, *constants, *parameters),
     )
-    kernel, tasks = bound.kernel, bound.tasks
-    if bound.parallel:
-        total = _launch()((kernel, block, tasks, samples), plan.adapter.THREADS)
-    else:
-        total = _serial()(kernel, block, tasks, samples)
+    total = _shared(plan, bound.kernel, block, bound.tasks, samples, bound.parallel)
     if losses is None:
         return total, None
     each = block[words:] if narrow is None else narrow
