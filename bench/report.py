@@ -841,7 +841,7 @@ BLOCKS = (
     Block("bench/README.md", "bench-threads", THREADS, threads_tables),
     Block("bench/README.md", "bench-ports", PORTS, ports_tables),
     Block("bench/README.md", "bench-start", START, start_table),
-    Block("docs/scale.md", "bench-scale", SCALE, scale_table),
+    Block("docs/guides/scale.md", "bench-scale", SCALE, scale_table),
 )
 
 

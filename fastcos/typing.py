@@ -77,7 +77,7 @@ ListwiseDistance: TypeAlias = Literal[
 ]
 #: A distance by name or as a record.
 DistanceLike: TypeAlias = DistanceName | Distance
-#: With respect to what gradients are asked for: positions or names.
+#: With respect to what gradients are asked for, by position or name.
 Argnums: TypeAlias = int | str | Sequence[int | str] | None
 
 
@@ -88,9 +88,9 @@ class IsTensor(Protocol):
         """As ``torch.Tensor`` has it."""
 
 
-#: What is taken: arrays, tensors, and what NumPy makes arrays of. CuPy's arrays have no types.
+#: Arrays, tensors, and what NumPy makes arrays of, which are taken. CuPy's arrays have no types.
 ArrayLike: TypeAlias = npt.ArrayLike | Tensor | IsTensor
-#: What comes back of NumPy arrays and lists: an array, or one number.
+#: An array or one number, which comes back of NumPy arrays and lists.
 Array: TypeAlias = npt.NDArray[Any]
 Scalar: TypeAlias = np.floating[Any]
 #: An array or one number, of the library whose arrays were given.

@@ -1,18 +1,34 @@
-"""The scripts of the documents run as they are written; those of other engines where these are."""
+"""What the documents show: scripts run as they are, commands are taken, names are all there.
+
+Examples with prompts are doctests, which pytest finds by itself. Scripts of other engines run where
+these are.
+"""
 
 import importlib
+import importlib.metadata
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 
-SCALE = pathlib.Path(__file__).parents[1] / "docs" / "scale.md"
-SCRIPTS = dict(
-    re.findall(r"<!-- runs: (\w+) -->\n```python\n(.*?)```", SCALE.read_text("utf-8"), re.DOTALL)
-)
+from fastcos import __main__ as command_line
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text("utf-8")
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+    if not {"_build", "auto_gallery"} & set(page.parts)
+}
+#: The scripts that are no doctests, by the name of what they need.
+SCRIPTS = {
+    name: code
+    for text in PAGES.values()
+    for name, code in re.findall(r"<!-- runs: (\w+) -->\n```python\n(.*?)```", text, re.DOTALL)
+}
 #: What the scripts of other engines find: pairs, in their form, and a projection.
 PAIRS = """
 import numpy as np
@@ -83,3 +99,54 @@ def test_a_script_runs_as_written(name):
 
 def test_every_script_is_known():
     assert SCRIPTS.keys() == BEFORE.keys()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_example_is_executed(page):
+    for marker, code in re.findall(
+        r"(<!-- runs: \w+ -->\n)?```python\n(.*?)```", PAGES[page], re.DOTALL
+    ):
+        assert marker or code.startswith(">>> "), (
+            f"{page} has an example that nothing runs:\n{code}"
+        )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_are_taken(page):
+    """What a page has people type: files that are there, extras that there are, our own options."""
+    extras = set(importlib.metadata.metadata("fastcos").get_all("Provides-Extra"))
+    for block in re.findall(r"```sh\n(.*?)```", PAGES[page], re.DOTALL):
+        for line in re.split(r"\n|&&", block.replace("\\\n", " ")):
+            words = shlex.split(line, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                del words[0]
+            for extra in re.findall(r"(?:^|\.|fastcos)\[([\w,]+)\]", " ".join(words)):
+                assert set(extra.split(",")) <= extras, line
+            for word in words:
+                if re.match(r"(examples|bench|docs|tests)/.*\w$", word):
+                    assert (ROOT / word).exists() or "_build" in word, line
+            if words[:3] == ["python", "-m", "fastcos"]:
+                command_line._parser().parse_args(words[3:])
+
+
+def test_the_reference_has_every_public_name():
+    listed = set()
+    for name, text in PAGES.items():
+        if name.startswith("docs/reference/"):
+            module = None
+            for line in text.splitlines():
+                if line.startswith(".. currentmodule:: "):
+                    module = line.removeprefix(".. currentmodule:: ")
+                elif re.fullmatch(r"   \w+", line):
+                    listed.add(f"{module}.{line.strip()}")
+    modules = "", ".distances", ".measures", ".plots", ".listwise", ".sklearn", ".adapters.torch"
+    wanted = set()
+    for module in modules:
+        names = importlib.import_module(f"fastcos{module}").__all__
+        wanted |= {f"fastcos{module}.{name}" for name in names}
+    elsewhere = {
+        # Modules, the version, and records that two modules name.
+        *("fastcos.__version__", "fastcos.distances", "fastcos.measures", "fastcos.plots"),
+        *("fastcos.distances.Distance", "fastcos.listwise.Listwise"),
+    }
+    assert listed == wanted - elsewhere

@@ -223,8 +223,8 @@ def mine_triplets(
         max_triplets: With more of them it is an error, before memory is at its end.
 
     Returns:
-        The numbers of anchors, of positives and of negatives: int64 arrays of the library of ``x``,
-        on its device, in the order of the anchors.
+        The numbers of the anchors, those of the positives and those of the negatives, as int64
+        arrays of the library of ``x``, on its device, in the order of the anchors.
 
     Raises:
         ValueError: an unknown kind, more triplets than ``max_triplets``, which is at least 1,

@@ -47,7 +47,7 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
             number of rows is waited for.
 
     Returns:
-        The operand. It holds the table, and not a copy of it: what is changed in an array is seen.
+        The operand. It holds the table, and no copy, so that changes of an array are seen.
 
     Raises:
         IndexError: the table has no such row; the first one is named. On a GPU the loss of that

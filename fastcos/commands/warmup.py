@@ -141,7 +141,7 @@ def warmup(
         progress: Shows it on stderr, as a bar where tqdm is installed.
 
     Returns:
-        Every call that was made, and its seconds: milliseconds for what the disk had already.
+        Every call that was made, and its seconds, few of them for what the disk had already.
 
     Raises:
         ValueError: a name that is none of those, or no capability, naming the argument.

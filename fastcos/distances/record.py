@@ -163,12 +163,12 @@ class Distance(NamedTuple):
 
     @property
     def measure(self) -> tuple[Any, ...]:
-        """The record without its parameters: equal for calls that run in the same kernel."""
+        """The record without its parameters, equal for calls that run in the same kernel."""
         return self[:-1]
 
     @property
     def functions(self) -> Functions:
-        """The functions without name, parameters and groups: what a kernel is compiled for."""
+        """The functions alone, which are what a kernel is compiled for."""
         more = self.refinements
         passes, slopes = more.further_passes, more.float32_gradient
         return Functions(

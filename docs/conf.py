@@ -1,0 +1,99 @@
+"""How the site is built: ``python -m sphinx -W docs docs/_build/html``, without a network."""
+
+from typing import Any
+
+import matplotlib
+
+import fastcos
+
+project = "fastcos"
+author = "The fastcos developers"
+copyright = author
+release = version = fastcos.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "gallery"]
+templates_path = ["_templates"]
+root_doc = "index"
+nitpicky = True  # what a page points to is there
+nitpick_ignore_regex = [("py:.*", r"(torch|numpy|np|numba|scipy|sklearn|matplotlib|dask)\..*")]
+# The functions above are no news to the cache of the build.
+suppress_warnings = ["config.cache"]
+
+# Pages: Markdown that reads well where it lies, too.
+myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
+myst_heading_anchors = 3
+
+# Docstrings: Google's form.
+napoleon_numpy_docstring = False
+napoleon_custom_sections = [("Singular points", "notes_style"), ("Source", "notes_style")]
+autosummary_generate = True
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+
+# Prompts and outputs of examples are not copied.
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+html_theme = "furo"
+html_title = f"fastcos {release}"
+html_static_path = ["_static"]
+html_css_files = ["fastcos.css"]
+html_show_sphinx = False
+html_theme_options = {"navigation_with_keys": True}
+
+
+def _is_skipped(app: Any, what: str, name: str, obj: object, skip: bool, options: Any) -> bool:
+    """Fields of named tuples, which the class tells of, and what scikit-learn adds to a class."""
+    added = name.startswith("set_") and name.endswith("_request")
+    return skip or added or type(obj).__name__ == "_tuplegetter"
+
+
+def _found(app: Any, env: Any, node: Any, content: Any) -> Any:
+    """A name without a module is one of fastcos, wherever the docstring is that has it."""
+    if node.get("refdomain") != "py" or "." in node["reftarget"]:
+        return None
+    domain, page, kind = env.get_domain("py"), node["refdoc"], node["reftype"]
+    for module in ("fastcos", "fastcos.listwise"):
+        name = f"{module}.{node['reftarget']}"
+        found = domain.resolve_xref(env, page, app.builder, kind, name, node, content)
+        if found is not None:
+            return found
+    return None
+
+
+def setup(app: Any) -> None:
+    """What Sphinx calls."""
+    app.connect("autodoc-skip-member", _is_skipped)
+    app.connect("missing-reference", _found)
+
+
+def _reset(gallery_conf: dict[str, Any], file_name: str) -> None:
+    """Every example begins with Matplotlib as it comes."""
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update({"figure.dpi": 110})
+
+
+matplotlib.use("agg")
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "filename_pattern": "/plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "reset_modules": (_reset,),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "min_reported_time": 1e9,
+    "remove_config_comments": True,
+}
