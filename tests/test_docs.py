@@ -150,3 +150,20 @@ def test_the_reference_has_every_public_name():
         *("fastcos.distances.Distance", "fastcos.listwise.Listwise"),
     }
     assert listed == wanted - elsewhere
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"]
+)
+def test_links_lead_somewhere(page):
+    """Those of pages outside the site, whose own links its build follows; a heading is there, too."""
+    text = (ROOT / page).read_text("utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"\w+:", link):
+            path, _, heading = link.partition("#")
+            file = (ROOT / page).parent / path if path else ROOT / page
+            assert file.exists(), f"{page} links to {link}"
+            if heading:
+                titles = re.findall(r"^#+ (.*)$", file.read_text("utf-8"), re.MULTILINE)
+                slugs = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
+                assert heading in slugs, f"{page} links to {link}"
