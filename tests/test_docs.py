@@ -156,7 +156,7 @@ def test_the_reference_has_every_public_name():
     "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md"]
 )
 def test_links_lead_somewhere(page):
-    """Those of pages outside the site, whose own links its build follows; a heading is there, too."""
+    """Those of pages outside the site, whose own links its build follows; so do headings."""
     text = (ROOT / page).read_text("utf-8")
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if not re.match(r"\w+:", link):
