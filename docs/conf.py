@@ -1,5 +1,6 @@
 """How the site is built: ``python -m sphinx -W docs docs/_build/html``, without a network."""
 
+import re
 from typing import Any
 
 import matplotlib
@@ -15,11 +16,11 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "sphinx-mathjax-offline",
 ]
 exclude_patterns = ["_build", "gallery"]
 templates_path = ["_templates"]
@@ -49,7 +50,8 @@ html_title = f"fastcos {release}"
 html_static_path = ["_static"]
 html_css_files = ["fastcos.css"]
 html_show_sphinx = False
-html_theme_options = {"navigation_with_keys": True}
+html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
+html_copy_source = False
 
 
 def _is_skipped(app: Any, what: str, name: str, obj: object, skip: bool, options: Any) -> bool:
@@ -71,8 +73,14 @@ def _found(app: Any, env: Any, node: Any, content: Any) -> Any:
     return None
 
 
+def _trim(app: Any, page: str, source: list[str]) -> None:
+    """The blank line that ends a doctest, before the end of its block, is not shown."""
+    source[0] = re.sub(r"\n\n```\n(?=\n|$)", "\n```\n", source[0])
+
+
 def setup(app: Any) -> None:
     """What Sphinx calls."""
+    app.connect("source-read", _trim)
     app.connect("autodoc-skip-member", _is_skipped)
     app.connect("missing-reference", _found)
 

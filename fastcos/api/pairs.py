@@ -235,8 +235,7 @@ def cosine_embedding_loss(
         0.5
 
     References:
-        Payne et al., as ``torch.nn.CosineEmbeddingLoss``; seed documents 000 (``pos_margin``) and
-        003.
+        Payne et al., as ``torch.nn.CosineEmbeddingLoss``.
     """
     return Problem(
         losses.cosine_embedding,
@@ -330,7 +329,7 @@ def cosine_distance_loss(
         0.077169
 
     References:
-        TensorFlow 1, ``tf.losses.cosine_distance``; seed document 001.
+        TensorFlow 1, ``tf.losses.cosine_distance``.
     """
     return Problem(
         losses.identity,
@@ -413,7 +412,7 @@ def hinge_embedding_loss(
         array([0.25, 0.75])
 
     References:
-        ``torch.nn.HingeEmbeddingLoss``; seed document 003.
+        ``torch.nn.HingeEmbeddingLoss``.
     """
     return Problem(
         losses.hinge_embedding,

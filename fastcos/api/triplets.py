@@ -219,7 +219,7 @@ def triplet_margin_with_distance_loss(
         1.3
 
     References:
-        Balntas et al., BMVC 2016; seed document 002.
+        Balntas et al., BMVC 2016.
     """
     if distance_function is None:
         distance_function = distances.euclidean(1e-6)
