@@ -7,8 +7,10 @@ the same way that a kernel goes when it is wanted, up to loading it.
 import pathlib
 import re
 
+import machine_code
 import numba
 import pytest
+from machine_code import CAPABILITIES
 from numba import cuda as numba_cuda
 from numba import float32, int64, void
 from numba.cuda.dispatcher import CUDADispatcher
@@ -23,7 +25,6 @@ from fastcos.kernels.functions import jitable
 
 pytestmark = pytest.mark.compiled
 
-CAPABILITIES = ((8, 0), (9, 0))
 SHORT, LONG = 128, 100_000
 RECORDS = {
     **{name: make() for name, make in distances.DISTANCES.items()},
@@ -82,17 +83,10 @@ def compiled(make, arguments, operands, variant, features):
     parameters = variant.distance_parameters + variant.loss_parameters
     counts = device_count(operands, variant.columns, parameters)
     threads = cuda.layout(features, variant.dtype).threads
-    text, _ = binaries.ptx(make, arguments, counts, threads)
-    return text, {capability: resources(text, capability) for capability in CAPABILITIES}
-
-
-def resources(text, capability):
-    binary, log = binaries.link(text, capability)
-    assert binary[:4] == b"\x7fELF"
-    found = {"registers": int(re.search(r"Used (\d+) registers", log)[1])}
-    for count, what in re.findall(r"(\d+) bytes (stack frame|spill stores|spill loads)", log):
-        found[what] = int(count)
-    return found
+    text = machine_code.ptx(make, arguments, counts, threads)
+    return text, {
+        capability: machine_code.resources(text, capability) for capability in CAPABILITIES
+    }
 
 
 def variant_of(record, loss, dtype, gradients, features):
@@ -147,8 +141,8 @@ def test_distances_computed_elsewhere(loss, dtype):
 
 @pytest.mark.parametrize("dtype", storage.STORAGE)
 def test_the_sum_over_the_blocks(dtype):
-    text, _ = binaries.ptx(cuda.finishing, (dtype,), (4, 1), cuda.FINISHING_THREADS)
-    assert resources(text, (9, 0))["stack frame"] == 0
+    text = machine_code.ptx(cuda.finishing, (dtype,), (4, 1), cuda.FINISHING_THREADS)
+    assert machine_code.resources(text, (9, 0))["stack frame"] == 0
 
 
 def test_axes_that_cannot_be_merged():

@@ -10,14 +10,16 @@ import zlib
 
 import devices
 import listwise_oracle as oracle
+import machine_code
 import ml_dtypes
 import numpy as np
 import pytest
 from listwise_oracle import LABELLED, LOSSES, PAIRS, PROXIES
+from machine_code import CAPABILITIES
 from numba import cuda as numba_cuda
 from numba import int64, void
 from oracle import REDUCTIONS
-from test_cuda_compiled import CAPABILITIES, REGISTERS, resources
+from test_cuda_compiled import REGISTERS
 
 import fastcos
 from fastcos import value_and_grad
@@ -514,7 +516,7 @@ ANCHOR_REGISTERS = 80
 
 def assert_good(text, registers):
     for capability in CAPABILITIES:
-        used = resources(text, capability)
+        used = machine_code.resources(text, capability)
         spilled = used["stack frame"], used["spill stores"], used["spill loads"]
         assert not any(spilled), capability
     assert used["registers"] <= registers
@@ -537,7 +539,7 @@ def test_anchors(which, dtype):
     record, count, of, paired = RECORDS[which]
     variant = Variant(dtype, count, record.sums, of, record.ordered, paired)
     counts, threads = cuda.count_of_anchors(count), teams.ANCHOR_THREADS
-    text, _ = binaries.ptx(cuda.of_anchors, (record.functions, variant), counts, threads)
+    text = machine_code.ptx(cuda.of_anchors, (record.functions, variant), counts, threads)
     assert_good(text, ANCHOR_REGISTERS)
 
 
@@ -551,7 +553,7 @@ def test_anchors(which, dtype):
 )
 def test_rows(dtype, products):
     for make, counts in ((cuda.units, cuda.UNIT), (cuda.projected, cuda.PROJECT)):
-        text, _ = binaries.ptx(make, (dtype, products), counts, teams.THREADS)
+        text = machine_code.ptx(make, (dtype, products), counts, teams.THREADS)
         assert_good(text, REGISTERS)
 
 

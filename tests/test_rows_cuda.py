@@ -7,17 +7,18 @@ of rows that nobody has looked at.
 import re
 
 import devices
+import machine_code
 import ml_dtypes
 import numpy as np
 import pytest
-from test_cuda_compiled import CAPABILITIES, REGISTERS, resources
+from machine_code import CAPABILITIES
+from test_cuda_compiled import REGISTERS
 
 import fastcos
 from fastcos import distances, losses, value_and_grad
 from fastcos.engine import lookup
 from fastcos.kernels import cuda
 from fastcos.kernels.arguments import DeviceOfTable, device_count
-from fastcos.kernels.cuda import binaries
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 DTYPES = [np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.float64)]
@@ -276,7 +277,7 @@ COMPILED = [
 
 def assert_good(text, vector, stores):
     for capability in CAPABILITIES:
-        used = resources(text, capability)
+        used = machine_code.resources(text, capability)
         assert not any(used[what] for what in ("stack frame", "spill stores", "spill loads"))
     assert used["registers"] <= REGISTERS
     assert ".local" not in text
@@ -298,11 +299,11 @@ def test_kernels_of_tables(name, loss, dtype, features):
     vector = "v2.f64" if dtype == "float64" else "v4.[bfu]32"
     count = device_count(operands, 1, of_distance + of_loss, tables=True)
     arguments = loss, record.functions, variant
-    text, _ = binaries.ptx(cuda.looked_up, arguments, count, layout.threads)
+    text = machine_code.ptx(cuda.looked_up, arguments, count, layout.threads)
     first = assert_good(text, vector, False)
     arguments = loss.arity, record.functions, cuda.Variant(dtype, of_distance, 0)
     count, threads = (len(DeviceOfTable._fields), 0), cuda.layout_of_table(features, dtype).threads
-    text, _ = binaries.ptx(cuda.of_table, arguments, count, threads)
+    text = machine_code.ptx(cuda.of_table, arguments, count, threads)
     print(first, assert_good(text, vector, True))
 
 
@@ -310,5 +311,5 @@ def test_kernels_of_tables(name, loss, dtype, features):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_the_sum_of_the_parts_of_a_row(dtype):
     count = len(DeviceOfTable._fields), 0
-    text, _ = binaries.ptx(cuda.joining, (dtype,), count, 128)
-    assert resources(text, (9, 0))["stack frame"] == 0
+    text = machine_code.ptx(cuda.joining, (dtype,), count, 128)
+    assert machine_code.resources(text, (9, 0))["stack frame"] == 0

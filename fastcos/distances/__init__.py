@@ -60,8 +60,8 @@ DistanceName: TypeAlias = Literal[
     "poincare",
 ]
 
-#: What the names stand for, which is the functions so called, each with its default parameters. Not to be
-#: changed, for calls are remembered by the name: a Distance of your own is passed as it is.
+#: What the names stand for, which is the functions so called, each with its default parameters. Not
+#: to be changed, for calls are remembered by the name: a Distance of your own is passed as it is.
 DISTANCES: Mapping[DistanceName, Callable[[], Distance]] = types.MappingProxyType(
     {name: globals()[name] for name in get_args(DistanceName)}
 )
