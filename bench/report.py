@@ -210,7 +210,7 @@ def table(results: Results) -> str:
         " same call measured twice in every round: what it differs from 1 is the machine's noise."
         " **Bold**: slower.\n\n"
     )
-    header = (
+    header: tuple[str, ...] = (
         f"{n} × {d}",
         "value: of ceiling",
         "vs NumPy",
@@ -220,7 +220,7 @@ def table(results: Results) -> str:
         "vs NumPy",
         "again",
     )
-    body = []
+    body: list[tuple[str, ...]] = []
     for case in _SHOWN:
         value, both = (row(case, mode, sizes[-1]) for mode in ("value", "value_and_grad_out"))
         body.append(

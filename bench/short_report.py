@@ -136,7 +136,7 @@ def _row(results: Results, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _faster(row: Mapping[str, Any], peers: tuple[str, ...]) -> str:
     def ratio(peer: str) -> float | None:
-        quotient = row["faster"].get(peer)
+        quotient: Mapping[str, float] | float | None = row["faster"].get(peer)
         return quotient["ratio"] if isinstance(quotient, Mapping) else quotient
 
     ratios = ((peer, ratio(peer)) for peer in peers)

@@ -351,7 +351,7 @@ def test_tables():
 
 
 def test_report_and_check(tmp_path, capsys):
-    """The notes of this repository cope with results and without."""
+    """The page of this repository copes with results and without."""
     (tmp_path / report.RESULTS).mkdir(parents=True)
     page = tmp_path / "docs" / "speed" / "batches.md"
     page.parent.mkdir(parents=True)

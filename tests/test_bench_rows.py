@@ -222,7 +222,7 @@ def test_rows(results):
 
 
 def test_report_and_check(results, tmp_path, capsys):
-    """The notes of this repository cope with results and without."""
+    """The page of this repository copes with results and without."""
     (tmp_path / report.RESULTS).mkdir(parents=True)
     page = tmp_path / "docs" / "speed" / "tables.md"
     page.parent.mkdir(parents=True)
