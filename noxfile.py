@@ -21,7 +21,7 @@ def install(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, and whether the figures of the README are those of ``bench/results``."""
+    """Ruff, and whether the figures of the pages are those of ``bench/results``."""
     install(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

@@ -52,39 +52,6 @@ def tables(results: Results) -> str:
     return f"{text}\n{_counted(results)}{_first(results)}"
 
 
-def short_tables(results: Results) -> str:
-    """For the README: each figure by the distance that does better for it."""
-    cases = _by_case(results)
-    found = {
-        (case, row["provider"], row["tuned"]): row for case, rows in cases.items() for row in rows
-    }
-    header = ["percent, held out"]
-    for case in cases:
-        header += [f"{case}: {title}" for title in _FIGURES.values()] + ["fit"]
-    body = []
-    for provider, tuned in dict.fromkeys(key[1:] for key in found):
-        if provider == AGAIN:
-            continue
-        cells: list[str] = []
-        for case, rows in cases.items():
-            row = found.get((case, provider, tuned))
-            if row is None:
-                cells += [report._NOTHING] * 3
-                continue
-            ours = _against(rows, row)
-            cells += [_shown(row, ours, figure) for figure in _FIGURES] + [_time(row, ours)]
-        body.append((_title(provider, tuned), *cells))
-    return (
-        f"{report._machine(results.run)}{_left_out(results)}\n\n"
-        "Held-out rows named after the nearest row of the training half (1-NN), and MAP@R of the"
-        " held-out rows among themselves, each by Euclidean distance or cosine, whichever does"
-        " better for the method; mean and standard error over splits into halves, and the median"
-        " time of a fit. *Tuned*: one of three settings, chosen within the training half; the time"
-        " is that of the search, too. **Bold**: better, or faster, than fastcos.\n\n"
-        f"{report._markdown(header, body)}\n{_counted(results)}"
-    )
-
-
 def full(results: Results) -> str:
     """Every row, in the order of the file."""
     header = (
@@ -156,14 +123,14 @@ def _shown(
     row: Mapping[str, Any],
     ours: Mapping[str, Any] | None,
     figure: str,
-    distance: str | None = None,
+    distance: str,
 ) -> str:
-    """A figure of a row, by the better distance where none is named; bold where it beats ours."""
-    found = _of(row, figure, distance or best(row, figure))
+    """A figure of a row; bold where it beats ours."""
+    found = _of(row, figure, distance)
     text = _percent(found)
     if ours is None or row["provider"] == _OURS:
         return text
-    mine = _of(ours, figure, distance or best(ours, figure))
+    mine = _of(ours, figure, distance)
     return f"**{text}**" if found.mean > mine.mean else text
 
 

@@ -16,8 +16,6 @@ _LIBRARIES = {
     "numpy": "NumPy",
 }
 _NAMES = {"fastcos": "fastcos", **_LIBRARIES}
-#: What the README shows.
-_SHORT_DISTANCE, _SHORT_K = "cosine", 10
 _CASE = ("case", "n", "d", "queries", "k")
 
 
@@ -65,38 +63,6 @@ def tables(results: Results) -> str:
         text += (
             f"\nIn {slower} of {len(ratios)} comparisons fastcos is the slower one.{noise} Other"
             f" processes took at most {others:.0%} of the machine.\n"
-        )
-    return text + _answers(results)
-
-
-def short_tables(results: Results) -> str:
-    """For the README: cosines, of ten neighbours; and how many answers are wrong."""
-    found = {
-        key: rows
-        for key, rows in _named(results).items()
-        if (key[0], key[-1]) == (_SHORT_DISTANCE, _SHORT_K)
-    }
-    peers = _peers(results)
-    header = (
-        "gallery, queries",
-        *("fastcos", "of ceiling"),
-        *(f"vs {_LIBRARIES[peer]}" for peer in peers),
-    )
-    body = [
-        (
-            _case(key).rpartition(",")[0],
-            *(_time(rows.get("fastcos")), _share(rows.get("fastcos"))),
-            *(_against(rows, peer) for peer in peers),
-        )
-        for key, rows in found.items()
-    ]
-    text = f"{report._machine(results.run)}\n"
-    if body:
-        text += (
-            f"\nThe {_SHORT_K} nearest rows by cosine, float32: time of a call, as a share what"
-            " reading the gallery (for one query) or the matrix product alone takes of it, and"
-            " times faster than the others. **Bold**: slower.\n\n"
-            f"{report._markdown(header, body)}"
         )
     return text + _answers(results)
 

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from bench.runner import Row
 
-ROOT, ROOT_HELP = pathlib.Path(__file__).parents[1], "folder of README.md and bench/"
+ROOT = pathlib.Path(__file__).parents[1]
+ROOT_HELP = "folder of README.md, docs/ and bench/"
 RESULTS = pathlib.Path("bench", "results")
+#: Where the results lie, as seen from the pages that show them.
+FROM_PAGES = f"../../{RESULTS.as_posix()}"
 #: Every case at a few sizes; a few cases at every size; every distance in every dtype; torch.
 TABLE, SWEEP, DISTANCES, TORCH = "cpu.jsonl", "cpu-sizes.jsonl", "distances.jsonl", "torch.jsonl"
 PICTURE = "cpu.png"
@@ -62,7 +65,7 @@ TORCH_AGAIN = "fastcos-torch again"
 TARGET = 0.9
 #: Numbers in an array of a GPU from which it is to be reached.
 LARGE = 64 << 20
-#: What the README shows of the cases, in this order.
+#: What is shown of the cases, in this order.
 _SHOWN = (
     "cosine_similarity",
     "paired_distance:euclidean",
@@ -88,12 +91,19 @@ class Results(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A part of a document, between markers, and what it is rendered from."""
+    """A part of a document, between markers, and the files that it is rendered from."""
 
     document: str
     name: str
-    results: str
-    render: Callable[[Results], str]
+    results: str | tuple[str, ...]
+    render: Callable[..., str]
+
+    def content(self, found: Mapping[str, Results]) -> str | None:
+        """What belongs there; None where there are not all results."""
+        names = (self.results,) if isinstance(self.results, str) else self.results
+        if not all(name in found for name in names):
+            return None
+        return self.render(*(found[name] for name in names))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,12 +124,16 @@ def main(arguments: Sequence[str]) -> int:
             sys.stdout.write(f"## {name}\n\n{every(results)}\n")
         return 0
     status = 0
-    for document in dict.fromkeys(block.document for block in BLOCKS if block.results in found):
+    contents: dict[str, dict[str, str]] = {}
+    for block in BLOCKS:
+        content = block.content(found)
+        if content is not None:
+            contents.setdefault(block.document, {})[block.name] = content
+    for document, blocks in contents.items():
         path = given.root / document
         text = wanted = path.read_text(encoding="utf-8")
-        for block in BLOCKS:
-            if block.document == document and block.results in found:
-                wanted = rendered(wanted, block.name, block.render(found[block.results]))
+        for name, content in blocks.items():
+            wanted = rendered(wanted, name, content)
         if not given.check:
             path.write_text(wanted, encoding="utf-8")
         elif text != wanted:
@@ -196,7 +210,7 @@ def table(results: Results) -> str:
         " same call measured twice in every round: what it differs from 1 is the machine's noise."
         " **Bold**: slower.\n\n"
     )
-    header = (
+    header: tuple[str, ...] = (
         f"{n} × {d}",
         "value: of ceiling",
         "vs NumPy",
@@ -206,16 +220,15 @@ def table(results: Results) -> str:
         "vs NumPy",
         "again",
     )
-    body = []
+    body: list[tuple[str, ...]] = []
     for case in _SHOWN:
         value, both = (row(case, mode, sizes[-1]) for mode in ("value", "value_and_grad_out"))
-        others = [name for name in value["faster"] if name not in ("numpy", AGAIN)]
         body.append(
             (
                 f"`{case}`",
                 f"{value['share']:.0%}",
                 _spread(value["faster"]["numpy"]),
-                ", ".join(f"{_spread(value['faster'][name])} {name}" for name in others),
+                _others(value),
                 _again(value),
                 f"{both['share']:.0%}",
                 _spread(both["faster"]["numpy"]),
@@ -230,7 +243,7 @@ def table(results: Results) -> str:
     )
     header = (
         f"{few} × {short}",
-        *("value", "vs NumPy", "again"),
+        *("value", "vs NumPy", "vs others", "again"),
         *("value and gradient", "vs NumPy", "again"),
         "new arrays, vs NumPy",
     )
@@ -240,17 +253,24 @@ def table(results: Results) -> str:
         value, both, new = (row(case, mode, sizes[0]) for mode in modes)
         cells = [f"`{case}`"]
         for small in (value, both):
+            others = [_others(small)] if small is value else []
             numpy = _spread(small["faster"]["numpy"])
-            cells += [_seconds(small["p50"]), numpy, _again(small)]
+            cells += [_seconds(small["p50"]), numpy, *others, _again(small)]
         body.append((*cells, f"{_seconds(new['p50'])}, {_spread(new['faster']['numpy'])}"))
     return (
         text
         + _markdown(header, body)
         + (
             "\nGradients are written into the caller's arrays (`out=`) unless they are *new*."
-            " Every row: `python -m bench report --full`; how it is measured: `bench/README.md`.\n"
+            " Every row: `python -m bench report --full`.\n"
         )
     )
+
+
+def _others(row: Mapping[str, Any]) -> str:
+    """Times faster than all but NumPy and itself."""
+    named = ((name, q) for name, q in row["faster"].items() if name not in ("numpy", AGAIN))
+    return ", ".join(f"{_spread(quotient)} {name}" for name, quotient in named)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -556,7 +576,7 @@ def listwise_tables(results: Results) -> str:
         f"In {slower} of {len(ratios)} comparisons fastcos is the slower one. *Again* is it against"
         f" itself{noise}. Other processes took at most {max(r['others'] for r in rows):.0%} of the"
         " machine.\n\n"
-        f"![Memory of a call by the number of rows]({RESULTS.name}/{LISTWISE_PICTURE})\n"
+        f"![Memory of a call by the number of rows]({FROM_PAGES}/{LISTWISE_PICTURE})\n"
     )
 
 
@@ -711,7 +731,7 @@ def _shares(named: _Named, dtype: str, modes: Sequence[str]) -> str:
 
 def _shown(picture: str) -> str:
     title = "Bandwidth as a share of that of a copy, by size"
-    return f"![{title}]({RESULTS.as_posix()}/{picture})\n"
+    return f"![{title}]({FROM_PAGES}/{picture})\n"
 
 
 def _gpu(run: dict[str, Any]) -> str:
@@ -727,7 +747,6 @@ def _gpu(run: dict[str, Any]) -> str:
     )
 
 
-#: What is rendered where.
 def start_table(results: Results) -> str:
     """What a new process takes, and what it is to take; bold where it takes longer."""
     from bench.start import COMPILED, IMPORT, KEPT, TARGETS
@@ -757,13 +776,6 @@ def nearest_tables(results: Results) -> str:
     return nearest_report.tables(results)
 
 
-def nearest_short(results: Results) -> str:
-    """The same, but what the README has of it."""
-    from bench import nearest_report
-
-    return nearest_report.short_tables(results)
-
-
 def nearest_full(results: Results) -> str:
     """Every row of nearest rows."""
     from bench import nearest_report
@@ -776,13 +788,6 @@ def learners_tables(results: Results) -> str:
     from bench import learners_report
 
     return learners_report.tables(results)
-
-
-def learners_short(results: Results) -> str:
-    """The same, but what the README has of it."""
-    from bench import learners_report
-
-    return learners_report.short_tables(results)
 
 
 def learners_full(results: Results) -> str:
@@ -825,22 +830,32 @@ def threads_tables(results: Results) -> str:
     return threads_report.tables(results)
 
 
+def short_table(*results: Results) -> str:
+    """A line each of what people do."""
+    from bench import short_report
+
+    return short_report.table(*results)
+
+
+#: What the short table is made of.
+SHORT = TABLE, TORCH, ROWS, LISTWISE, NEAREST
+#: What is rendered where.
 BLOCKS = (
-    Block("README.md", "bench", TABLE, table),
-    Block("README.md", "bench-torch", TORCH, torch_tables),
-    Block("README.md", "bench-nearest", NEAREST, nearest_short),
-    Block("README.md", "bench-learners", LEARNERS, learners_short),
-    Block("README.md", "bench-cuda", CUDA, cuda_tables),
-    Block("README.md", "bench-torch-cuda", TORCH_CUDA, torch_cuda_tables),
-    Block("bench/README.md", "bench-distances", DISTANCES, distance_tables),
-    Block("bench/README.md", "bench-torch-warm", TORCH_WARM, torch_warm_tables),
-    Block("bench/README.md", "bench-rows", ROWS, rows_tables),
-    Block("bench/README.md", "bench-listwise", LISTWISE, listwise_tables),
-    Block("bench/README.md", "bench-nearest", NEAREST, nearest_tables),
-    Block("bench/README.md", "bench-learners", LEARNERS, learners_tables),
-    Block("bench/README.md", "bench-threads", THREADS, threads_tables),
-    Block("bench/README.md", "bench-ports", PORTS, ports_tables),
-    Block("bench/README.md", "bench-start", START, start_table),
+    Block("README.md", "bench-short", SHORT, short_table),
+    Block("docs/speed/index.md", "bench-short", SHORT, short_table),
+    Block("docs/speed/arrays.md", "bench", TABLE, table),
+    Block("docs/speed/arrays.md", "bench-distances", DISTANCES, distance_tables),
+    Block("docs/speed/torch.md", "bench-torch", TORCH, torch_tables),
+    Block("docs/speed/torch.md", "bench-torch-warm", TORCH_WARM, torch_warm_tables),
+    Block("docs/speed/tables.md", "bench-rows", ROWS, rows_tables),
+    Block("docs/speed/batches.md", "bench-listwise", LISTWISE, listwise_tables),
+    Block("docs/speed/search.md", "bench-nearest", NEAREST, nearest_tables),
+    Block("docs/speed/learners.md", "bench-learners", LEARNERS, learners_tables),
+    Block("docs/speed/threads.md", "bench-threads", THREADS, threads_tables),
+    Block("docs/speed/ports.md", "bench-ports", PORTS, ports_tables),
+    Block("docs/speed/start.md", "bench-start", START, start_table),
+    Block("docs/speed/gpu.md", "bench-cuda", CUDA, cuda_tables),
+    Block("docs/speed/gpu.md", "bench-torch-cuda", TORCH_CUDA, torch_cuda_tables),
     Block("docs/guides/scale.md", "bench-scale", SCALE, scale_table),
 )
 

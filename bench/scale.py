@@ -2,7 +2,7 @@
 
     python -m bench scale --json bench/results/scale.jsonl
 
-For the arithmetic of ``docs/guides/scale.md``: how fast pairs, neighbours and batches go through two
+For ``docs/guides/scale.md``: how fast pairs, neighbours and batches go through two
 processes of one thread, beside one process of two threads, and what a block of a graph costs.
 """
 

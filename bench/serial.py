@@ -2,7 +2,7 @@
 
     NUMBA_NUM_THREADS=8 python -m bench.serial
 
-For the section *Many cores* of the notes: times in microseconds, the median of many.
+For ``docs/speed/threads.md``: times in microseconds, the median of many.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 from bench.report import (
     AGAIN,
     ALONE,
-    RESULTS,
+    FROM_PAGES,
     THREADS_PICTURE,
     Results,
     _machine,
@@ -61,7 +61,7 @@ def tables(results: Results) -> str:
         f"{text}\nMeasured a second time, as a control: the ceilings {min(ceilings):.0%} to"
         f" {max(ceilings):.0%} of the first, calls {min(again):.2f} to {max(again):.2f}. Other"
         f" processes took at most {max(r['others'] for r in rows):.0%} of the machine.\n\n"
-        f"![Times faster than one thread, by threads]({RESULTS.name}/{THREADS_PICTURE})\n"
+        f"![Times faster than one thread, by threads]({FROM_PAGES}/{THREADS_PICTURE})\n"
     )
 
 

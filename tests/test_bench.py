@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 import fastcos
 from bench import __main__ as command
-from bench import ceilings, report, runner, start
+from bench import ceilings, report, runner, short_report, start
 from bench.cases import (
     CASES,
     DTYPES,
@@ -190,7 +191,7 @@ def results(tmp_path_factory):
         shutil.copy(path, folder / name)
     for block in report.BLOCKS:
         start, stop = report.markers(block.name)
-        (root / block.document).parent.mkdir(exist_ok=True)
+        (root / block.document).parent.mkdir(parents=True, exist_ok=True)
         with (root / block.document).open("a", encoding="utf-8") as document:
             document.write(f"before\n{start}\nold\n{stop}\nafter\n")
     return root
@@ -231,31 +232,26 @@ def test_rows(results):
 
 
 def test_report_and_check(results, capsys):
-    readme, given = results / "README.md", ["--root", str(results)]
+    page, given = results / "docs" / "speed" / "arrays.md", ["--root", str(results)]
     assert report.main([*given, "--check"]) == 1
     assert report.main(given) == 0
     assert report.main([*given, "--check"]) == 0
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
-    assert text.count("\n| `") == 2 * len(report._SHOWN)
-    # Nothing was measured through torch: its part stays.
-    assert "\nold\n" in text
-    distances = (results / "bench" / "README.md").read_text(encoding="utf-8")
-    assert distances.count("\n| `") == 2 * len(CASES)
-    for shown in (text, distances):
-        for block in shown.split("\n\n"):
-            lines = [line for line in block.splitlines() if line.startswith("|")]
-            assert len({line.count("|") for line in lines}) <= 1
+    assert text.count("\n| `") == 2 * len(report._SHOWN) + 2 * len(CASES)
+    # Nothing was measured through torch: its part stays, and what is made of it and others.
+    for document in ("docs/speed/torch.md", "README.md"):
+        assert "\nold\n" in (results / document).read_text(encoding="utf-8")
+    for block in text.split("\n\n"):
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) <= 1
     assert (results / report.RESULTS / report.PICTURE).stat().st_size > 10_000
-    for document in ("README.md", "bench/README.md"):
-        path = results / document
-        right = path.read_text(encoding="utf-8")
-        path.write_text(right.replace("%", "‰", 1), encoding="utf-8")
-        capsys.readouterr()
-        assert report.main([*given, "--check"]) == 1
-        assert capsys.readouterr().err.startswith(f"{document} is not")
-        path.write_text(right, encoding="utf-8")
+    page.write_text(text.replace("%", "‰", 1), encoding="utf-8")
+    capsys.readouterr()
+    assert report.main([*given, "--check"]) == 1
+    assert capsys.readouterr().err.startswith("docs/speed/arrays.md is not")
+    page.write_text(text, encoding="utf-8")
     assert report.main([*given, "--full"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 100
 
@@ -311,9 +307,6 @@ def test_shares_are_shown_by_size_and_bold_below_the_target():
 
 
 def test_all_runs_each_in_a_process_and_renders(results, monkeypatch, tmp_path):
-    for document in ("README.md", "bench/README.md"):
-        (tmp_path / document).parent.mkdir(exist_ok=True)
-        shutil.copy(results / document, tmp_path / document)
     commands, rendered = [], []
 
     def run(arguments, *, check):
@@ -420,3 +413,19 @@ def test_environment_is_json_without_host_name():
 
     text = json.dumps(runner.environment(runner.SUITE, []))
     assert f'"{platform.node()}"' not in text
+
+
+def test_the_short_table_has_every_line():
+    found = [report.load(report.ROOT / report.RESULTS / name) for name in report.SHORT]
+    text = report.short_table(*found)
+    for line in short_report.LINES:
+        (shown,) = (row for row in text.splitlines() if row.startswith(f"| {line.title} |"))
+        assert len(re.findall(r"\d×", shown)) == len(line.peers)
+    # Where fastcos is behind is shown like the rest.
+    assert len(re.findall(r"\*\*[\d.]+×\*\*", text)) >= 3
+    # A line that was not measured is left out, and so is a peer.
+    table = report.Results(found[0].run, [r for r in found[0].rows if r["n"] != 8192])
+    searches = [r | {"faster": {"torch": 2.0}} for r in found[-1].rows if r["part"] == "time"]
+    text = report.short_table(table, *found[1:-1], report.Results(found[-1].run, searches))
+    assert text.count("\n| ") == 1 + len(short_report.LINES) - 2
+    assert text.count(" | 2.0× torch |\n") == 2

@@ -337,7 +337,7 @@ def results(tmp_path_factory):
         path = str(folder / report.CUDA)
         assert command.main(["--device", "cuda", *given, "--json", path]) == 0
     for document in {block.document for block in report.BLOCKS}:
-        (root / document).parent.mkdir(exist_ok=True)
+        (root / document).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(report.ROOT / document, root / document)
     return root
 
@@ -402,12 +402,12 @@ def test_rows_survive_json(simulated):
 
 def test_report_and_check(results, capsys):
     given = ["--root", str(results)]
-    readme = results / "README.md"
-    before = readme.read_text(encoding="utf-8")
+    page = results / "docs" / "speed" / "gpu.md"
+    before = page.read_text(encoding="utf-8")
     assert report.main([*given, "--check"]) == 1
     assert report.main(given) == 0
     assert report.main([*given, "--check"]) == 0
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     start, stop = report.markers("bench-cuda")
     block = text[text.index(start) : text.index(stop)]
     # Only this block is another.
@@ -420,7 +420,7 @@ def test_report_and_check(results, capsys):
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1
     (shown,) = re.findall(r"!\[[^]]*\]\(([^)]*)\)", block)
-    assert (results / shown).stat().st_size > 10_000
+    assert (page.parent / shown).stat().st_size > 10_000
     capsys.readouterr()
     assert report.main([*given, "--full"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 100
@@ -457,7 +457,7 @@ def test_lines_tell_the_time_of_the_host(simulated):
 def test_nothing_is_shown_of_what_is_not_measured():
     if (report.ROOT / report.RESULTS / report.CUDA).exists():
         pytest.skip("it has been measured")
-    readme = pathlib.Path(report.ROOT, "README.md").read_text(encoding="utf-8")
+    page = pathlib.Path(report.ROOT, "docs/speed/gpu.md").read_text(encoding="utf-8")
     start, stop = report.markers("bench-cuda")
-    block = readme[readme.index(start) + len(start) : readme.index(stop)]
+    block = page[page.index(start) + len(start) : page.index(stop)]
     assert block == "\nThe GPU's kernels have not been measured on a GPU yet.\n"

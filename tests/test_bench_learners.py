@@ -242,16 +242,6 @@ def _results():
     return report.Results(RUN, ROWS)
 
 
-def test_short_table():
-    text = learners_report.short_tables(_results())
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert lines[0] == "| percent, held out | digits: 1-NN | digits: MAP@R | fit |"
-    assert "| fastcos | 98.0 ± 1.0 | 71.0 ± 1.0 | 500 ms |" in lines
-    assert "| LMNN | **99.0 ± 1.0** | 60.0 ± 0.0 | 7 s |" in lines
-    assert "| PCA | 91.0 ± 0.0 | 40.0 ± 0.0 | **250 ms** |" in lines
-    assert len(lines) == 2 + 6
-
-
 def test_one_split_has_no_error():
     assert learners_report.mean_of([0.5]).mean == 0.5
     assert math.isnan(learners_report.mean_of([0.5]).error)
@@ -262,10 +252,11 @@ def test_one_split_has_no_error():
 
 
 def test_report_and_check(tmp_path, capsys):
-    """The notes of this repository cope with results and without."""
+    """The page of this repository copes with results and without."""
     (tmp_path / report.RESULTS).mkdir(parents=True)
-    for document in ("README.md", "bench/README.md"):
-        shutil.copy(report.ROOT / document, tmp_path / document)
+    page = tmp_path / "docs" / "speed" / "learners.md"
+    page.parent.mkdir(parents=True)
+    shutil.copy(report.ROOT / "docs" / "speed" / page.name, page)
     given = ["--root", str(tmp_path)]
     assert report.main([*given, "--check"]) == 0
     path = tmp_path / report.RESULTS / report.LEARNERS
@@ -273,8 +264,7 @@ def test_report_and_check(tmp_path, capsys):
     assert report.main([*given, "--check"]) == 1
     assert report.main(given) == 0
     assert report.main([*given, "--check"]) == 0
-    assert "| LMNN | **99.0 ± 1.0** |" in (tmp_path / "bench" / "README.md").read_text("utf-8")
-    assert "| LMNN | **99.0 ± 1.0** |" in (tmp_path / "README.md").read_text("utf-8")
+    assert "| LMNN | **99.0 ± 1.0** |" in page.read_text("utf-8")
     capsys.readouterr()
     assert report.main([*given, "--full"]) == 0
     assert "| digits | fastcos, tuned | 32 of 64 |" in capsys.readouterr().out

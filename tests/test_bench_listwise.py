@@ -351,10 +351,11 @@ def test_tables():
 
 
 def test_report_and_check(tmp_path, capsys):
-    """The notes of this repository cope with results and without."""
+    """The page of this repository copes with results and without."""
     (tmp_path / report.RESULTS).mkdir(parents=True)
-    for document in ("README.md", "bench/README.md"):
-        shutil.copy(report.ROOT / document, tmp_path / document)
+    page = tmp_path / "docs" / "speed" / "batches.md"
+    page.parent.mkdir(parents=True)
+    shutil.copy(report.ROOT / "docs" / "speed" / page.name, page)
     given = ["--root", str(tmp_path)]
     rows = [
         _result(provider, n, peak_bytes=peak_bytes, no_peak="" if peak_bytes else "memory")
@@ -368,9 +369,9 @@ def test_report_and_check(tmp_path, capsys):
     assert report.main([*given, "--check"]) == 1
     assert report.main(given) == 0
     assert report.main([*given, "--check"]) == 0
-    text = (tmp_path / "bench/README.md").read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     assert "\n| `info_nce_loss` 4,096 × 128 | " in text
-    assert "](results/listwise.png)" in text
+    assert f"]({report.FROM_PAGES}/listwise.png)" in text
     assert (path.parent / report.LISTWISE_PICTURE).stat().st_size > 10_000
     capsys.readouterr()
     assert report.main([*given, "--full"]) == 0

@@ -222,17 +222,18 @@ def test_rows(results):
 
 
 def test_report_and_check(results, tmp_path, capsys):
-    """The notes of this repository cope with results and without."""
+    """The page of this repository copes with results and without."""
     (tmp_path / report.RESULTS).mkdir(parents=True)
-    for document in ("README.md", "bench/README.md"):
-        shutil.copy(report.ROOT / document, tmp_path / document)
+    page = tmp_path / "docs" / "speed" / "tables.md"
+    page.parent.mkdir(parents=True)
+    shutil.copy(report.ROOT / "docs" / "speed" / page.name, page)
     given = ["--root", str(tmp_path)]
     assert report.main([*given, "--check"]) == 0
     shutil.copy(results / report.RESULTS / report.ROWS, tmp_path / report.RESULTS)
     assert report.main([*given, "--check"]) == 1
     assert report.main(given) == 0
     assert report.main([*given, "--check"]) == 0
-    text = (tmp_path / "bench/README.md").read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     assert text.count("\n| 70 pairs of 9 × 24, float32 | ") == 2
     assert text.count("\n| 70 pairs of 20 × 24, bfloat16 | ") == 2
     capsys.readouterr()

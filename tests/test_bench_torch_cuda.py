@@ -373,7 +373,7 @@ def results(tmp_path_factory):
         given += ["--cases", ",".join(CHOSEN), "--json", str(folder / report.TORCH_CUDA)]
         assert command.main(["torch", "--device", "cuda", *given]) == 0
     for document in {block.document for block in report.BLOCKS}:
-        (root / document).parent.mkdir(exist_ok=True)
+        (root / document).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(report.ROOT / document, root / document)
     return root
 
@@ -437,12 +437,12 @@ def test_lines_tell_the_host_and_the_peak(simulated):
 
 def test_report_and_check(results, capsys):
     given = ["--root", str(results)]
-    readme = results / "README.md"
-    before = readme.read_text(encoding="utf-8")
+    page = results / "docs" / "speed" / "gpu.md"
+    before = page.read_text(encoding="utf-8")
     assert report.main([*given, "--check"]) == 1
     assert report.main(given) == 0
     assert report.main([*given, "--check"]) == 0
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     start, stop = report.markers("bench-torch-cuda")
     block = text[text.index(start) : text.index(stop)]
     # Only this block is another.
@@ -456,7 +456,7 @@ def test_report_and_check(results, capsys):
         lines = [line for line in part.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1
     (shown,) = re.findall(r"!\[[^]]*\]\(([^)]*)\)", block)
-    assert (results / shown).stat().st_size > 10_000
+    assert (page.parent / shown).stat().st_size > 10_000
     capsys.readouterr()
     assert report.main([*given, "--full"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 100
@@ -526,7 +526,7 @@ def test_tables_of_what_is_missing(results):
 def test_nothing_is_shown_of_what_is_not_measured():
     if (report.ROOT / report.RESULTS / report.TORCH_CUDA).exists():
         pytest.skip("it has been measured")
-    readme = pathlib.Path(report.ROOT, "README.md").read_text(encoding="utf-8")
+    page = pathlib.Path(report.ROOT, "docs/speed/gpu.md").read_text(encoding="utf-8")
     start, stop = report.markers("bench-torch-cuda")
-    block = readme[readme.index(start) + len(start) : readme.index(stop)]
+    block = page[page.index(start) + len(start) : page.index(stop)]
     assert block == "\nThe torch adapter has not been measured on a GPU yet.\n"
