@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 
+import devices
 import pytest
 
 from fastcos import __main__ as command_line
@@ -97,8 +98,25 @@ def test_a_script_runs_as_written(name):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.simulated
+def test_a_script_of_cupy_on_the_simulated_gpu(monkeypatch):
+    devices.forget()
+    monkeypatch.setitem(sys.modules, "cupy", devices.simulated(monkeypatch)[1])
+    exec(SCRIPTS["cupy"], {})
+    devices.forget()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["cupy", "cupy_graph"])
+def test_a_script_of_cupy(name):
+    cupy = pytest.importorskip("cupy", reason="no CuPy here")
+    if not cupy.cuda.is_available():
+        pytest.skip("no GPU here")
+    exec(SCRIPTS[name], {})
+
+
 def test_every_script_is_known():
-    assert SCRIPTS.keys() == BEFORE.keys()
+    assert SCRIPTS.keys() == {*BEFORE, "cupy", "cupy_graph"}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -113,8 +113,8 @@ def _executed(known: Known, arrays: tuple[Any, ...], kept: Any = None) -> Any:
 
 
 _FIRST_ONLY = (
-    "this function has first derivatives only, and no batched ones; those of fastcos.adapters.torch"
-    " have derivatives of every order"
+    "this function has first derivatives only, and no batched ones; those of torch.nn.functional"
+    " in fastcos.adapters.torch have derivatives of every order"
 )
 
 

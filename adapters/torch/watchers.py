@@ -13,7 +13,7 @@ _RECORDING = [
     getattr(torch._C._TorchDispatchModeKey, name) for name in ("FAKE", "FUNCTIONAL", "PROXY")
 ]
 #: What to do where torch has to see what is computed.
-BY_TORCH = "the functions of fastcos.adapters.torch call torch's operators there"
+BY_TORCH = "those of torch.nn.functional in fastcos.adapters.torch call torch's operators there"
 
 
 def unseen(watcher: str) -> str:

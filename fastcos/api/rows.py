@@ -26,8 +26,9 @@ def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
 
     .. math:: row_n = table_{index_n}
 
-    Every public function takes it where it takes an array of rows, beside plain arrays and rows of
-    other tables. The leading shape is that of the index, and broadcasts like any other.
+    Losses of pairs and triplets, ``cosine_similarity`` and ``paired_distance`` take it where they
+    take an array of rows, beside plain arrays and rows of other tables. The leading shape is that
+    of the index, and broadcasts like any other.
 
     **A table has one gradient**, of its own shape: the sum over all samples and all operands that
     are rows of it, as if the table were the argument. Operands share a table if they were given the
