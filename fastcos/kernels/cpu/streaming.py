@@ -46,7 +46,7 @@ def streaming_threshold() -> float:
 
     That is the size of the last level, or 32 MiB where the system does not say. It is infinity
     where this does not pay: an Intel processor (Emerald Rapids) sees for itself that lines are
-    written as a whole, and was slower this way (bench/README.md).
+    written as a whole, and was slower this way (docs/speed/tried.md).
     """
     if not llvm.get_host_cpu_name().startswith("znver"):
         return math.inf
