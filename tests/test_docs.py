@@ -86,7 +86,12 @@ assert world_size == 2
     "spark": THE_SAME,
     "ray": THE_SAME,
 }
-NEEDS = {"dask": ("dask",), "torch": ("torch",), "spark": ("pyspark", "pyarrow", "pandas"), "ray": ("ray", "pandas")}
+NEEDS = {
+    "dask": ("dask",),
+    "torch": ("torch",),
+    "spark": ("pyspark", "pyarrow", "pandas"),
+    "ray": ("ray", "pandas"),
+}
 #: How scripts are started, where that is not by Python alone.
 LAUNCHED = {"torch": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")}
 
