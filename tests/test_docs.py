@@ -40,6 +40,7 @@ projection = rng.standard_normal((32, 8)).astype(np.float32)
 """
 BEFORE = {
     "dask": "",
+    "torch": "",
     "spark": PAIRS
     + """
 import pyarrow as pa
@@ -75,20 +76,36 @@ assert np.array_equal(grad, grad_x) and abs(there - loss) < 1e-6 and size == abs
 assert np.array_equal(rows, fastcos.nearest(x[:1000], y, 10).indices)
 assert report == fastcos.measures.verification(fastcos.cosine_similarity(x, y), target)
 """,
+    "torch": """
+module = model.module
+alone = SupConLoss()(module(x), y)
+(slope,) = torch.autograd.grad(alone, module.weight)
+torch.testing.assert_close(loss, alone)
+torch.testing.assert_close(module.weight.grad, slope)
+assert world_size == 2
+""",
     "spark": THE_SAME,
     "ray": THE_SAME,
 }
-NEEDS = {"dask": ("dask",), "spark": ("pyspark", "pyarrow", "pandas"), "ray": ("ray", "pandas")}
+NEEDS = {
+    "dask": ("dask",),
+    "torch": ("torch",),
+    "spark": ("pyspark", "pyarrow", "pandas"),
+    "ray": ("ray", "pandas"),
+}
+#: How scripts are started, where that is not by Python alone.
+LAUNCHED = {"torch": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")}
 
 
 @pytest.mark.parametrize("name", BEFORE)
-def test_a_script_runs_as_written(name):
+def test_a_script_runs_as_written(name, tmp_path):
     for module in NEEDS[name]:
         if not importlib.util.find_spec(module):
             pytest.skip(f"no {module} here")
-    code = BEFORE[name] + SCRIPTS[name] + AFTER[name]
+    script = tmp_path / "script.py"
+    script.write_text(BEFORE[name] + SCRIPTS[name] + AFTER[name], "utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, *LAUNCHED.get(name, ()), str(script)],
         env={**os.environ, "PYSPARK_PYTHON": sys.executable},
         capture_output=True,
         text=True,
