@@ -1,8 +1,9 @@
 """How far results are from the truth, and what becomes of singular rows.
 
-``python -m bench accuracy`` times nothing. Each part draws rows from a seed, asks every provider for values and gradients,
-and compares them with the definition in float64 (for rows of up to 32 bits a number) or in 60
-digits (mpmath). A provider that is not installed, or lacks the function or the dtype, is left out.
+``python -m bench accuracy`` times nothing. Each part draws rows from a seed, asks every provider
+for values and gradients, and compares them with the definition in float64 (for rows of up to 32
+bits a number) or in 60 digits (mpmath). A provider that is not installed, or lacks the function or
+the dtype, is left out.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Sizes(NamedTuple):
     equal: int  # rows that are compared with themselves
     batch: int  # of the comparison of threads
     numbers: int  # of the sum in it
+    draws: int  # of it
 
 
 FULL = Sizes(
@@ -65,8 +67,9 @@ FULL = Sizes(
     1000,
     4096,
     1_000_003,
+    10,
 )
-QUICK = Sizes((32, 1000), 4, 32, {"float32": (1e-2, 1e-9)}, 2, 5, 64, 10_007)
+QUICK = Sizes((32, 1000), 4, 32, {"float32": (1e-2, 1e-9)}, 2, 5, 64, 10_007, 1)
 #: Scales that rows are multiplied by.
 SCALES = (
     *(("float32", scale) for scale in (1e10, 1e30, 1e-30)),
@@ -575,72 +578,77 @@ def _kink(case: str, provider: str, answer: Answer) -> Measured:
 
 
 def _threads(sizes: Sizes) -> Iterator[Measured]:
-    """How many numbers of value and gradients have other bits on two threads than on one."""
+    """How often value and gradients have other bits on two threads than on one."""
     if numba.config.NUMBA_NUM_THREADS < 2:
         return
-    rng = np.random.default_rng(6)
-    a, p, n = _triple(rng, (sizes.batch, sizes.features), "float32", positive=False)
-    x = rng.uniform(0, 2, sizes.numbers).astype(np.float32)
-    marks = np.where(rng.random(sizes.numbers) < 0.5, 1, -1)
-    labels = np.where(rng.random(sizes.batch) < 0.5, 1, -1)
-    few = slice(sizes.batch // 4)
+    found: dict[tuple[str, str], list[tuple[Answer, Answer]]] = {}
+    for seed in range(sizes.draws):
+        rng = np.random.default_rng(seed)
+        a, p, n = _triple(rng, (sizes.batch, sizes.features), "float32", positive=False)
+        x = rng.uniform(0, 2, sizes.numbers).astype(np.float32)
+        marks, labels = (np.where(rng.random(len(z)) < 0.5, 1, -1) for z in (x, a))
+        few = slice(sizes.batch // 4)
+        given = {
+            "cosine_embedding_loss": (a, p),
+            "triplet_margin_loss": (a, p, n),
+            "hinge_embedding_loss": (x,),
+            "info_nce_loss": (a[few], p[few]),
+        }
+        ours = {
+            "cosine_embedding_loss": _ours(fastcos.cosine_embedding_loss, labels),
+            "triplet_margin_loss": _ours(fastcos.triplet_margin_loss),
+            "hinge_embedding_loss": _ours(fastcos.hinge_embedding_loss, marks),
+            "info_nce_loss": _ours(fastcos.info_nce_loss),
+        }
+        for case, call in ours.items():
+            answers = []
+            for count in (1, 2):
+                with fastcos.threads(count):
+                    answers.append(call(*given[case]))
+            found.setdefault((case, runner.OURS), []).append((answers[0], answers[1]))
+        if torch is None:
+            continue
+        theirs = _torch_losses(torch.from_numpy(labels), torch.from_numpy(marks))
+        before = torch.get_num_threads()
+        try:
+            for case, call in theirs.items():
+                answers = []
+                for count in (1, 2):
+                    torch.set_num_threads(count)
+                    answers.append(call(*given[case]))
+                found.setdefault((case, "torch"), []).append((answers[0], answers[1]))
+        finally:
+            torch.set_num_threads(before)
+    for (case, provider), pairs in found.items():
+        unlike = [
+            any(
+                not np.array_equal(a, b)
+                for a, b in zip(one.grads or (), other.grads or (), strict=True)
+            )
+            for one, other in pairs
+        ]
+        figures = {
+            "value": sum(bool(one.value != other.value) for one, other in pairs),
+            "gradient": sum(unlike),
+            "of": len(pairs),
+        }
+        yield Measured(THREADS, case, provider, "float32", "1 and 2 threads", figures)
 
-    given = {
-        "cosine_embedding_loss": (a, p),
-        "triplet_margin_loss": (a, p, n),
-        "hinge_embedding_loss": (x,),
-        "info_nce_loss": (a[few], p[few]),
-    }
-    ours = {
-        "cosine_embedding_loss": _ours(fastcos.cosine_embedding_loss, labels),
-        "triplet_margin_loss": _ours(fastcos.triplet_margin_loss),
-        "hinge_embedding_loss": _ours(fastcos.hinge_embedding_loss, marks),
-        "info_nce_loss": _ours(fastcos.info_nce_loss),
-    }
-    for case, call in ours.items():
-        found = []
-        for count in (1, 2):
-            with fastcos.threads(count):
-                found.append(call(*given[case]))
-        yield _compared(case, runner.OURS, *found)
-    if torch is None:
-        return
-    F = torch.nn.functional
-    said, marked = torch.from_numpy(labels), torch.from_numpy(marks)
+
+def _torch_losses(labels: Any, marks: Any) -> dict[str, Call]:
+    """Those of the comparison of threads."""
+    f = torch.nn.functional
 
     def info_nce(x: Any, y: Any) -> Any:
-        products = F.normalize(x, dim=1) @ F.normalize(y, dim=1).T
-        return F.cross_entropy(products / 0.1, torch.arange(len(x)))
+        products = f.normalize(x, dim=1) @ f.normalize(y, dim=1).T
+        return f.cross_entropy(products / 0.07, torch.arange(len(x)))
 
-    theirs: dict[str, Callable[..., Any]] = {
-        "cosine_embedding_loss": lambda x, y: F.cosine_embedding_loss(x, y, said),
-        "triplet_margin_loss": F.triplet_margin_loss,
-        "hinge_embedding_loss": lambda x: F.hinge_embedding_loss(x, marked),
-        "info_nce_loss": info_nce,
+    return {
+        "cosine_embedding_loss": _torch(lambda x, y: f.cosine_embedding_loss(x, y, labels)),
+        "triplet_margin_loss": _torch(f.triplet_margin_loss),
+        "hinge_embedding_loss": _torch(lambda x: f.hinge_embedding_loss(x, marks)),
+        "info_nce_loss": _torch(info_nce),
     }
-    before = torch.get_num_threads()
-    try:
-        for case, function in theirs.items():
-            found = []
-            for count in (1, 2):
-                torch.set_num_threads(count)
-                found.append(_torch(function)(*given[case]))
-            yield _compared(case, "torch", *found)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _compared(case: str, provider: str, one: Answer, other: Answer) -> Measured:
-    unlike = [
-        int((np.asarray(a) != np.asarray(b)).sum())
-        for a, b in zip(one.grads or (), other.grads or (), strict=True)
-    ]
-    figures = {
-        "value": bool(one.value != other.value),
-        "gradient": sum(unlike),
-        "of": sum(np.size(g) for g in one.grads or ()),
-    }
-    return Measured(THREADS, case, provider, "float32", "1 and 2 threads", figures)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -142,10 +142,16 @@ def _ordinary(rows: Sequence[Row]) -> str:
                 columns[f"{told}, {kind}"] = named
         text += _table(f"{_TITLES[function]}, float32", columns, _both)
     for dtype in _HALVES:
-        columns = {
-            _TITLES[f]: [r for r in rows if (r["function"], r["dtype"]) == (f, dtype)]
-            for f in functions
-        }
+        own = [row for row in rows if row["dtype"] == dtype]
+        columns = {}
+        for function in functions:
+            named = [row for row in own if row["function"] == function]
+            if function == "cosine":
+                for kind in ("both signs", "one sign"):
+                    of_kind = [row for row in named if of(row)[1] == kind]
+                    columns[f"{_TITLES[function]}, {kind}"] = of_kind
+            else:
+                columns[_TITLES[function]] = named
         text += _table(f"{dtype}, {' and '.join(map(str, shorter))}", columns, _both)
     return text
 
@@ -281,17 +287,18 @@ def _threads(rows: Sequence[Row]) -> str:
     def cell(case: str, name: str) -> str:
         for row in rows:
             if (row["function"], row["provider"]) == (case, name):
-                figures = row["figures"]
-                value = "**other**" if figures["value"] else "same"
-                unlike = figures["gradient"] / max(figures["of"], 1)
-                return f"{value} / {_b(_percent(unlike)) if unlike else 'same'}"
+                count = row["figures"]["of"]
+                told = (row["figures"][key] for key in ("value", "gradient"))
+                return " / ".join(f"**{n} of {count}**" if n else f"0 of {count}" for n in told)
         return _NOTHING
 
     body = [
         (f"`{case}`", *(cell(case, name) for name in there))
         for case in dict.fromkeys(row["function"] for row in rows)
     ]
-    return "\n" + report._markdown(("value / gradient", *(_NAMES[n] for n in there)), body)
+    return "\n" + report._markdown(
+        ("other bits: value / gradient", *(_NAMES[n] for n in there)), body
+    )
 
 
 _PARTS: dict[str, Callable[[Sequence[Row]], str]] = {
