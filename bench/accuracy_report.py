@@ -92,7 +92,8 @@ def _units(figure: Any, dtype: str) -> str:
     if figure * float(ml_dtypes.finfo(dtype).eps) > _LOST:
         return "**lost**"
     text = f"{max(figure, 0.5):.1f}" if figure < 9.95 else f"{figure:.0f}"
-    return text if figure <= (_PROMISED_FLOAT64 if dtype == "float64" else _PROMISED) else _b(text)
+    promised = _PROMISED_FLOAT64 if dtype == "float64" else _PROMISED
+    return text if float(text) <= promised else _b(text)
 
 
 def _share(figure: Any) -> str:
