@@ -822,13 +822,6 @@ def ports_tables(results: Results) -> str:
     return ports_report.tables(results)
 
 
-def threads_tables(results: Results) -> str:
-    """Of several numbers of threads: times, and how many times faster than one."""
-    from bench import threads_report
-
-    return threads_report.tables(results)
-
-
 def accuracy_part(part: str, results: Results) -> str:
     """Of errors: where they were measured, or the tables of a part."""
     from bench import accuracy_report
@@ -841,6 +834,13 @@ def accuracy_full(results: Results) -> str:
     from bench import accuracy_report
 
     return accuracy_report.full(results)
+
+
+def threads_tables(results: Results) -> str:
+    """Of several numbers of threads: times, and how many times faster than one."""
+    from bench import threads_report
+
+    return threads_report.tables(results)
 
 
 BLOCKS = (
