@@ -190,7 +190,7 @@ def results(tmp_path_factory):
         shutil.copy(path, folder / name)
     for block in report.BLOCKS:
         start, stop = report.markers(block.name)
-        (root / block.document).parent.mkdir(exist_ok=True)
+        (root / block.document).parent.mkdir(parents=True, exist_ok=True)
         with (root / block.document).open("a", encoding="utf-8") as document:
             document.write(f"before\n{start}\nold\n{stop}\nafter\n")
     return root
