@@ -4,10 +4,10 @@
 measures a GPU, and needs one: CuPy arrays, or torch's. ``python -m bench rows`` measures rows of a
 table, ``python -m bench listwise`` losses of all rows with all rows, ``python -m bench nearest``
 the nearest rows of a gallery, ``python -m bench learners`` learned projections, ``python -m bench
-scale`` several processes. ``python -m bench all`` makes every committed file of results of the CPU
-anew, and renders them; but for the learners, whose peers need an environment of their own.
-``python -m bench --threads 1,2,4`` times cases on several numbers of threads, and
-``python -m bench compare REVISION`` this tree and another in turn.
+scale`` several processes, ``python -m bench accuracy`` errors. ``python -m bench all`` makes every
+committed file of results of the CPU anew, and renders them; but for the learners, whose peers need
+an environment of their own. ``python -m bench --threads 1,2,4`` times cases on several numbers of
+threads, and ``python -m bench compare REVISION`` this tree and another in turn.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (report.SCALE, ("scale",)),
     (report.THREADS, ("--threads", "1,2,4,8")),
     (report.START, ("start",)),
+    (report.ACCURACY, ("accuracy",)),
 )
 
 
@@ -91,6 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         return _all(arguments[1:])
     if arguments[:1] in (
         ["start"],
+        ["accuracy"],
         ["listwise"],
         ["nearest"],
         ["learners"],

@@ -44,10 +44,13 @@ THREADS, THREADS_PICTURE = "threads.jsonl", "threads.png"
 PORTS = "ports.jsonl"
 #: What the first call takes.
 START = "start.jsonl"
+#: Errors, singular rows, kinks; and the parts of the page that they are in.
+ACCURACY = "accuracy.jsonl"
+ACCURACY_PARTS = "", "ordinary", "parallel", "scaled", "equal", "zero", "bad", "kinks", "threads"
 #: All of them, in the order in which they are shown.
 FILES = (
     *(TABLE, SWEEP, DISTANCES, TORCH, TORCH_WARM, CUDA, TORCH_CUDA),
-    *(ROWS, LISTWISE, NEAREST, LEARNERS, SCALE, THREADS, PORTS, START),
+    *(ROWS, LISTWISE, NEAREST, LEARNERS, SCALE, THREADS, PORTS, START, ACCURACY),
 )
 
 _DTYPE = "float32"
@@ -120,6 +123,7 @@ def main(arguments: Sequence[str]) -> int:
         # Which are shown in full.
         for name, results in found.items():
             others = {LISTWISE: listwise_full, NEAREST: nearest_full, LEARNERS: learners_full}
+            others[ACCURACY] = accuracy_full
             every = others.get(name, full)
             sys.stdout.write(f"## {name}\n\n{every(results)}\n")
         return 0
@@ -823,6 +827,20 @@ def ports_tables(results: Results) -> str:
     return ports_report.tables(results)
 
 
+def accuracy_part(part: str, results: Results) -> str:
+    """Of errors: where they were measured, or the tables of a part."""
+    from bench import accuracy_report
+
+    return accuracy_report.part(part, results)
+
+
+def accuracy_full(results: Results) -> str:
+    """Every row of errors."""
+    from bench import accuracy_report
+
+    return accuracy_report.full(results)
+
+
 def threads_tables(results: Results) -> str:
     """Of several numbers of threads: times, and how many times faster than one."""
     from bench import threads_report
@@ -857,6 +875,15 @@ BLOCKS = (
     Block("docs/speed/gpu.md", "bench-cuda", CUDA, cuda_tables),
     Block("docs/speed/gpu.md", "bench-torch-cuda", TORCH_CUDA, torch_cuda_tables),
     Block("docs/guides/scale.md", "bench-scale", SCALE, scale_table),
+    *(
+        Block(
+            "docs/accuracy.md",
+            "-".join(filter(None, ("bench-accuracy", part))),
+            ACCURACY,
+            functools.partial(accuracy_part, part),
+        )
+        for part in ACCURACY_PARTS
+    ),
 )
 
 

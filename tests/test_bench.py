@@ -321,6 +321,7 @@ def test_all_runs_each_in_a_process_and_renders(results, monkeypatch, tmp_path):
     names = [
         *(report.TABLE, report.SWEEP, report.DISTANCES, report.TORCH, report.TORCH_WARM),
         *(report.ROWS, report.LISTWISE, report.NEAREST, report.SCALE, report.THREADS, report.START),
+        report.ACCURACY,
     ]
     for name, given in zip(names, commands, strict=True):
         assert given[:3] == [sys.executable, "-m", "bench"]
