@@ -1251,6 +1251,9 @@ MINE = fastcos.Listwise(
     ("change", "message"),
     [
         ({"start": lambda row: 1.0}, "start of mine must return a tuple, got 1.0"),
+        ({"parameters": (2.0,)}, r"start of mine must take 2 arguments, \(row, \*parameters\)"),
+        ({"slope": lambda c: c[0]}, r"slope of mine must take 2 arguments, \(coefficients, cand"),
+        ({"ordered": True}, r"accumulate of mine must take 4 arguments, \(.*, candidate, order\)"),
         ({"accumulate": lambda sums, c, each: (0.0, 0.0)}, "accumulate of mine .* tuple of 1"),
         ({"accumulate": lambda sums, c, each: 0.0}, "accumulate of mine must return a tuple"),
         ({"finalize": lambda sums, c, row: (0.0, 1.0)}, "finalize of mine .* tuple of 3"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from fastcos.listwise.record import (
@@ -46,6 +47,14 @@ def check(loss: Any) -> None:
         check(loss.survey.loss._replace(parameters=loss.parameters))
 
 
+# How the functions are called.
+_ARGUMENTS = {
+    "start": ("row", "*parameters"),
+    "accumulate": ("sums", "context", "candidate", "*order"),
+    "finalize": ("sums", "context", "row", "*parameters"),
+    "slope": ("coefficients", "candidate", "*order"),
+}
+
 # An anchor with a positive and a negative, and what it is in order.
 _ROW = Row(1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.0, 1.0)
 _CANDIDATES = Candidate(0.5, True, 0.0, 0.0), Candidate(0.25, False, 0.0, 0.0)
@@ -55,6 +64,11 @@ _ORDER = Order((0.5, 0.25), 1, 1)
 def _try(loss: Listwise) -> None:
     """Calls the functions as plain Python: what they return would be said in Numba's words else."""
     name, more = loss.name, (_ORDER,) if loss.ordered else ()
+    several = {"*parameters": len(loss.parameters), "*order": len(more)}
+    for field, arguments in _ARGUMENTS.items():
+        count = sum(several.get(argument, 1) for argument in arguments)
+        takes = [argument for argument in arguments if several.get(argument, 1)]
+        _check_arguments(f"{field} of {name}", getattr(loss, field), count, takes)
     context = loss.start(_ROW, *loss.parameters)
     _check_tuple(f"start of {name} must return", context)
     sums: tuple[Any, ...] = (0.0,) * loss.sums
@@ -68,6 +82,16 @@ def _try(loss: Listwise) -> None:
         slope = loss.slope(found[2], each, *more)
         if isinstance(slope, tuple):
             raise TypeError(f"slope of {name} must return a number, got {slope!r}")
+
+
+def _check_arguments(said: str, function: Any, count: int, takes: list[str]) -> None:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError as error:
+        names = ", ".join(takes).replace("*order", "order")
+        raise TypeError(f"{said} must take {count} arguments, ({names}): {error}") from error
+    except ValueError:  # of which nothing is known
+        pass
 
 
 def _check_tuple(what: str, value: Any, length: int | None = None) -> None:
