@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
 
@@ -21,9 +21,9 @@ from fastcos.engine.sharing import attended
 from .peers import group_of
 
 if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup  # not in every build
+    from fastcos.api import _Loss  # of the stub
 
-P = ParamSpec("P")
+Function = TypeVar("Function")
 
 _ARGUMENTS = """
     gather: Takes the rows of all processes of the group for one batch, of which each passes its
@@ -39,24 +39,7 @@ _RAISES = """
     ValueError: ranks that do not make the same call."""
 
 
-class Gathered(Protocol[P]):
-    """A function of fastcos with two options more."""
-
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
-    @overload
-    def __call__(
-        self,
-        *args: Any,
-        gather: bool,
-        process_group: ProcessGroup | None = None,
-        **kwargs: Any,
-    ) -> Tensor: ...
-    @overload
-    def __call__(self, *args: Any, process_group: ProcessGroup | None, **kwargs: Any) -> Tensor: ...
-
-
-def gathering(loss: Callable[P, Any]) -> Gathered[P]:
+def gathering(loss: _Loss[Any, Any, Any, Any, Function]) -> Function:
     """The function of ``fastcos`` with the two options."""
 
     @not_compiled

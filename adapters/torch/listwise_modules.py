@@ -62,6 +62,9 @@ class OfLabels(Options):
         found: Tensor = type(self)._function(x, labels, weight=weight, **bank, **self._options())
         return found
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
 
 class InfoNCELoss(Options):
     """:func:`fastcos.info_nce_loss` as a module; with a temperature that is learned, as CLIP's.
@@ -118,6 +121,9 @@ class InfoNCELoss(Options):
             x1, x2, temperature=temperature, weight=weight, **self._options()
         )
         return found
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 class SigmoidContrastiveLoss(Options):
@@ -178,6 +184,9 @@ class SigmoidContrastiveLoss(Options):
             **self._options(),
         )
         return found
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
 
 class SupConLoss(OfLabels):

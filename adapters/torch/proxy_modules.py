@@ -39,6 +39,9 @@ class _OfProxies(Options):
         found: Tensor = type(self)._function(x, proxies, labels, weight=weight, **self._options())
         return found
 
+    if TYPE_CHECKING:
+        __call__ = forward
+
     def extra_repr(self) -> str:
         """The options, for printing."""
         classes, size = self.proxies.shape
