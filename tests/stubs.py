@@ -79,7 +79,7 @@ class _Transformed(_Function):
     valued: bool
 
 @overload
-def value_and_grad(  # type: ignore[overload-overlap]  # a name is a sequence, too
+def value_and_grad(
     loss: _Loss[_V1, Any, Any, Any, Any], argnums: int | str
 ) -> _V1: ...
 @overload
@@ -87,7 +87,7 @@ def value_and_grad(
     loss: _Loss[Any, _V, Any, Any, Any], argnums: Sequence[int | str] | None = None
 ) -> _V: ...
 @overload
-def grad(  # type: ignore[overload-overlap]
+def grad(
     loss: _Loss[Any, Any, _G1, Any, Any], argnums: int | str
 ) -> _G1: ...
 @overload

@@ -62,8 +62,16 @@ class OfLabels(Options):
         found: Tensor = type(self)._function(x, labels, weight=weight, **bank, **self._options())
         return found
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self,
+            x: Tensor,
+            labels: Tensor,
+            ref: Tensor | None = None,
+            ref_labels: Tensor | None = None,
+            weight: Tensor | None = None,
+        ) -> Tensor: ...
 
 
 class InfoNCELoss(Options):
@@ -122,8 +130,10 @@ class InfoNCELoss(Options):
         )
         return found
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x1: Tensor, x2: Tensor, weight: Tensor | None = None) -> Tensor:  # noqa: D102
+            ...
 
 
 class SigmoidContrastiveLoss(Options):
@@ -185,8 +195,10 @@ class SigmoidContrastiveLoss(Options):
         )
         return found
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x1: Tensor, x2: Tensor, weight: Tensor | None = None) -> Tensor:  # noqa: D102
+            ...
 
 
 class SupConLoss(OfLabels):

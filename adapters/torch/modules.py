@@ -91,8 +91,11 @@ class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
             weight=weight,
         )
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self, input1: Tensor, input2: Tensor, target: Tensor, weight: Tensor | None = None
+        ) -> Tensor: ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""
@@ -161,8 +164,11 @@ class TripletMarginLoss(nn.TripletMarginLoss):
             weight=weight,
         )
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
+        ) -> Tensor: ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""
@@ -226,8 +232,11 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
             weight=weight,
         )
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
+        ) -> Tensor: ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""
@@ -279,8 +288,11 @@ class HingeEmbeddingLoss(nn.HingeEmbeddingLoss):
             input, target, self.margin, reduction=self.reduction, weight=weight
         )
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self, input: Tensor, target: Tensor, weight: Tensor | None = None
+        ) -> Tensor: ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""

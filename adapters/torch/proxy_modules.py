@@ -39,8 +39,9 @@ class _OfProxies(Options):
         found: Tensor = type(self)._function(x, proxies, labels, weight=weight, **self._options())
         return found
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor: ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""

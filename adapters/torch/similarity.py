@@ -110,8 +110,10 @@ class CosineSimilarity(nn.CosineSimilarity):
             return F.cosine_similarity(x1, x2, self.dim, self.eps)
         return cosine_similarity(x1, x2, self.dim, self.eps)
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x1: Tensor, x2: Tensor) -> Tensor:  # noqa: D102
+            ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""
@@ -139,8 +141,10 @@ class PairwiseDistance(nn.PairwiseDistance):
             return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
         return pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
 
-    if TYPE_CHECKING:
-        __call__ = forward
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x1: Tensor, x2: Tensor) -> Tensor:  # noqa: D102
+            ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""

@@ -64,17 +64,13 @@ class _Transformed(_Function):
     valued: bool
 
 @overload
-def value_and_grad(  # type: ignore[overload-overlap]  # a name is a sequence, too
-    loss: _Loss[_V1, Any, Any, Any, Any], argnums: int | str
-) -> _V1: ...
+def value_and_grad(loss: _Loss[_V1, Any, Any, Any, Any], argnums: int | str) -> _V1: ...
 @overload
 def value_and_grad(
     loss: _Loss[Any, _V, Any, Any, Any], argnums: Sequence[int | str] | None = None
 ) -> _V: ...
 @overload
-def grad(  # type: ignore[overload-overlap]
-    loss: _Loss[Any, Any, _G1, Any, Any], argnums: int | str
-) -> _G1: ...
+def grad(loss: _Loss[Any, Any, _G1, Any, Any], argnums: int | str) -> _G1: ...
 @overload
 def grad(loss: _Loss[Any, Any, Any, _G, Any], argnums: Sequence[int | str] | None = None) -> _G: ...
 
