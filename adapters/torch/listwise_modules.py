@@ -112,7 +112,7 @@ class InfoNCELoss(Options):
         # A temperature is positive, and so its logarithm is what is learned.
         (begin,) = positive({"temperature": temperature}, arrays=False).values()
         logarithm = torch.tensor(math.log(begin))
-        self.log_temperature = nn.Parameter(logarithm, requires_grad=learnable)
+        self.log_temperature: nn.Parameter = nn.Parameter(logarithm, requires_grad=learnable)
         self._set(
             symmetric=symmetric,
             distance=distance,
@@ -173,8 +173,8 @@ class SigmoidContrastiveLoss(Options):
         super().__init__()
         (begin,) = positive({"temperature": temperature}, arrays=False).values()
         logarithm = torch.tensor(math.log(begin))
-        self.log_temperature = nn.Parameter(logarithm, requires_grad=learnable)
-        self.bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=learnable)
+        self.log_temperature: nn.Parameter = nn.Parameter(logarithm, requires_grad=learnable)
+        self.bias: nn.Parameter = nn.Parameter(torch.tensor(float(bias)), requires_grad=learnable)
         self._set(
             distance=distance,
             reduction=reduction,

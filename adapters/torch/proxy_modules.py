@@ -26,7 +26,7 @@ class _OfProxies(Options):
 
     def __init__(self, num_classes: int, embedding_size: int) -> None:
         super().__init__()
-        self.proxies = nn.Parameter(torch.empty(num_classes, embedding_size))
+        self.proxies: nn.Parameter = nn.Parameter(torch.empty(num_classes, embedding_size))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
