@@ -96,7 +96,8 @@ def scores(
         (np.diff(curve.far), _DIFFERENT, different),
         (np.diff(curve.tar), _SAME, same),
     ):
-        shape: dict[str, Any] = {"bins": bins, "range": limits, "weights": shares, "density": True, "color": colour}
+        shape: dict[str, Any] = {"bins": bins, "range": limits, "density": True}
+        shape |= {"weights": shares, "color": colour}
         axes.hist(distinct, alpha=0.55, label=name, **shape)
         axes.hist(distinct, histtype="step", linewidth=1.2, **shape)
     axes.axvline(at, color="black", linestyle="--", linewidth=1.2, label=said)
