@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     """Runs a command; output may still be on its way."""
-    parser, commands = _parser()
+    parser, commands = _parsers()
     # What stands before a command takes no value.
     given = next((each for each in argv if not each.startswith("-")), None)
     if given is not None and given not in commands:
@@ -127,7 +127,12 @@ def _program() -> str:
     return "fastcos" if name in ("fastcos", "fastcos-script") else "python -m fastcos"
 
 
-def _parser() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+def _parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     """The parser of the command line, and those of the commands."""
     width = max(map(len, _COMMANDS)) + 2
     listed = "\n".join(f"  {name:{width}}{says}" for name, (says, _) in _COMMANDS.items())

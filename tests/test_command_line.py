@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import fastcos
@@ -76,7 +77,7 @@ def test_help_of_each_command_ends_with_an_example(command, called, capsys):
     example = said.rpartition("example:\n")[2]
     assert example.startswith(f"  {called} {command} ")
     # It is a command line that there is.
-    parser, _ = command_line._parser()
+    parser = command_line._parser()
     assert parser.parse_args(example.removeprefix(f"  {called} ").split()).command == command
 
 
@@ -157,3 +158,36 @@ def test_a_reader_that_goes_away_is_no_traceback(arguments):
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+# -- the guide -------------------------------------------------------------------------------------
+
+GUIDE = pathlib.Path(fastcos.__file__).parents[1] / "docs" / "guides" / "command_line.md"
+SHOWN = re.compile(r"```sh\n((?:(?!```).*\n)*)```\n\n```text\n((?:(?!```).*\n)*)```")
+# What depends on the machine.
+VARIES = re.compile(r"^(time|written) .*$", re.MULTILINE)
+
+
+@pytest.mark.skipif(not GUIDE.exists(), reason="no documents here")
+@pytest.mark.parametrize("command", ["search", "duplicates"])
+def test_the_guide_shows_what_is_printed(command, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    gallery = rng.standard_normal((20_000, 64), dtype="float32")
+    queries = gallery[:100] + rng.standard_normal((100, 64), dtype="float32") / 10
+    np.save(tmp_path / "gallery.npy", gallery)
+    np.save(tmp_path / "queries.npy", queries)
+    np.save(tmp_path / "rows.npy", np.concatenate([gallery[:1000], queries]))
+    monkeypatch.chdir(tmp_path)
+    shown = SHOWN.findall(GUIDE.read_text("utf-8"))
+    ((line, text),) = [each for each in shown if each[0].startswith(f"fastcos {command} ")]
+    assert main(line.split()[1:]) == 0
+    assert VARIES.sub("", capsys.readouterr().out) == VARIES.sub("", text)
+
+
+@pytest.mark.skipif(not GUIDE.exists(), reason="no documents here")
+def test_command_lines_of_the_guide_are_taken():
+    lines = re.findall(r"^(?:\w+=\S+ )?fastcos (\w.*)$", GUIDE.read_text("utf-8"), re.MULTILINE)
+    given = {
+        command_line._parser().parse_args(line.split()).command for line in lines if " " in line
+    }
+    assert given == {*COMMANDS} - {"info"}
