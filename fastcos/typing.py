@@ -6,7 +6,7 @@ signatures tell tensors from arrays all the same, by :class:`IsTensor`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     Tensor = Any
     #: A function of fastcos that :func:`fastcos.value_and_grad` takes.
-    Loss = Callable[..., Any]
+    Loss = Any
 
 __all__ = [
     "Argnums",
