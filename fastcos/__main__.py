@@ -1,4 +1,4 @@
-"""The command line, ``python -m fastcos``.
+"""The command line: ``fastcos``, or ``python -m fastcos``.
 
 ``demo`` learns on real data, ``info`` tells versions, ``warmup`` compiles ahead; ``search`` and
 ``duplicates`` take rows from files. What a command needs beyond NumPy is imported inside it.
@@ -6,6 +6,8 @@
 
 import argparse
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,30 @@ LOSSES = (
 # Two of them come with scikit-learn.
 _EXTRAS = ("matplotlib", "scipy", "sklearn", "threadpoolctl", "tqdm")
 
+#: What each command does, and an example of it.
+_COMMANDS = {
+    "demo": (
+        "learn a projection of scanned digits: a table and a picture",
+        "--loss supervised_contrastive_loss --out digits.png",
+    ),
+    "info": ("versions, processor, threads, GPU, cache of compiled kernels", "--json"),
+    "warmup": (
+        "compile ahead, for example when a container image is built",
+        "--losses triplet_margin_loss --dtypes float32",
+    ),
+    "search": (
+        "the nearest rows of a gallery, for each query of a file",
+        "gallery.npy queries.npy --k 10 --out found.npz",
+    ),
+    "duplicates": (
+        "groups of rows of a file that are nearly the same",
+        "rows.npy --threshold 0.99 --out groups.npy",
+    ),
+}
+_MORE = """The options of a command: %(prog)s COMMAND --help
+The guide to all of this: docs/guides/command_line.md
+The library: help(fastcos) in Python"""
+
 _FAILED, _MISSING, _WRONG, _INTERRUPTED = 1, 2, 2, 130
 
 
@@ -35,15 +61,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None takes those of the process.
 
     Returns:
-        The exit code: 0, 1 for files that cannot be read or written or do not fit, 2 for a missing
-        package, 130 after Ctrl-C. Wrong arguments leave through ``SystemExit(2)``, as argparse has
-        it.
+        The exit code: 0, 1 for files that cannot be read or written or do not fit and for a reader
+        of the output that goes away, 2 for a missing package, 130 after Ctrl-C. Wrong arguments
+        leave through ``SystemExit(2)``, as argparse has it.
     """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    try:
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        # As of "| head -1". What Python writes in the end, too, then goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Runs a command; output may still be on its way."""
+    parser, commands = _parsers()
+    # What stands before a command takes no value.
+    given = next((each for each in argv if not each.startswith("-")), None)
+    if given is not None and given not in commands:
+        hint = _hints.hint(given, commands)
+        parser.error(f"there is no command {given!r}{hint or ': ' + ', '.join(commands)}")
+    arguments, unknown = parser.parse_known_args(argv)
     if arguments.command is None:
+        if unknown:
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         parser.print_help()
         return 0
+    if unknown:
+        known = [f"--{name.replace('_', '-')}" for name in vars(arguments)]
+        wrong = next((each for each in unknown if each.startswith("-")), "").partition("=")[0]
+        hint = _hints.hint(wrong, known)
+        commands[arguments.command].error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     try:
         if arguments.command == "info":
             return _show_info(arguments.json)
@@ -56,16 +108,55 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted", _INTERRUPTED)
 
 
+class _Help(argparse.HelpFormatter):
+    """Help of at most 88 columns, with examples as they were written."""
+
+    def __init__(self, prog: str) -> None:
+        width = min(shutil.get_terminal_size().columns, 90) - 2
+        super().__init__(prog, max_help_position=18, width=width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return text
+        return super()._fill_text(text, width, indent)
+
+
+def _program() -> str:
+    """What this was called as."""
+    name = Path(sys.argv[0]).stem.lower()
+    return "fastcos" if name in ("fastcos", "fastcos-script") else "python -m fastcos"
+
+
 def _parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
+    """The parser of the command line, and those of the commands."""
+    width = max(map(len, _COMMANDS)) + 2
+    listed = "\n".join(f"  {name:{width}}{says}" for name, (says, _) in _COMMANDS.items())
+    examples = "\n".join(f"  %(prog)s {name} {given}" for name, (_, given) in _COMMANDS.items())
     parser = argparse.ArgumentParser(
-        prog="python -m fastcos", description=(fastcos.__doc__ or "").partition("\n")[0]
+        prog=_program(),
+        usage="%(prog)s [-h] [--version] COMMAND ...",
+        description=(fastcos.__doc__ or "").partition("\n")[0]
+        + " This is its command line; the library is imported in Python.",
+        epilog=f"commands:\n{listed}\n\nexamples:\n{examples}\n\n{_MORE}",
+        formatter_class=_Help,
     )
-    parser.add_argument("--version", action="version", version=f"fastcos {fastcos.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"fastcos {fastcos.__version__}",
+        help="print the version and exit",
+    )
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog=parser.prog
+    )
 
     demo = commands.add_parser(
         "demo",
-        help="learn a projection of scanned digits; print a table, draw a picture",
         description="Learns a linear projection of scikit-learn's scanned digits on one half of"
         " them, and compares verification and nearest-neighbour accuracy on the other half before"
         " and after. The first run compiles the kernels, which takes most of its time.",
@@ -73,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--loss",
         metavar="NAME",
-        choices=("all", *LOSSES),
+        type=_one_of(("all", *LOSSES)),
         default="all",
         help=f"all (default), or one of {', '.join(LOSSES)}",
     )
@@ -94,14 +185,12 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser(
         "info",
-        help="versions, processor, threads, GPU, cache of compiled kernels",
         description="Prints what fastcos runs on here, as fastcos.show_config() returns it.",
     )
     info.add_argument("--json", action="store_true", help="print JSON")
 
     warm = commands.add_parser(
         "warmup",
-        help="compile ahead, for example when a container image is built",
         description="Compiles what the losses need, as fastcos.warmup() does, into the directory"
         " that NUMBA_CACHE_DIR names, or beside the package; prints what it took in seconds.",
     )
@@ -140,10 +229,15 @@ def _parser() -> argparse.ArgumentParser:
         help="also for rows of tables, which have kernels of their own",
     )
     neighbors.add_to(commands)
-    return parser
+    for name, command in commands.choices.items():
+        command.epilog = f"example:\n  %(prog)s {_COMMANDS[name][1]}"
+        command.formatter_class = _Help
+    return parser, commands.choices
 
 
-def _one_of(known: Sequence[str], elsewhere: Mapping[str, str]) -> Callable[[str], str]:
+def _one_of(
+    known: Sequence[str], elsewhere: Mapping[str, str] | None = None
+) -> Callable[[str], str]:
     """What takes a known name, as ``choices`` does, and says of another what is near to it."""
 
     def name(text: str) -> str:
@@ -269,7 +363,7 @@ def _rows(config: Mapping[str, Any], indent: str = "") -> Iterator[tuple[str, st
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"python -m fastcos: {message}", file=sys.stderr)
+    print(f"{_program()}: {message}", file=sys.stderr)
     return code
 
 

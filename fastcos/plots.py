@@ -13,7 +13,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ import numpy.typing as npt
 from fastcos import _extras
 from fastcos.measures.roc import RocCurve, area, counted, curve_of, equal_errors
 from fastcos.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["roc", "scores"]
 
@@ -36,13 +39,13 @@ def scores(
     scores: ArrayLike,
     labels: ArrayLike,
     *,
-    ax: Any = None,
+    ax: Axes | None = None,
     similarity: bool = True,
     threshold: float | None = None,
     bins: int = 80,
     limits: tuple[float, float] | None = None,
     names: tuple[str, str] = ("same", "different"),
-) -> Any:
+) -> Axes:
     r"""Histograms of the scores of pairs that are the same and of those that are not.
 
     .. math:: \hat p(s \mid same), \quad \hat p(s \mid different)
@@ -93,7 +96,8 @@ def scores(
         (np.diff(curve.far), _DIFFERENT, different),
         (np.diff(curve.tar), _SAME, same),
     ):
-        shape = {"bins": bins, "range": limits, "weights": shares, "density": True, "color": colour}
+        shape: dict[str, Any] = {"bins": bins, "range": limits, "density": True}
+        shape |= {"weights": shares, "color": colour}
         axes.hist(distinct, alpha=0.55, label=name, **shape)
         axes.hist(distinct, histtype="step", linewidth=1.2, **shape)
     axes.axvline(at, color="black", linestyle="--", linewidth=1.2, label=said)
@@ -105,11 +109,11 @@ def roc(
     scores: ArrayLike,
     labels: ArrayLike,
     *,
-    ax: Any = None,
+    ax: Axes | None = None,
     similarity: bool = True,
     label: str | None = None,
     color: Any = None,
-) -> Any:
+) -> Axes:
     r"""The ROC curve: what is accepted rightly over what is accepted wrongly.
 
     .. math:: t \mapsto (FAR(t),\ TAR(t))
@@ -163,7 +167,7 @@ def roc(
     return axes
 
 
-def _axes(given: Any) -> Any:
+def _axes(given: Axes | None) -> Axes:
     """The axes to draw on.
 
     Raises:
@@ -179,7 +183,8 @@ def _axes(given: Any) -> Any:
         raise ImportError(
             f"fastcos.plots needs matplotlib: {_extras.command('demo')}", name="matplotlib"
         ) from None
-    return pyplot.subplots()[1]
+    found: Axes = pyplot.subplots()[1]
+    return found
 
 
 def _corners(curve: RocCurve) -> npt.NDArray[np.bool_]:

@@ -16,8 +16,15 @@ from fastcos.distances import Distance, DistanceName
 
 if TYPE_CHECKING:
     from torch import Tensor as Tensor
+
+    from fastcos.api import _Loss  # of the stub
+
+    #: A function of fastcos that :func:`fastcos.value_and_grad` takes.
+    Loss: TypeAlias = _Loss[Any, Any, Any, Any, Any]
 else:
     Tensor = Any
+    #: A function of fastcos that :func:`fastcos.value_and_grad` takes.
+    Loss = Any
 
 __all__ = [
     "Argnums",
@@ -26,8 +33,10 @@ __all__ = [
     "DistanceLike",
     "DistanceName",
     "DtypeName",
+    "IsLazy",
     "IsTensor",
     "ListwiseDistance",
+    "Loss",
     "LossName",
     "Reduced",
     "Reduction",
@@ -86,6 +95,13 @@ class IsTensor(Protocol):
 
     def retain_grad(self) -> None:
         """As ``torch.Tensor`` has it."""
+
+
+class IsLazy(Protocol):
+    """What tells an array of Dask, which is not computed yet, from other arrays."""
+
+    def __dask_graph__(self) -> Any:
+        """As ``dask.array.Array`` has it."""
 
 
 #: Arrays, tensors, and what NumPy makes arrays of, which are taken. CuPy's arrays have no types.

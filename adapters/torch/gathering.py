@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from torch import Tensor
 
@@ -21,9 +21,9 @@ from fastcos.engine.sharing import attended
 from .peers import group_of
 
 if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup  # not in every build
+    from fastcos.api import _Loss  # of the stub
 
-P = ParamSpec("P")
+Function = TypeVar("Function")
 
 _ARGUMENTS = """
     gather: Takes the rows of all processes of the group for one batch, of which each passes its
@@ -39,24 +39,7 @@ _RAISES = """
     ValueError: ranks that do not make the same call."""
 
 
-class Gathered(Protocol[P]):
-    """A function of fastcos with two options more."""
-
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
-    @overload
-    def __call__(
-        self,
-        *args: Any,
-        gather: bool,
-        process_group: ProcessGroup | None = None,
-        **kwargs: Any,
-    ) -> Tensor: ...
-    @overload
-    def __call__(self, *args: Any, process_group: ProcessGroup | None, **kwargs: Any) -> Tensor: ...
-
-
-def gathering(loss: Callable[P, Any]) -> Gathered[P]:
+def gathering(loss: _Loss[Any, Any, Any, Any, Function]) -> Function:
     """The function of ``fastcos`` with the two options."""
 
     @not_compiled
@@ -106,20 +89,20 @@ def _check_tensors(batch: Batch) -> None:
             raise TypeError(f"{side.name} must be a tensor to be gathered, got a {found}")
 
 
-arcface_loss = gathering(api.arcface_loss)
-batch_all_triplet_loss = gathering(api.batch_all_triplet_loss)
-batch_hard_triplet_loss = gathering(api.batch_hard_triplet_loss)
-batch_semi_hard_triplet_loss = gathering(api.batch_semi_hard_triplet_loss)
-circle_loss = gathering(api.circle_loss)
-contrastive_loss = gathering(api.contrastive_loss)
-cosface_loss = gathering(api.cosface_loss)
-info_nce_loss = gathering(api.info_nce_loss)
-lifted_structure_loss = gathering(api.lifted_structure_loss)
-listwise_loss = gathering(api.listwise_loss)
-multi_similarity_loss = gathering(api.multi_similarity_loss)
-nca_loss = gathering(api.nca_loss)
-normalized_softmax_loss = gathering(api.normalized_softmax_loss)
-proxy_anchor_loss = gathering(api.proxy_anchor_loss)
-proxy_nca_loss = gathering(api.proxy_nca_loss)
-sigmoid_contrastive_loss = gathering(api.sigmoid_contrastive_loss)
-supervised_contrastive_loss = gathering(api.supervised_contrastive_loss)
+arcface_loss: Final = gathering(api.arcface_loss)
+batch_all_triplet_loss: Final = gathering(api.batch_all_triplet_loss)
+batch_hard_triplet_loss: Final = gathering(api.batch_hard_triplet_loss)
+batch_semi_hard_triplet_loss: Final = gathering(api.batch_semi_hard_triplet_loss)
+circle_loss: Final = gathering(api.circle_loss)
+contrastive_loss: Final = gathering(api.contrastive_loss)
+cosface_loss: Final = gathering(api.cosface_loss)
+info_nce_loss: Final = gathering(api.info_nce_loss)
+lifted_structure_loss: Final = gathering(api.lifted_structure_loss)
+listwise_loss: Final = gathering(api.listwise_loss)
+multi_similarity_loss: Final = gathering(api.multi_similarity_loss)
+nca_loss: Final = gathering(api.nca_loss)
+normalized_softmax_loss: Final = gathering(api.normalized_softmax_loss)
+proxy_anchor_loss: Final = gathering(api.proxy_anchor_loss)
+proxy_nca_loss: Final = gathering(api.proxy_nca_loss)
+sigmoid_contrastive_loss: Final = gathering(api.sigmoid_contrastive_loss)
+supervised_contrastive_loss: Final = gathering(api.supervised_contrastive_loss)

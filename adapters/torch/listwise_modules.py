@@ -62,6 +62,17 @@ class OfLabels(Options):
         found: Tensor = type(self)._function(x, labels, weight=weight, **bank, **self._options())
         return found
 
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self,
+            x: Tensor,
+            labels: Tensor,
+            ref: Tensor | None = None,
+            ref_labels: Tensor | None = None,
+            weight: Tensor | None = None,
+        ) -> Tensor: ...
+
 
 class InfoNCELoss(Options):
     """:func:`fastcos.info_nce_loss` as a module; with a temperature that is learned, as CLIP's.
@@ -101,7 +112,7 @@ class InfoNCELoss(Options):
         # A temperature is positive, and so its logarithm is what is learned.
         (begin,) = positive({"temperature": temperature}, arrays=False).values()
         logarithm = torch.tensor(math.log(begin))
-        self.log_temperature = nn.Parameter(logarithm, requires_grad=learnable)
+        self.log_temperature: nn.Parameter = nn.Parameter(logarithm, requires_grad=learnable)
         self._set(
             symmetric=symmetric,
             distance=distance,
@@ -118,6 +129,11 @@ class InfoNCELoss(Options):
             x1, x2, temperature=temperature, weight=weight, **self._options()
         )
         return found
+
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x1: Tensor, x2: Tensor, weight: Tensor | None = None) -> Tensor:  # noqa: D102
+            ...
 
 
 class SigmoidContrastiveLoss(Options):
@@ -157,8 +173,8 @@ class SigmoidContrastiveLoss(Options):
         super().__init__()
         (begin,) = positive({"temperature": temperature}, arrays=False).values()
         logarithm = torch.tensor(math.log(begin))
-        self.log_temperature = nn.Parameter(logarithm, requires_grad=learnable)
-        self.bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=learnable)
+        self.log_temperature: nn.Parameter = nn.Parameter(logarithm, requires_grad=learnable)
+        self.bias: nn.Parameter = nn.Parameter(torch.tensor(float(bias)), requires_grad=learnable)
         self._set(
             distance=distance,
             reduction=reduction,
@@ -178,6 +194,11 @@ class SigmoidContrastiveLoss(Options):
             **self._options(),
         )
         return found
+
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x1: Tensor, x2: Tensor, weight: Tensor | None = None) -> Tensor:  # noqa: D102
+            ...
 
 
 class SupConLoss(OfLabels):

@@ -7,7 +7,7 @@ Subclasses of torch's, so that everything that a module can do is torch's: state
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,12 @@ class CosineEmbeddingLoss(nn.CosineEmbeddingLoss):
             weight=weight,
         )
 
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self, input1: Tensor, input2: Tensor, target: Tensor, weight: Tensor | None = None
+        ) -> Tensor: ...
+
     def extra_repr(self) -> str:
         """The options, for printing."""
         extra = "" if self.pos_margin == 1 else f", pos_margin={self.pos_margin}"
@@ -158,6 +164,12 @@ class TripletMarginLoss(nn.TripletMarginLoss):
             weight=weight,
         )
 
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
+        ) -> Tensor: ...
+
     def extra_repr(self) -> str:
         """The options, for printing."""
         return (
@@ -220,6 +232,12 @@ class TripletMarginWithDistanceLoss(nn.TripletMarginWithDistanceLoss):
             weight=weight,
         )
 
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self, anchor: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None = None
+        ) -> Tensor: ...
+
     def extra_repr(self) -> str:
         """The options, for printing."""
         options = f"margin={self.margin}, swap={self.swap}, reduction={self.reduction!r}"
@@ -269,6 +287,12 @@ class HingeEmbeddingLoss(nn.HingeEmbeddingLoss):
         return functional.hinge_embedding_loss(
             input, target, self.margin, reduction=self.reduction, weight=weight
         )
+
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(  # noqa: D102
+            self, input: Tensor, target: Tensor, weight: Tensor | None = None
+        ) -> Tensor: ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""

@@ -26,7 +26,7 @@ class _OfProxies(Options):
 
     def __init__(self, num_classes: int, embedding_size: int) -> None:
         super().__init__()
-        self.proxies = nn.Parameter(torch.empty(num_classes, embedding_size))
+        self.proxies: nn.Parameter = nn.Parameter(torch.empty(num_classes, embedding_size))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -38,6 +38,10 @@ class _OfProxies(Options):
         proxies = self.proxies
         found: Tensor = type(self)._function(x, proxies, labels, weight=weight, **self._options())
         return found
+
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor: ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -108,6 +110,11 @@ class CosineSimilarity(nn.CosineSimilarity):
             return F.cosine_similarity(x1, x2, self.dim, self.eps)
         return cosine_similarity(x1, x2, self.dim, self.eps)
 
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x1: Tensor, x2: Tensor) -> Tensor:  # noqa: D102
+            ...
+
     def extra_repr(self) -> str:
         """The options, for printing."""
         return f"dim={self.dim}, eps={self.eps}"
@@ -133,6 +140,11 @@ class PairwiseDistance(nn.PairwiseDistance):
         if torch.jit.is_scripting():
             return F.pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
         return pairwise_distance(x1, x2, self.norm, self.eps, self.keepdim)
+
+    if TYPE_CHECKING:  # of a module torch says Any
+
+        def __call__(self, x1: Tensor, x2: Tensor) -> Tensor:  # noqa: D102
+            ...
 
     def extra_repr(self) -> str:
         """The options, for printing."""

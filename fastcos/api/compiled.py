@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, Protocol, overload
 
 from fastcos.distances import Distance, DistanceName
 from fastcos.engine.checks import check_flag
 from fastcos.engine.metric import metric
+from fastcos.typing import Array
 
 
+class _WithGradient(Protocol):
+    """What comes of ``gradient=True``."""
+
+    def __call__(self, x: Array, y: Array, out: Array | None = None) -> tuple[float, Array]: ...
+
+
+@overload
+def compiled(
+    distance: DistanceName | Distance, gradient: Literal[False] = ...
+) -> Callable[[Array, Array], float]: ...
+@overload
+def compiled(distance: DistanceName | Distance, gradient: Literal[True]) -> _WithGradient: ...
+@overload
+def compiled(distance: DistanceName | Distance, gradient: bool) -> Callable[..., Any]: ...
 def compiled(distance: DistanceName | Distance, gradient: bool = False) -> Callable[..., Any]:
     r"""A distance as a function that Numba has compiled, for code of one's own.
 

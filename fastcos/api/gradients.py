@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar, overload
-
-import numpy.typing as npt
+from typing import Any
 
 from fastcos import _hints
 from fastcos.api.calls import (
@@ -25,28 +23,17 @@ from fastcos.engine.execute import execute
 from fastcos.engine.lookup import arrays
 from fastcos.engine.problem import Problem
 from fastcos.engine.solve import solve
-from fastcos.typing import Argnums, Array, IsTensor, Tensor
-
-OfTensors = TypeVar("OfTensors")
-OfArrays = TypeVar("OfArrays")
+from fastcos.typing import Argnums
 
 
-@overload
-def value_and_grad(  # type: ignore[overload-overlap]  # a name is a sequence, too
-    loss: Callable[..., Any], argnums: int | str
-) -> Transformed[tuple[Tensor, Tensor], tuple[Any, Array]]: ...
-@overload
-def value_and_grad(
-    loss: Callable[..., Any], argnums: Sequence[int | str] | None = ...
-) -> Transformed[tuple[Tensor, tuple[Tensor, ...]], tuple[Any, tuple[Array, ...]]]: ...
 @not_compiled
-def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, Any]:
+def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed:
     r"""A function that returns a loss and its gradients, from one pass over the data.
 
     .. math:: f(\ldots) = \bigl(l,\ (\partial l / \partial x_1, \ldots) \cdot grad\_output\bigr)
 
     Args:
-        loss: A function of this module.
+        loss: A function of this module; ``fastcos.typing.Loss`` is its type.
         argnums: With respect to what: positions or names of embedding arguments, or the name of the
             per-sample weight. None stands for all embedding arguments. One position or name, not
             in a sequence, gives one gradient, not in a tuple.
@@ -91,16 +78,8 @@ def value_and_grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transfo
     return Transformed(loss, argnums, valued=True)
 
 
-@overload
-def grad(  # type: ignore[overload-overlap]
-    loss: Callable[..., Any], argnums: int | str
-) -> Transformed[Tensor, Array]: ...
-@overload
-def grad(
-    loss: Callable[..., Any], argnums: Sequence[int | str] | None = ...
-) -> Transformed[tuple[Tensor, ...], tuple[Array, ...]]: ...
 @not_compiled
-def grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, Any]:
+def grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed:
     r"""A function that returns the gradients of a loss: :func:`value_and_grad` without the value.
 
     .. math:: f(\ldots) = (\partial l / \partial x_1, \ldots) \cdot grad\_output
@@ -124,7 +103,7 @@ def grad(loss: Callable[..., Any], argnums: Argnums = None) -> Transformed[Any, 
     return Transformed(loss, argnums, valued=False)
 
 
-class Transformed(Generic[OfTensors, OfArrays]):
+class Transformed:
     r"""A function of the arguments of a loss: what :func:`value_and_grad` and :func:`grad` return.
 
     .. math:: f(\ldots) = \bigl(l,\ (\partial l / \partial x_1, \ldots) \cdot grad\_output\bigr)
@@ -154,16 +133,6 @@ class Transformed(Generic[OfTensors, OfArrays]):
             valued=valued,
         )
 
-    @overload
-    def __call__(
-        self, x: IsTensor, /, *args: Any, grad_output: Any = ..., out: Any = ..., **kwargs: Any
-    ) -> OfTensors: ...
-    @overload
-    def __call__(
-        self, x: npt.ArrayLike, /, *args: Any, grad_output: Any = ..., out: Any = ..., **kwargs: Any
-    ) -> OfArrays: ...
-    @overload
-    def __call__(self, /, *, grad_output: Any = ..., out: Any = ..., **kwargs: Any) -> Any: ...
     @not_compiled
     def __call__(
         self,

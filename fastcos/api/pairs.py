@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, overload
-
-import numpy.typing as npt
+from typing import Any
 
 from fastcos import distances, losses
 from fastcos.api.calls import public
@@ -17,26 +15,13 @@ from fastcos.distances import angles
 from fastcos.engine.checks import check_finite, check_flag
 from fastcos.engine.problem import Problem, resolve_distance
 from fastcos.typing import (
-    Array,
     ArrayLike,
     DistanceLike,
-    IsTensor,
-    Reduced,
     Reduction,
     Result,
-    Scalar,
-    Tensor,
 )
 
 
-@overload
-def cosine_similarity(
-    x1: IsTensor, x2: ArrayLike, *, axis: int = ..., eps: float = ...
-) -> Tensor: ...
-@overload
-def cosine_similarity(
-    x1: npt.ArrayLike, x2: ArrayLike, *, axis: int = ..., eps: float = ...
-) -> Array: ...
 @public
 def cosine_similarity(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1, eps: float = 0.0) -> Result:
     r"""The cosine of the angle between rows.
@@ -72,22 +57,6 @@ def cosine_similarity(x1: ArrayLike, x2: ArrayLike, *, axis: int = -1, eps: floa
     return Problem(losses.identity, distance, ("x1", "x2"), (x1, x2), axis=axis, reduction="none")
 
 
-@overload
-def paired_distance(
-    x1: IsTensor,
-    x2: ArrayLike,
-    distance: DistanceLike | Callable[[Any, Any], Any] = ...,
-    *,
-    axis: int = ...,
-) -> Tensor: ...
-@overload
-def paired_distance(
-    x1: npt.ArrayLike,
-    x2: ArrayLike,
-    distance: DistanceLike | Callable[[Any, Any], Any] = ...,
-    *,
-    axis: int = ...,
-) -> Array: ...
 @public
 def paired_distance(
     x1: ArrayLike,
@@ -130,48 +99,6 @@ def paired_distance(
     return Problem(losses.identity, found, ("x1", "x2"), (x1, x2), axis=axis, reduction="none")
 
 
-@overload
-def cosine_embedding_loss(
-    input1: IsTensor,
-    input2: ArrayLike,
-    target: ArrayLike,
-    *,
-    margin: float = ...,
-    pos_margin: float = ...,
-    eps: float = ...,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Reduction = ...,
-    validate: bool | None = ...,
-) -> Tensor: ...
-@overload
-def cosine_embedding_loss(
-    input1: npt.ArrayLike,
-    input2: ArrayLike,
-    target: ArrayLike,
-    *,
-    margin: float = ...,
-    pos_margin: float = ...,
-    eps: float = ...,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Literal["none"],
-    validate: bool | None = ...,
-) -> Array: ...
-@overload
-def cosine_embedding_loss(
-    input1: npt.ArrayLike,
-    input2: ArrayLike,
-    target: ArrayLike,
-    *,
-    margin: float = ...,
-    pos_margin: float = ...,
-    eps: float = ...,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Reduced = ...,
-    validate: bool | None = ...,
-) -> Scalar: ...
 @public
 def cosine_embedding_loss(
     input1: ArrayLike,
@@ -251,39 +178,6 @@ def cosine_embedding_loss(
     )
 
 
-@overload
-def cosine_distance_loss(
-    labels: IsTensor,
-    predictions: ArrayLike,
-    *,
-    axis: int = ...,
-    weights: ArrayLike = ...,
-    normalize: bool = ...,
-    eps: float = ...,
-    reduction: Reduction = ...,
-) -> Tensor: ...
-@overload
-def cosine_distance_loss(
-    labels: npt.ArrayLike,
-    predictions: ArrayLike,
-    *,
-    axis: int = ...,
-    weights: ArrayLike = ...,
-    normalize: bool = ...,
-    eps: float = ...,
-    reduction: Literal["none"],
-) -> Array: ...
-@overload
-def cosine_distance_loss(
-    labels: npt.ArrayLike,
-    predictions: ArrayLike,
-    *,
-    axis: int = ...,
-    weights: ArrayLike = ...,
-    normalize: bool = ...,
-    eps: float = ...,
-    reduction: Reduced = ...,
-) -> Scalar: ...
 @public
 def cosine_distance_loss(
     labels: ArrayLike,
@@ -343,36 +237,6 @@ def cosine_distance_loss(
     )
 
 
-@overload
-def hinge_embedding_loss(
-    input: IsTensor,
-    target: ArrayLike,
-    *,
-    margin: float = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Reduction = ...,
-    validate: bool | None = ...,
-) -> Tensor: ...
-@overload
-def hinge_embedding_loss(
-    input: npt.ArrayLike,
-    target: ArrayLike,
-    *,
-    margin: float = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Literal["none"],
-    validate: bool | None = ...,
-) -> Array: ...
-@overload
-def hinge_embedding_loss(
-    input: npt.ArrayLike,
-    target: ArrayLike,
-    *,
-    margin: float = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Reduced = ...,
-    validate: bool | None = ...,
-) -> Scalar: ...
 @public
 def hinge_embedding_loss(
     input: ArrayLike,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, overload
-
-import numpy.typing as npt
+from typing import Any
 
 from fastcos import distances, losses
 from fastcos.api.calls import public
@@ -14,60 +12,13 @@ from fastcos.distances import Distance
 from fastcos.engine.checks import check_finite, check_flag
 from fastcos.engine.problem import Problem, resolve_distance
 from fastcos.typing import (
-    Array,
     ArrayLike,
     DistanceLike,
-    IsTensor,
-    Reduced,
     Reduction,
     Result,
-    Scalar,
-    Tensor,
 )
 
 
-@overload
-def triplet_margin_loss(
-    anchor: IsTensor,
-    positive: ArrayLike,
-    negative: ArrayLike,
-    *,
-    margin: float = ...,
-    p: float = ...,
-    eps: float = ...,
-    swap: bool = ...,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Reduction = ...,
-) -> Tensor: ...
-@overload
-def triplet_margin_loss(
-    anchor: npt.ArrayLike,
-    positive: ArrayLike,
-    negative: ArrayLike,
-    *,
-    margin: float = ...,
-    p: float = ...,
-    eps: float = ...,
-    swap: bool = ...,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Literal["none"],
-) -> Array: ...
-@overload
-def triplet_margin_loss(
-    anchor: npt.ArrayLike,
-    positive: ArrayLike,
-    negative: ArrayLike,
-    *,
-    margin: float = ...,
-    p: float = ...,
-    eps: float = ...,
-    swap: bool = ...,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Reduced = ...,
-) -> Scalar: ...
 @public
 def triplet_margin_loss(
     anchor: ArrayLike,
@@ -125,45 +76,6 @@ def triplet_margin_loss(
     return triplet_problem(*rows, distance, margin, swap, axis, weight, reduction)
 
 
-@overload
-def triplet_margin_with_distance_loss(
-    anchor: IsTensor,
-    positive: ArrayLike,
-    negative: ArrayLike,
-    *,
-    distance_function: DistanceLike | Callable[[Any, Any], Any] | None = ...,
-    margin: float = ...,
-    swap: bool = ...,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Reduction = ...,
-) -> Tensor: ...
-@overload
-def triplet_margin_with_distance_loss(
-    anchor: npt.ArrayLike,
-    positive: ArrayLike,
-    negative: ArrayLike,
-    *,
-    distance_function: DistanceLike | Callable[[Any, Any], Any] | None = ...,
-    margin: float = ...,
-    swap: bool = ...,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Literal["none"],
-) -> Array: ...
-@overload
-def triplet_margin_with_distance_loss(
-    anchor: npt.ArrayLike,
-    positive: ArrayLike,
-    negative: ArrayLike,
-    *,
-    distance_function: DistanceLike | Callable[[Any, Any], Any] | None = ...,
-    margin: float = ...,
-    swap: bool = ...,
-    axis: int = ...,
-    weight: ArrayLike | None = ...,
-    reduction: Reduced = ...,
-) -> Scalar: ...
 @public
 def triplet_margin_with_distance_loss(
     anchor: ArrayLike,

@@ -31,7 +31,6 @@ def add_to(commands: Any) -> None:
     """Declares the two commands."""
     search = commands.add_parser(
         "search",
-        help="the nearest rows of a gallery, for each query of a file",
         description="Finds the k nearest rows of a gallery for each query, exactly, as"
         " fastcos.nearest() does; prints a summary. The files are mapped into memory, and may be"
         " larger than it. The result is an .npz file with indices (queries, k) int64 and distances"
@@ -50,7 +49,6 @@ def add_to(commands: Any) -> None:
 
     duplicates = commands.add_parser(
         "duplicates",
-        help="groups of rows of a file that are nearly the same",
         description="Groups rows that are nearly the same, as fastcos.near_duplicates() does;"
         " prints a summary. The file is mapped into memory. The result is an .npy file with one"
         " int64 for each row: the number of the first row of its group, its own where it is alone.",

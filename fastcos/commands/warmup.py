@@ -24,7 +24,7 @@ from fastcos.engine.problem import resolve_distance
 from fastcos.engine.rows import RowsLayout
 from fastcos.kernels import report
 from fastcos.kernels.forks import importing
-from fastcos.typing import DistanceLike, DtypeName, LossName
+from fastcos.typing import DistanceLike, DtypeName, Loss, LossName
 
 Name = TypeVar("Name", bound=str)
 
@@ -84,7 +84,7 @@ class _Call(NamedTuple):
 class _Arguments(NamedTuple):
     """What a loss is called with."""
 
-    function: Callable[..., Any]
+    function: Loss
     signature: _Signature
     dtype: Any
     options: dict[str, Any]
@@ -95,7 +95,7 @@ class _Arguments(NamedTuple):
 class _Batch(NamedTuple):
     """What a listwise loss is called with."""
 
-    function: Callable[..., Any]
+    function: Loss
     dtype: Any
     options: dict[str, Any]
     meets: int  # _PAIRS, _LABELS or _PROXIES

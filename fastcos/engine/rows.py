@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from fastcos.engine.layout import ArrayLayout, Shape
 
 
@@ -57,8 +60,8 @@ class RowGradient(NamedTuple):
         array([1.5, 2. ])
     """
 
-    rows: Any  # the numbers of the rows, ascending, each once
-    values: Any  # the gradient of each
+    rows: npt.NDArray[np.int64]  # the numbers of the rows, ascending, each once
+    values: npt.NDArray[Any]  # the gradient of each
 
     @property
     def ndim(self) -> int:

@@ -72,7 +72,7 @@ def loss_of(given: Any, options: Any) -> Loss:
     """The loss that ``loss`` and ``loss_options`` of a learner stand for; raises for others."""
     if isinstance(given, Listwise):
         options = _checked("the loss", api.listwise_loss, options, ())
-        function = api.value_and_grad(api.listwise_loss, "x")
+        function: Any = api.value_and_grad(api.listwise_loss, "x")
 
         def own(z: Array, proxies: Any, samples: Samples) -> tuple[Any, Array, Any]:
             return *function(z, samples.told, given, **options), None
@@ -190,7 +190,7 @@ def _of_distances(function: Any, options: dict[str, Any]) -> Evaluate:
     distance = options.pop("distance", "euclidean")
     loss_and_grad = api.value_and_grad(function, "input")
     paired: Any = api.paired_distance
-    distance_grad = api.grad(api.paired_distance)
+    distance_grad: Any = api.grad(api.paired_distance)
 
     def evaluate(z: Array, proxies: Any, samples: Samples) -> tuple[Any, Array, Any]:
         pairs = [api.rows(z, each) for each in samples.rows.T]
