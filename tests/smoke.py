@@ -1,6 +1,7 @@
-"""Whether an installed fastcos works: ``python smoke.py``, in any folder that is no checkout.
+"""Whether an installed fastcos works: ``python smoke.py [EXTRA ...]``, in a folder of no checkout.
 
-It takes NumPy and Numba alone, compiles half a dozen kernels, and imports nothing of the tests.
+It takes NumPy, Numba and what the extras bring, and imports nothing of the tests. Without extras it
+takes half a minute, in which kernels are compiled.
 """
 
 import importlib.metadata
@@ -11,6 +12,7 @@ import platform
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable
 
 import numpy as np
@@ -19,14 +21,17 @@ import fastcos
 import fastcos.adapters.numpy
 
 
-def main() -> None:
-    """Runs every check, and says in which versions."""
+def main(*extras: str) -> None:
+    """Runs every check, and those of extras, and says in which versions."""
     checks = (installed, loss_and_gradient, table, batch, neighbours, retrieval, commands)
     for check in checks:
         check()
-    names = ("fastcos", "numpy", "numba", "llvmlite")
+    for extra in extras:
+        EXTRAS[extra]()
+    names = ["fastcos", "numpy", "numba", "llvmlite", *filter(present, PACKAGES)]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in names]
-    print(f"{len(checks)} checks passed: Python {platform.python_version()}, {', '.join(versions)}")
+    count = len(checks) + len(extras)
+    print(f"{count} checks passed: Python {platform.python_version()}, {', '.join(versions)}")
 
 
 def installed() -> None:
@@ -114,6 +119,114 @@ def commands() -> None:
     assert config["packages"]["numba"] == importlib.metadata.version("numba")
 
 
+# -- extras ----------------------------------------------------------------------------------------
+
+
+def learn() -> None:
+    """A projection is learned that brings rows of one label together."""
+    from fastcos.sklearn import LinearEmbedding
+
+    rng = np.random.default_rng(5)
+    labels = np.arange(60) % 3
+    rows = rng.standard_normal((60, 6))
+    rows[:, 0] += 3 * labels
+    learned = LinearEmbedding(2, random_state=0).fit_transform(rows, labels)
+    assert learned.shape == (60, 2)
+    before, after = (fastcos.measures.r_precision(x, labels) for x in (rows, learned))
+    assert after > before
+
+
+def demo() -> None:
+    """The table of one loss, and a picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        picture = pathlib.Path(folder, "demo.png")
+        loss = ("--loss", "cosine_embedding_loss")
+        text = told(sys.executable, "-m", "fastcos", "demo", *loss, "--out", str(picture))
+        assert "cosine_embedding_loss" in text
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def dask() -> None:
+    """Chunks have the loss and the gradient of the whole."""
+    import dask.array
+
+    x, y = np.random.default_rng(6).standard_normal((2, 40, 8))
+    loss = fastcos.value_and_grad(fastcos.cosine_embedding_loss, 0)
+    value, grad = loss(dask.array.from_array(x, (10, 8)), dask.array.from_array(y, (10, 8)), 1)
+    wanted = loss(x, y, 1)
+    close(value.compute(), wanted[0])
+    close(grad.compute(), wanted[1])
+
+
+def torch() -> None:
+    """The value and the gradient of torch's own function."""
+    import torch
+    from torch.nn import functional
+
+    import fastcos.adapters.torch
+
+    x, y = torch.randn(2, 40, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
+    target = torch.ones(40).where(x[:, 0] > 0, torch.tensor(-1.0))
+    found = []
+    for module in (fastcos.adapters.torch, functional):
+        leaf = x.clone().requires_grad_()
+        value = module.cosine_embedding_loss(leaf, y, target, margin=0.1)
+        value.backward()
+        found.append((value.item(), leaf.grad.numpy()))
+    close(found[0][0], found[1][0])
+    close(found[0][1], found[1][1])
+
+
+def cuda() -> None:
+    """A kernel is compiled for a GPU that need not be here."""
+    loss = ("--losses", "cosine_embedding_loss", "--device", "9.0")
+    assert "cosine_embedding_loss" in told(sys.executable, "-m", "fastcos", "warmup", *loss)
+
+
+def cupy() -> None:
+    """Without a GPU: it can be imported."""
+    import cupy
+
+    assert cupy.float32 is np.float32
+
+
+def bench() -> None:
+    """The peers can be imported."""
+    for name in ("faiss", "numkong", "simsimd", "usearch.index"):
+        importlib.import_module(name)
+
+
+def peers() -> None:
+    """The peers can be imported."""
+    for name in ("pytorch_metric_learning.losses", "sentence_transformers.losses"):
+        importlib.import_module(name)
+
+
+EXTRAS = {one.__name__: one for one in (bench, cuda, cupy, dask, demo, learn, peers, torch)}
+#: Whose versions are told where they are installed.
+PACKAGES = (
+    "scikit-learn",
+    "scipy",
+    "matplotlib",
+    "dask",
+    "torch",
+    "numba-cuda",
+    "cuda-core",
+    "cupy-cuda13x",
+)
+
+# -- helpers ---------------------------------------------------------------------------------------
+
+
+def present(package: str) -> bool:
+    """Whether it is installed."""
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def told(*command: str) -> str:
     """What a command prints."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -133,4 +246,4 @@ def close(got: object, wanted: object) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
