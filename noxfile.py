@@ -4,6 +4,9 @@
 --no-install`` it uses the one that is active.
 """
 
+import pathlib
+import shutil
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -71,9 +74,14 @@ def oldest_torch(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The examples of the README and of the docstrings."""
+    """The site with its gallery, whether links out of it lead somewhere, and all examples."""
     install(session)
-    session.run("python", "-m", "pytest", "README.md", "fastcos", *session.posargs)
+    for builder in ("html", "linkcheck"):
+        folders = ("docs", f"docs/_build/{builder}")
+        session.run("python", "-m", "sphinx", "-q", "-W", "--keep-going", "-b", builder, *folders)
+    pages = [str(page) for page in pathlib.Path("docs").glob("*.md")]
+    pages += [str(page) for page in pathlib.Path("docs").glob("[!_]*/*.md")]
+    session.run("python", "-m", "pytest", "README.md", *pages, "fastcos", *session.posargs)
 
 
 @nox.session
@@ -82,3 +90,63 @@ def bench(session: nox.Session) -> None:
     install(session)
     rows = session.create_tmp() + "/rows.jsonl"
     session.run("python", "-m", "bench", "--quick", "--json", rows, *session.posargs)
+
+
+# -- what is released, installed without constraints -----------------------------------------------
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The source distribution and the wheel, into ``dist/``, and what they hold."""
+    session.install("build", "readme-renderer[md]", "twine")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build")
+    session.run("python", ".ci/contents.py", "dist")
+    session.run("twine", "check", "--strict", *map(str, pathlib.Path("dist").iterdir()))
+
+
+def released(session: nox.Session, suffix: str) -> str:
+    """The path of what ``package`` left in ``dist/``."""
+    found = list(pathlib.Path("dist").glob(f"*{suffix}"))
+    if len(found) != 1:
+        session.error("first: nox -s package")
+    return str(found[0].resolve())
+
+
+@nox.session(python=PYTHONS)
+def smoke(session: nox.Session) -> None:
+    """The wheel in ``dist/``, and then the source distribution, with NumPy and Numba alone."""
+    for suffix in (".whl", ".tar.gz"):
+        session.install("--force-reinstall", released(session, suffix))
+        tried(session)
+
+
+@nox.session
+@nox.parametrize("extra", ["bench", "cuda", "cupy", "dask", "demo", "learn", "peers", "torch"])
+def extras(session: nox.Session, extra: str) -> None:
+    """The wheel in ``dist/`` with an extra; ``--force-python 3.13`` for another Python."""
+    session.install(f"fastcos[{extra}] @ {pathlib.Path(released(session, '.whl')).as_uri()}")
+    tried(session, extra)
+
+
+#: The oldest that pyproject.toml promises, and on newer versions of Python the oldest there are.
+OLDEST = {
+    "3.10": ("numpy==1.25.*", "numba==0.60.*", "scikit-learn==1.3.*", "scipy==1.11.*"),
+    "3.11": ("numpy==1.25.*", "numba==0.60.*", "scikit-learn==1.3.*", "scipy==1.11.*"),
+    "3.12": ("numpy==1.26.*", "numba==0.60.*", "scikit-learn==1.3.*", "scipy==1.11.*"),
+    "3.13": ("numpy==2.1.*", "numba==0.61.*", "scikit-learn==1.5.*", "scipy==1.14.*"),
+}
+
+
+@nox.session(python=PYTHONS)
+def oldest(session: nox.Session) -> None:
+    """The wheel in ``dist/`` with the oldest NumPy, Numba, SciPy and scikit-learn."""
+    session.install(released(session, ".whl"), *OLDEST[str(session.python)])
+    tried(session, "learn")
+
+
+def tried(session: nox.Session, *extras: str) -> None:
+    """The smoke test, from a folder that is no checkout."""
+    script = pathlib.Path("tests", "smoke.py").resolve()
+    with session.chdir(session.create_tmp()):
+        session.run("python", "-I", str(script), *extras)

@@ -52,6 +52,7 @@ QUICK = {
     "test_architecture": None,
     "test_errors": None,
     "test_foreign": None,
+    "test_packaging": None,
     "test_public": None,
     "test_records": None,
     "test_threads": None,

@@ -164,6 +164,8 @@ def test_no_module_is_long():
 def test_frameworks_stay_in_adapters_and_numba_in_kernels():
     frameworks = {"torch", "cupy", "dask", "jax", "tensorflow"}
     for path in PACKAGE.rglob("*.py"):
+        if path.is_relative_to(PACKAGE / "adapters"):  # no link, but a folder, in what is released
+            continue
         roots = {name.split(".")[0] for name in imports_of(path)}
         assert not roots & frameworks, path
         if "kernels" not in path.relative_to(PACKAGE).parts and path.name != "info.py":

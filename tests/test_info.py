@@ -117,11 +117,6 @@ def test_version():
     assert run("--version").stdout == f"fastcos {fastcos.__version__}\n"
 
 
-def test_the_citation_names_this_version():
-    citation = pathlib.Path(fastcos.__file__).parents[1].joinpath("CITATION.cff").read_text()
-    assert f"\nversion: {fastcos.__version__}\n" in citation
-
-
 @pytest.mark.parametrize("arguments", [["benchmark"], ["info", "--yaml"]])
 def test_wrong_arguments(arguments):
     done = run(*arguments)
