@@ -1,0 +1,77 @@
+"""
+Retrieval: the nearest images
+=============================
+
+Each query is answered with the images that are nearest to it, by the cosine of their pixels and by
+that of sixteen numbers that a projection has learned.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+import fastcos
+from fastcos.measures import precision_at_r
+from fastcos.sklearn import LinearEmbedding
+
+plt.rcParams.update({"font.size": 12, "figure.constrained_layout.use": True})
+BLUE, ORANGE, RED = "#0072B2", "#E69F00", "#D55E00"
+
+# %%
+# The projection learns from one half of the scanned digits. The other half is new to it: a hundred
+# of these images are the queries, and the rest is the gallery.
+
+images, digits = load_digits(return_X_y=True)
+learned, held_out, y_learned, y_held_out = train_test_split(
+    images, digits, test_size=0.5, stratify=digits, random_state=0
+)
+embedding = LinearEmbedding(16, "supervised_contrastive").fit(learned, y_learned)
+queries, gallery, y_queries, y_gallery = held_out[:100], held_out[100:], *np.split(y_held_out, [100])
+
+DEPTH = 60
+found = {
+    "pixels": fastcos.nearest(queries, gallery, DEPTH).indices,
+    "learned": fastcos.nearest(
+        embedding.transform(queries), embedding.transform(gallery), DEPTH
+    ).indices,
+}
+
+# %%
+# How many of the first k images show the digit of the query? The first few are right by their
+# pixels, too. The images of a digit that look different are found by what was learned.
+
+figure, axes = plt.subplots(figsize=(6, 4))
+k = np.arange(1, DEPTH + 1)
+for (name, rows), colour in zip(found.items(), (ORANGE, BLUE), strict=True):
+    right = y_gallery[rows] == y_queries[:, None]
+    share = (right.cumsum(axis=1) / k).mean(axis=0)
+    print(f"{name:8} right among the first 1, 10, {DEPTH}: ", share[[0, 9, DEPTH - 1]].round(3))
+    axes.plot(k, share, color=colour, linewidth=2.5, label=name)
+axes.set(title="Right ones among the nearest", xlabel="how many are looked at", ylabel="right")
+axes.yaxis.set_major_formatter("{x:.0%}")
+axes.legend()
+plt.show()
+
+# %%
+# The five queries for which the pixels err most among the first 30, with every fifth of these
+# images. A thick frame is around those of another digit.
+
+wrong = (y_gallery[found["pixels"][:, :30]] != y_queries[:, None]).sum(axis=1)
+shown = np.argsort(-wrong, kind="stable")[:5]
+for name, rows in found.items():
+    figure, grid = plt.subplots(5, 7, figsize=(6, 4.6))
+    for line, query in zip(grid, shown, strict=True):
+        answers = rows[query, :30:5]
+        pictures = [queries[query], *gallery[answers]]
+        right = [True, *(y_gallery[answers] == y_queries[query])]
+        for axes, picture, is_right in zip(line, pictures, right, strict=True):
+            axes.imshow(picture.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
+            axes.set(xticks=[], yticks=[])
+            for spine in axes.spines.values():
+                spine.set(color="#BBBBBB" if is_right else RED, linewidth=1 if is_right else 4)
+    for axes, title in zip(grid[0], ["query", *range(1, 31, 5)], strict=True):
+        axes.set_title(title, fontsize=11)
+    figure.suptitle(f"By {name if name == 'pixels' else 'what was learned'}: query, and its ranks")
+    plt.show()
+# sphinx_gallery_thumbnail_number = 3
