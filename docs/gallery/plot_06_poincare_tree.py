@@ -2,8 +2,9 @@
 A tree in the hyperbolic disk
 =============================
 
-A tree has twice as many nodes at every level. A plane has no such room: its circles grow with the
-radius. Hyperbolic circles grow exponentially, and so a tree fits into the Poincaré disk far better.
+A tree has twice as many nodes at each level as at the one before. A plane has no such room: its
+circles grow with the radius. Hyperbolic circles grow exponentially, and so a tree fits into the
+Poincaré disk far better.
 """
 
 import matplotlib.pyplot as plt
@@ -12,20 +13,30 @@ import numpy as np
 import fastcos
 
 plt.rcParams.update({"font.size": 12, "figure.constrained_layout.use": True})
-DEPTH = 6
+LEVELS = 6
 
 # %%
-# Node ``n`` of a binary tree has the children ``2n`` and ``2n + 1``. The distance of two nodes is
-# the number of edges between them: how far both are below their last common ancestor.
+# The root, node 0, has three children, and every other node has two: the parent of node ``n`` is
+# ``(n - 2) // 2``. The distance of two nodes is the number of edges on the way between them. As
+# children have higher numbers than their parents, the way is found by going up from the higher
+# number until both are the same.
 
-nodes = np.arange(1, 2**DEPTH)
-level = np.floor(np.log2(nodes)).astype(int)
+counts = np.r_[1, 3 * 2 ** np.arange(LEVELS - 1)]
+level = np.repeat(np.arange(LEVELS), counts)
+nodes = np.arange(counts.sum())
+place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+
+
+def parent(n):
+    """The node above each."""
+    return np.maximum(n - 2, 0) // 2
+
+
 i, j = np.triu_indices(len(nodes), k=1)
-steps = np.zeros(len(i))
-a, b = nodes[i], nodes[j]
+steps, a, b = np.zeros(len(i)), nodes[i], nodes[j]
 while (a != b).any():
     steps += a != b
-    a, b = np.where(a > b, a // 2, a), np.where(b > a, b // 2, b)
+    a, b = np.where(a > b, parent(a), a), np.where(b > a, parent(b), b)
 print(f"{len(nodes)} nodes, {len(i)} pairs, {steps.max():.0f} edges between the farthest")
 
 # %%
@@ -39,7 +50,7 @@ measure = fastcos.value_and_grad(fastcos.paired_distance)
 
 def embed(distance, edge):
     """The table, and the distance of each pair as a share of what it should be."""
-    angle = 2 * np.pi * (nodes + 0.5) / 2.0**level
+    angle = 2 * np.pi * place
     radius = np.tanh(edge * level / 2) if distance == "poincare" else edge * level
     table = (radius * np.stack([np.cos(angle), np.sin(angle)])).T
     pairs = fastcos.rows(table, i), fastcos.rows(table, j)
@@ -75,22 +86,22 @@ def arc(p, q):
 figure, axes = plt.subplots(figsize=(6, 6.3))
 axes.add_patch(plt.Circle((0, 0), 1, facecolor="#F4F4F4", edgecolor="black"))
 for child in range(1, len(nodes)):
-    way = arc(disk[nodes[child] // 2 - 1], disk[child])
+    way = arc(disk[parent(child)], disk[child])
     axes.plot(way.real, way.imag, color="#777777", linewidth=1.2, zorder=1)
-axes.scatter(*disk.T, c=level, cmap="cividis", s=150 / (level + 1), edgecolor="white", zorder=2)
-axes.set(title="A binary tree in the Poincaré disk", aspect="equal")
+axes.scatter(*disk.T, c=level, cmap="cividis", s=180 / (level + 1), edgecolor="white", zorder=2)
+axes.set(title="A tree of 94 nodes in the Poincaré disk", aspect="equal")
 axes.axis("off")
 plt.show()
 
 # %%
-# The distances of all pairs beside those that the tree has. The plane has to press the leaves
-# together: its short distances come out too long and its long ones too short.
+# The distances of all pairs beside those that the tree has. In the plane branches are pressed
+# together: nodes that are some edges apart on two branches may lie almost side by side.
 
 figure, both = plt.subplots(1, 2, figsize=(7, 3.9), sharey=True)
 for axes, name, ratio in zip(both, ("Disk", "Plane"), (of_disk, of_plane), strict=True):
-    axes.boxplot([ratio[steps == n] for n in range(1, int(steps.max()) + 1)], showfliers=False)
+    by_steps = [ratio[steps == n] for n in range(1, int(steps.max()) + 1)]
+    axes.boxplot(by_steps, showfliers=False, medianprops={"color": "#0072B2", "linewidth": 2})
     axes.axhline(1, color="#D55E00", linewidth=1, zorder=0)
-    axes.set(title=name, xlabel="edges between two nodes", ylim=(0, 2.5))
-    axes.set_xticklabels(range(1, int(steps.max()) + 1))
+    axes.set(title=name, xlabel="edges between two nodes", ylim=(0, 1.6))
 both[0].set_ylabel("distance / what it should be")
 plt.show()

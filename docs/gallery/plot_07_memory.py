@@ -77,16 +77,16 @@ for name, used in (("formula", of_formula), ("fastcos", of_fused), ("block=256",
     print(f"{name:9}", "".join(f"{mebibytes:10,.1f}" for mebibytes in used), "MiB")
 
 # %%
-# Both axes are logarithmic, and the formula goes up by four for each doubling of N. fastcos does so
-# only until a block of similarities has 64 MiB, which is where it stops growing. ``block=`` asks
-# for fewer rows at a time: then memory is a straight share of N from the start.
+# Both axes are logarithmic. For each doubling of N the formula takes four times the memory, and the
+# dotted line shows where that leads. fastcos takes four times as much only as long as the rows fit
+# into one block. ``block=`` asks for fewer rows at a time: then memory doubles with N.
 
 figure, axes = plt.subplots(figsize=(6, 4.5))
 axes.loglog(sizes[:-1], of_formula, "s-", color="#E69F00", linewidth=2, label="NumPy formula")
 axes.loglog(sizes, of_fused, "o-", color="#0072B2", linewidth=2, label="fastcos")
 axes.loglog(sizes, of_blocks, "^-", color="#009E73", linewidth=2, label="fastcos, block=256")
 ahead = np.array([4096, 8192])
-axes.loglog(ahead, of_formula[-1] * (ahead / 4096) ** 2, ":", color="#E69F00", label="its square law")
+axes.loglog(ahead, of_formula[-1] * (ahead / 4096) ** 2, ":", color="#E69F00", linewidth=2)
 axes.set(xlabel="rows of the batch, N", ylabel="peak memory, MiB")
 axes.set(title="InfoNCE with gradients: peak memory")
 axes.set_xticks(sizes, [f"{n:,}" for n in sizes], fontsize=10)

@@ -12,7 +12,6 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import fastcos
-from fastcos.measures import precision_at_r
 from fastcos.sklearn import LinearEmbedding
 
 plt.rcParams.update({"font.size": 12, "figure.constrained_layout.use": True})
@@ -27,7 +26,8 @@ learned, held_out, y_learned, y_held_out = train_test_split(
     images, digits, test_size=0.5, stratify=digits, random_state=0
 )
 embedding = LinearEmbedding(16, "supervised_contrastive").fit(learned, y_learned)
-queries, gallery, y_queries, y_gallery = held_out[:100], held_out[100:], *np.split(y_held_out, [100])
+queries, gallery = np.split(held_out, [100])
+y_queries, y_gallery = np.split(y_held_out, [100])
 
 DEPTH = 60
 found = {
@@ -54,15 +54,15 @@ axes.legend()
 plt.show()
 
 # %%
-# The five queries for which the pixels err most among the first 30, with every fifth of these
-# images. A thick frame is around those of another digit.
+# The first query of each digit from 0 to 5, with the nearest image and every tenth one. A thick
+# frame is around images of another digit.
 
-wrong = (y_gallery[found["pixels"][:, :30]] != y_queries[:, None]).sum(axis=1)
-shown = np.argsort(-wrong, kind="stable")[:5]
+shown = [np.flatnonzero(y_queries == digit)[0] for digit in range(6)]
+ranks = np.r_[1, 10 * np.arange(1, DEPTH // 10 + 1)]
 for name, rows in found.items():
-    figure, grid = plt.subplots(5, 7, figsize=(6, 4.6))
+    figure, grid = plt.subplots(6, 8, figsize=(6, 5))
     for line, query in zip(grid, shown, strict=True):
-        answers = rows[query, :30:5]
+        answers = rows[query, ranks - 1]
         pictures = [queries[query], *gallery[answers]]
         right = [True, *(y_gallery[answers] == y_queries[query])]
         for axes, picture, is_right in zip(line, pictures, right, strict=True):
@@ -70,8 +70,8 @@ for name, rows in found.items():
             axes.set(xticks=[], yticks=[])
             for spine in axes.spines.values():
                 spine.set(color="#BBBBBB" if is_right else RED, linewidth=1 if is_right else 4)
-    for axes, title in zip(grid[0], ["query", *range(1, 31, 5)], strict=True):
+    for axes, title in zip(grid[0], ["query", *ranks], strict=True):
         axes.set_title(title, fontsize=11)
-    figure.suptitle(f"By {name if name == 'pixels' else 'what was learned'}: query, and its ranks")
+    figure.suptitle({"pixels": "Nearest by pixels", "learned": "Nearest by what was learned"}[name])
     plt.show()
 # sphinx_gallery_thumbnail_number = 3
