@@ -54,7 +54,7 @@ for name, values in found.items():
 # angle to the power of minus two, which is the slope of the cloud. The line at an error of 1 is
 # made of pairs for which the formula gives 0. fastcos keeps its sums in float64, and for a small
 # angle it reads the rows once more and adds up the squares of their difference. What remains is
-# the rounding of the result to float32.
+# the rounding of the result to float32. It is :func:`fastcos.distances.cosine`, in every loss.
 
 looks = {"NumPy formula": (ORANGE, "s"), "torch": (GREEN, "^"), "fastcos": (BLUE, "o")}
 figure, axes = plt.subplots(figsize=(6, 4.5))

@@ -31,8 +31,9 @@ embedding = LinearEmbedding(16, "supervised_contrastive").fit(learned, y_learned
 rows = {"pixels": held_out, "16 learned numbers": embedding.transform(held_out)}
 
 # %%
-# ``fastcos.rows`` names the rows of a pair, so no pair is copied. A report says how well one
-# threshold on the score can tell the two kinds of pairs apart.
+# :func:`fastcos.rows` names the rows of a pair, so no pair is copied.
+# :func:`fastcos.measures.verification` says how well one threshold on the score can tell the two
+# kinds of pairs apart.
 
 scores = {
     name: fastcos.cosine_similarity(fastcos.rows(table, i), fastcos.rows(table, j))
@@ -43,7 +44,7 @@ for name, of_pairs in scores.items():
 
 # %%
 # Pixels are never negative, and so no cosine of raw images is: their scores crowd on the right.
-# The learned rows use the whole range. The dashed line is the threshold at which as large a share
+# The learned rows use nearly the whole range. The dashed line is the threshold at which as large a share
 # of one kind of pairs is sorted wrongly as of the other.
 
 figure, both = plt.subplots(2, 1, figsize=(6, 6), sharex=True)

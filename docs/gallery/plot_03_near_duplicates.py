@@ -56,9 +56,9 @@ plt.show()
 
 # %%
 # The axis of the counts is logarithmic, so that a bar of two rows is seen, too: there are two
-# scans that nobody copied, and that are as near to each other as copies are.
+# scans that nobody copied, and that are nearly as near to each other as copies are.
 #
-# ``near_duplicates`` gives every row the smallest number in its group. The search is exact: no
+# :func:`fastcos.near_duplicates` gives every row the smallest number in its group. The search is exact: no
 # pair above the threshold is missed, and none below it is in.
 
 groups = fastcos.near_duplicates(rows, THRESHOLD)

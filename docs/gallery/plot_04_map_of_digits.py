@@ -20,9 +20,10 @@ COLOURS = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#B8A800"]
 COLOURS += ["#0072B2", "#D55E00", "#CC79A7", "#882255", "#777777"]
 
 # %%
-# Principal components keep as much of the variance as two directions can. ``LinearEmbedding``
-# starts from them and goes down the loss of neighbourhood components: for each row, the chance
-# that a neighbour, drawn by its distance in the plane, has the same label.
+# Principal components keep as much of the variance as two directions can.
+# :class:`fastcos.sklearn.LinearEmbedding` starts from them and goes down a loss,
+# :func:`fastcos.nca_loss`: it rates the chance that a neighbour of a row, drawn by its distance in
+# the plane, has the label of the row.
 
 images, digits = load_digits(return_X_y=True)
 learned, held_out, y_learned, y_held_out = train_test_split(

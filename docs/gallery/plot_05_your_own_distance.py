@@ -20,9 +20,9 @@ LOOKS = {"robust": "#0072B2", "manhattan": "#009E73", "euclidean": "#E69F00"}
 
 # %%
 # Of each component the robust distance takes log(1 + t²) with t the difference. Near 0 that is the
-# square; far away it hardly grows any more. ``check_distance`` compares the gradient with finite
-# differences, and the compiled kernel with the functions in plain Python. It raises if either is
-# wrong, and is silent here.
+# square; far away it hardly grows any more. :func:`fastcos.check_distance` compares the gradient
+# with finite differences, and the compiled kernel with the functions in plain Python. It raises if
+# either is wrong, and is silent here.
 
 robust = fastcos.Distance(
     "robust",
@@ -56,8 +56,9 @@ for axes, (name, distance, levels) in zip(
 plt.show()
 
 # %%
-# What that is good for: in each held-out digit some of the 64 pixels are replaced by noise. A row
-# is then named after the nearest clean one. The same call takes any distance.
+# What that is good for: in each held-out digit some of the 64 pixels are broken, which is to say
+# white or black by chance. A row is then named after the nearest clean one.
+# :func:`fastcos.nearest` takes any distance.
 
 images, digits = load_digits(return_X_y=True)
 clean, held_out, y_clean, y_held_out = train_test_split(
@@ -80,7 +81,7 @@ for name, shares in accuracy.items():
 # %%
 # The Euclidean distance squares each difference, so a few broken pixels outvote all the others.
 # The Manhattan distance takes them as they are, and is in between. Of clean images the robust
-# distance names no more than the others: it has its price.
+# distance names a few less: that is its price.
 
 figure, axes = plt.subplots(figsize=(6, 4.2))
 for (name, colour), marker in zip(LOOKS.items(), "o^s", strict=True):

@@ -41,8 +41,8 @@ print(f"{len(nodes)} nodes, {len(i)} pairs, {steps.max():.0f} edges between the 
 
 # %%
 # Every node is a row of a table of two numbers. The rows are moved until the distance of every
-# pair is its number of edges, times a length of edges. ``fastcos.rows`` names the rows of the
-# pairs, and the gradient has the shape of the table. In the disk it is scaled by the metric,
+# pair is its number of edges, times a length of edges. :func:`fastcos.rows` names the rows of
+# the pairs, and the gradient has the shape of the table. In the disk it is scaled by the metric,
 # (1 - ‖x‖²)² / 4, which makes steps short near the border. Both start from the same fan.
 
 measure = fastcos.value_and_grad(fastcos.paired_distance)

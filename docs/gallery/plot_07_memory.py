@@ -18,7 +18,7 @@ FEATURES, TEMPERATURE = 64, np.float32(0.07)
 
 # %%
 # The formula with its gradient, as one writes it in NumPy, with operations in place where they
-# save a matrix.
+# save a matrix. The other one is :func:`fastcos.info_nce_loss`.
 
 
 def formula(x1, x2):
@@ -42,7 +42,7 @@ def formula(x1, x2):
 
 
 def fused(x1, x2, block=None):
-    """The same by fastcos."""
+    """The same in one call."""
     take = fastcos.value_and_grad(fastcos.info_nce_loss)
     return take(x1, x2, temperature=float(TEMPERATURE), block=block)
 

@@ -77,7 +77,7 @@ def learn(first, second, label):
     return losses, projection
 
 
-lazy = store(parts=8, count=2048)
+lazy = store(parts=6, count=2048)
 in_chunks, learned = learn(*lazy)
 at_once, other = learn(*dask.compute(*lazy))
 print(f"loss {in_chunks[0]:.4f} -> {in_chunks[-1]:.4f} from chunks, {at_once[-1]:.4f} at once")

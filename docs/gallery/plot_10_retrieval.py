@@ -38,8 +38,8 @@ found = {
 }
 
 # %%
-# How many of the first k images show the digit of the query? The first few are right by their
-# pixels, too. The images of a digit that look different are found by what was learned.
+# How many of the first images show the digit of the query? The first few do by their pixels, too.
+# Farther down what was learned finds more of the images of a digit, which look less and less alike.
 
 figure, axes = plt.subplots(figsize=(6, 4))
 k = np.arange(1, DEPTH + 1)
