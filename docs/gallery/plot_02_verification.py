@@ -44,8 +44,8 @@ for name, of_pairs in scores.items():
 
 # %%
 # Pixels are never negative, and so no cosine of raw images is: their scores crowd on the right.
-# The learned rows use nearly the whole range. The dashed line is the threshold at which as large a share
-# of one kind of pairs is sorted wrongly as of the other.
+# The learned rows use nearly the whole range. The dashed line is the threshold at which as large a
+# share of one kind of pairs is sorted wrongly as of the other.
 
 figure, both = plt.subplots(2, 1, figsize=(6, 6), sharex=True)
 for axes, (name, of_pairs) in zip(both, scores.items(), strict=True):
@@ -64,5 +64,5 @@ figure, axes = plt.subplots(figsize=(6, 4.5))
 for (name, of_pairs), colour in zip(scores.items(), ("#E69F00", "#0072B2"), strict=True):
     fastcos.plots.roc(of_pairs, same, ax=axes, label=name, color=colour)
 axes.set(xscale="log", xlim=(1e-4, 1), title="ROC of pairs of held-out digits")
-axes.legend(loc="lower right", fontsize=10)
+axes.legend(loc="upper left", fontsize=10)
 plt.show()

@@ -58,8 +58,8 @@ plt.show()
 # The axis of the counts is logarithmic, so that a bar of two rows is seen, too: there are two
 # scans that nobody copied, and that are nearly as near to each other as copies are.
 #
-# :func:`fastcos.near_duplicates` gives every row the smallest number in its group. The search is exact: no
-# pair above the threshold is missed, and none below it is in.
+# :func:`fastcos.near_duplicates` gives every row the smallest number in its group. The search is
+# exact: no pair above the threshold is missed, and none below it is in.
 
 groups = fastcos.near_duplicates(rows, THRESHOLD)
 firsts, sizes = np.unique(groups, return_counts=True)

@@ -51,16 +51,17 @@ for name, points in maps.items():
 # %%
 # Ten classes do not come apart in two linear directions, but most of them leave the crowd.
 
-figure, both = plt.subplots(2, 1, figsize=(6, 10))
-for axes, (name, points) in zip(both, maps.items(), strict=True):
+for name, points in maps.items():
+    figure, axes = plt.subplots(figsize=(6, 5))
     for digit in range(10):
         shown = points[y_held_out == digit]
         axes.scatter(*shown.T, s=36, marker=f"${digit}$", color=COLOURS[digit], linewidths=0.3)
         middle = np.median(shown, axis=0)
         box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": COLOURS[digit]}
         axes.text(*middle, str(digit), color=COLOURS[digit], weight="bold", bbox=box)
-    axes.set(title=name, xticks=[], yticks=[])
-plt.show()
+    axes.set(title=f"{name}, held-out digits", xticks=[], yticks=[])
+    plt.show()
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # What was minimised, over the iterations of L-BFGS.

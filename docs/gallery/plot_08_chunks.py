@@ -83,6 +83,14 @@ at_once, other = learn(*dask.compute(*lazy))
 print(f"loss {in_chunks[0]:.4f} -> {in_chunks[-1]:.4f} from chunks, {at_once[-1]:.4f} at once")
 print(f"the projections are {np.abs(learned - other).max():.0e} apart")
 
+figure, axes = plt.subplots(figsize=(6, 4))
+axes.plot(at_once, color=ORANGE, linewidth=5, alpha=0.6, label="arrays in memory")
+axes.plot(in_chunks, "o-", color=BLUE, markersize=4, label="chunks")
+axes.set(title="Loss of a projection, learned either way", xlabel="step", ylabel="loss")
+axes.set_xticks(range(0, 20, 5))
+axes.legend()
+plt.show()
+
 # %%
 # The same is done with more and more pairs, in chunks of 4,096 pairs and in one chunk of all of
 # them. ``tracemalloc`` counts what NumPy allocates.
@@ -103,16 +111,13 @@ for name, mebibytes in used.items():
 # %%
 # Memory is that of a chunk, however many there are.
 
-figure, (above, below) = plt.subplots(2, 1, figsize=(6, 7.5))
-above.plot(at_once, color=ORANGE, linewidth=5, alpha=0.6, label="arrays in memory")
-above.plot(in_chunks, "o-", color=BLUE, markersize=4, label="chunks")
-above.set(title="Loss of a projection, learned either way", xlabel="step", ylabel="loss")
-above.set_xticks(range(0, 20, 5))
-above.legend()
+figure, axes = plt.subplots(figsize=(6, 4.2))
 for (name, mebibytes), colour, mark in zip(used.items(), (ORANGE, BLUE), "so", strict=True):
-    below.loglog(pairs, mebibytes, mark + "-", color=colour, linewidth=2, label=name)
-below.set(title="Peak memory of a step", xlabel="pairs", ylabel="MiB")
-below.set_xticks(pairs, [f"{n:,}" for n in pairs])
-below.minorticks_off()
-below.legend()
+    axes.loglog(pairs, mebibytes, mark + "-", color=colour, linewidth=2, label=name)
+axes.set(title="Peak memory of a step", xlabel="pairs", ylabel="MiB")
+axes.set_xticks(pairs, [f"{n:,}" for n in pairs])
+axes.set_yticks([5, 10, 20, 50, 100], [5, 10, 20, 50, 100])
+axes.minorticks_off()
+axes.legend()
+# sphinx_gallery_thumbnail_number = 2
 plt.show()

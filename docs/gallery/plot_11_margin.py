@@ -85,5 +85,5 @@ for axes, (margin, quantiles) in zip(panels, seen.items(), strict=True):
     axes.set(title=f"Margin {margin:g}", ylabel="degrees", ylim=(0, 135), yticks=range(0, 121, 30))
 panels[0].legend(fontsize=10, ncols=3, loc="upper right")
 panels[-1].set(xlabel="step")
-# sphinx_gallery_thumbnail_number = 2
+# sphinx_gallery_thumbnail_number = 1
 plt.show()
