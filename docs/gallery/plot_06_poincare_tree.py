@@ -37,7 +37,7 @@ steps, a, b = np.zeros(len(i)), nodes[i], nodes[j]
 while (a != b).any():
     steps += a != b
     a, b = np.where(a > b, parent(a), a), np.where(b > a, parent(b), b)
-print(f"{len(nodes)} nodes, {len(i)} pairs, {steps.max():.0f} edges between the farthest")
+print(f"{len(nodes)} nodes, {len(i)} pairs, at most {steps.max():.0f} edges apart")
 
 # %%
 # Every node is a row of a table of two numbers. The rows are moved until the distance of every

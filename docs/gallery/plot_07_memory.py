@@ -54,8 +54,8 @@ apart = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(grads, others,
 print(f"loss {loss:.6f} and {other:.6f}; gradients differ by {apart:.0e} of the largest")
 
 # %%
-# ``tracemalloc`` counts what NumPy allocates. The peak of a call is measured beyond the two arrays
-# that it is given, and includes the gradients that it returns.
+# ``tracemalloc`` counts what NumPy allocates. The peak of a call is measured in MiB, beyond the two
+# arrays that it is given, and includes the gradients that it returns.
 
 
 def peak(call, rows):
@@ -72,9 +72,9 @@ sizes = [256, 512, 1024, 2048, 4096, 8192]
 of_fused = [peak(fused, n) for n in sizes]
 of_blocks = [peak(lambda x1, x2: fused(x1, x2, block=256), n) for n in sizes]
 of_formula = [peak(formula, n) for n in sizes[:-1]]
-print("N        ", "".join(f"{n:10,}" for n in sizes))
+print("N        ", "".join(f"{n:6}" for n in sizes))
 for name, used in (("formula", of_formula), ("fastcos", of_fused), ("block=256", of_blocks)):
-    print(f"{name:9}", "".join(f"{mebibytes:10,.1f}" for mebibytes in used), "MiB")
+    print(f"{name:9}", "".join(f"{mebibytes:6.1f}" for mebibytes in used))
 
 # %%
 # Both axes are logarithmic. For each doubling of N the formula takes four times the memory, and the

@@ -80,7 +80,7 @@ def learn(first, second, label):
 lazy = store(parts=6, count=2048)
 in_chunks, learned = learn(*lazy)
 at_once, other = learn(*dask.compute(*lazy))
-print(f"loss {in_chunks[0]:.4f} -> {in_chunks[-1]:.4f} from chunks, {at_once[-1]:.4f} at once")
+print(f"loss {in_chunks[0]:.4f} -> {in_chunks[-1]:.4f}, at once {at_once[-1]:.4f}")
 print(f"the projections are {np.abs(learned - other).max():.0e} apart")
 
 figure, axes = plt.subplots(figsize=(6, 4))
@@ -106,7 +106,7 @@ for count in pairs:
         used[name].append(tracemalloc.get_traced_memory()[1] / 2**20)
         tracemalloc.stop()
 for name, mebibytes in used.items():
-    print(f"{name:16}", "".join(f"{m:8.1f}" for m in mebibytes), "MiB")
+    print(f"{name:16}", "".join(f"{m:6.1f}" for m in mebibytes), "MiB")
 
 # %%
 # Memory is that of a chunk, however many there are.

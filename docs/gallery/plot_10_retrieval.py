@@ -46,7 +46,7 @@ k = np.arange(1, DEPTH + 1)
 for (name, rows), colour in zip(found.items(), (ORANGE, BLUE), strict=True):
     right = y_gallery[rows] == y_queries[:, None]
     share = (right.cumsum(axis=1) / k).mean(axis=0)
-    print(f"{name:8} right among the first 1, 10, {DEPTH}: ", share[[0, 9, DEPTH - 1]].round(3))
+    print(f"{name:8} of 1: {share[0]:.0%}, of 10: {share[9]:.0%}, of {DEPTH}: {share[-1]:.0%}")
     axes.plot(k, share, color=colour, linewidth=2.5, label=name)
 axes.set(title="Right ones among the nearest", xlabel="how many are looked at", ylabel="right")
 axes.yaxis.set_major_formatter("{x:.0%}")
@@ -59,7 +59,11 @@ plt.show()
 
 shown = [np.flatnonzero(y_queries == digit)[0] for digit in range(6)]
 ranks = np.r_[1, 10 * np.arange(1, DEPTH // 10 + 1)]
-for name, rows in found.items():
+
+
+def draw(name, title):
+    """The queries and their answers, a query a line."""
+    rows = found[name]
     figure, grid = plt.subplots(6, 8, figsize=(6, 5))
     for line, query in zip(grid, shown, strict=True):
         answers = rows[query, ranks - 1]
@@ -70,8 +74,16 @@ for name, rows in found.items():
             axes.set(xticks=[], yticks=[])
             for spine in axes.spines.values():
                 spine.set(color="#BBBBBB" if is_right else RED, linewidth=1 if is_right else 4)
-    for axes, title in zip(grid[0], ["query", *ranks], strict=True):
-        axes.set_title(title, fontsize=11)
-    figure.suptitle({"pixels": "Nearest by pixels", "learned": "Nearest by what was learned"}[name])
+    for axes, rank in zip(grid[0], ["query", *ranks], strict=True):
+        axes.set_title(rank, fontsize=11)
+    figure.suptitle(title)
     plt.show()
+
+
+draw("pixels", "Nearest by pixels")
+
+# %%
+# The same queries, answered by what was learned.
+
+draw("learned", "Nearest by what was learned")
 # sphinx_gallery_thumbnail_number = 3

@@ -64,11 +64,9 @@ def move(margin):
 seen = {margin: move(margin) for margin in sorted(MARGINS, reverse=True)}
 for margin, quantiles in seen.items():
     same, different = quantiles[-1, :, 1]
-    print(
-        f"margin {margin:4}, {np.degrees(np.arccos(margin)):5.1f}°: at the end the median angle is"
-        f" {same:.1f}° within a class, {different:.1f}° between two"
-    )
-print(f"ten directions, as far apart as they can be: {np.degrees(np.arccos(-1 / 9)):.1f}°")
+    at = np.degrees(np.arccos(margin))
+    print(f"margin {margin:4} ({at:5.1f}°): same {same:.1f}°, different {different:.1f}°")
+print(f"ten directions, equally far apart: {np.degrees(np.arccos(-1 / 9)):.1f}°")
 
 # %%
 # Bands hold nine tenths of the pairs, and lines are medians. Classes that are too near are pushed
