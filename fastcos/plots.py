@@ -153,7 +153,8 @@ def roc(
     said = f"AUC {area(counts):.3f}"
     axes = _axes(ax)
     if not axes.lines:
-        axes.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1, label="chance")
+        chance = np.r_[0, np.geomspace(1e-9, 1, 400)]  # the diagonal, on a logarithmic axis too
+        axes.plot(chance, chance, color="black", linestyle=":", linewidth=1, label="chance")
     corners = _corners(curve)
     axes.plot(
         curve.far[corners],
