@@ -38,7 +38,7 @@ original = np.concatenate([np.arange(len(images)), chosen, chosen, chosen])[orde
 # half the brightness have the same direction, and their distance is exactly 0.
 
 halves = fastcos.paired_distance(images[chosen], images[chosen] / 2, "cosine")
-print("distance to the copy at half the brightness:", halves.max())
+print("distance to a half as bright copy:", halves.max())
 
 nearest = fastcos.nearest(rows, None, 1).distances[:, 0]
 copied = np.isin(original, chosen)
@@ -67,7 +67,7 @@ pairs = fastcos.neighbors_within(rows, None, 1 - THRESHOLD)
 print(f"{len(pairs.indices)} pairs of {len(rows)} rows in {(sizes > 1).sum()} groups")
 print(f"{len(firsts)} rows are left if each group keeps one")
 whole = sum(len(set(groups[original == row])) == 1 for row in chosen)
-print(f"{whole} of 6 copied images are in one group with all copies")
+print(f"{whole} of 6 images are grouped with all copies")
 
 # %%
 # The groups as images. Groups are joined by pairs: two of their rows may be farther apart

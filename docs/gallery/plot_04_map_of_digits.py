@@ -55,7 +55,7 @@ for name, points in maps.items():
 def draw(name):
     """Every image of a map as its digit, and the median of each digit."""
     points = maps[name]
-    _, axes = plt.subplots(figsize=(6, 5))
+    axes = plt.subplots(figsize=(6, 5))[1]
     for digit in range(10):
         shown = points[y_held_out == digit]
         axes.scatter(*shown.T, s=36, marker=f"${digit}$", color=COLOURS[digit], linewidths=0.3)

@@ -51,7 +51,8 @@ rng = np.random.default_rng(0)
 few = rng.standard_normal((2, 500, FEATURES), dtype=np.float32)
 (loss, grads), (other, others) = formula(*few), fused(*few)
 apart = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(grads, others, strict=True))
-print(f"loss {loss:.6f} and {other:.6f}; gradients differ by {apart:.0e} of the largest")
+print(f"losses {loss:.6f} and {other:.6f}")
+print(f"gradients differ by {apart:.0e} of the largest")
 
 # %%
 # ``tracemalloc`` counts what NumPy allocates. The peak of a call is measured in MiB, beyond the two

@@ -18,7 +18,6 @@ import fastcos
 
 plt.rcParams.update({"font.size": 12, "figure.constrained_layout.use": True})
 BLUE, ORANGE = "#0072B2", "#E69F00"
-dask.config.set(scheduler="synchronous")  # one chunk after another, so that memory can be counted
 
 # %%
 # A part of the pairs is made when it is asked for: two digits, with noise in every pixel. In a
@@ -54,7 +53,8 @@ def store(parts, count):
 # %%
 # The loss and the gradients of the projected rows come out lazy, too. The chain rule turns these
 # into a gradient of the projection: one matrix of each chunk, added up. ``dask.compute`` goes over
-# the chunks once for both.
+# the chunks once for both. The scheduler is the one that takes a chunk after another, so that their
+# memory can be counted below.
 
 loss_and_grad = fastcos.value_and_grad(fastcos.cosine_embedding_loss)
 
@@ -70,7 +70,8 @@ def learn(first, second, label):
     projection = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32) / 8
     velocity, losses = np.zeros_like(projection), []
     for _ in range(20):
-        loss, slope = dask.compute(*step(first, second, label, projection))
+        asked = step(first, second, label, projection)
+        loss, slope = dask.compute(*asked, scheduler="synchronous")
         velocity = 0.8 * velocity - 4 * slope
         projection += velocity
         losses.append(float(loss))
@@ -102,7 +103,7 @@ for count in pairs:
     for name, parts in (("one chunk", 1), ("chunks of 4,096", count // 4096)):
         asked = step(*store(parts, count // parts), projection)
         tracemalloc.start()
-        dask.compute(*asked)
+        dask.compute(*asked, scheduler="synchronous")
         used[name].append(tracemalloc.get_traced_memory()[1] / 2**20)
         tracemalloc.stop()
 for name, mebibytes in used.items():
