@@ -88,6 +88,15 @@ def test_hits_across_processes_and_never_stale(copy):
     assert measure(copy) == (4 * 39.0, 0)
 
 
+def test_a_named_directory_serves_the_package_wherever_it_lies(copy):
+    assert measure(copy) == (13.0, 0)
+    elsewhere = copy / "elsewhere"
+    elsewhere.mkdir()
+    (copy / "fastcos").rename(elsewhere / "fastcos")
+    environment = {"PYTHONPATH": str(elsewhere)}
+    assert run_in(copy, MEASURE, environment).split()[1:] == ["13.0", "1"]
+
+
 WHOLE_P = """
 import numpy as np, fastcos
 from fastcos.kernels import Spec

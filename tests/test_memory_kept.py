@@ -25,6 +25,10 @@ f = fastcos.value_and_grad(fastcos.cosine_similarity)
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
     monkeypatch.setattr(_memory, "_kept", {})
+    # Of what earlier tests have left a collection takes a second, and there are eighty here.
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def rows(seed, dtype=np.float32, samples=N):

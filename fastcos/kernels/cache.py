@@ -20,8 +20,10 @@ import types
 import uuid
 import warnings
 from collections.abc import Callable
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import Any
 
+import llvmlite
 import numba
 from llvmlite.binding import ffi
 from numba.core import caching, sigutils
@@ -133,17 +135,14 @@ def folder_of(function: Callable[..., Any]) -> pathlib.Path | None:
     """Where the compiled kernels of a function are kept; None where there is no directory.
 
     A directory that the user has named comes before all others, writable or readable; of the others
-    those that can be written to.
+    those that can be written to. In both a file is what its name says, wherever the package lies:
+    other than Numba's, it is found again by the next environment or checkout.
     """
-    frozen = getattr(sys, "frozen", False)
+    named = [pathlib.Path(numba.config.CACHE_DIR, "fastcos")] if numba.config.CACHE_DIR else []
     # A frozen application of one file unpacks itself to another place each time.
-    path = sys.executable if frozen else sys.modules[function.__module__].__file__
-    assert path
-    # The directories are those that Numba itself would use.
-    below = caching._CacheLocator.get_suitable_cache_subpath(path)
-    named = [pathlib.Path(numba.config.CACHE_DIR, below)] if numba.config.CACHE_DIR else []
-    beside = [] if frozen else [pathlib.Path(path).parent / "__pycache__"]
-    own = pathlib.Path(AppDirs(appname="numba", appauthor=False).user_cache_dir, below)
+    frozen = getattr(sys, "frozen", False)
+    beside = [] if frozen else [_beside(function)]
+    own = pathlib.Path(AppDirs(appname="numba", appauthor=False).user_cache_dir, "fastcos")
     for folders in (named, [*beside, own]):
         for usable in (_is_writable, _is_readable):
             for folder in folders:
@@ -155,6 +154,10 @@ def folder_of(function: Callable[..., Any]) -> pathlib.Path | None:
 def directory(function: Callable[..., Any]) -> str:
     """:func:`folder_of`, for people."""
     return str(folder_of(function) or "none that can be written to")
+
+
+def _beside(function: Callable[..., Any]) -> pathlib.Path:
+    return pathlib.Path(str(sys.modules[function.__module__].__file__)).parent / "__pycache__"
 
 
 def _is_writable(folder: pathlib.Path) -> bool:
@@ -177,8 +180,7 @@ def _is_readable(folder: pathlib.Path) -> bool:
 def _folder_or_warning(function: Callable[..., Any]) -> pathlib.Path | None:
     folder = folder_of(function)
     if folder is None:
-        beside = pathlib.Path(str(sys.modules[function.__module__].__file__)).parent / "__pycache__"
-        _warn(str(numba.config.CACHE_DIR or beside), "cannot be written to")
+        _warn(str(numba.config.CACHE_DIR or _beside(function)), "cannot be written to")
     return folder
 
 
@@ -270,6 +272,8 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
         # Not by Numba's key, which has a pickle of the closure: of a module that is read from its
         # source, and from its .pyc by the next process, these differ. The name holds the content.
         magic = codegen.magic_tuple()
-        key = numba.__version__, sys.implementation.cache_tag, signature, magic
+        # Of Python the name of its extensions, which has the version, its flags and the platform.
+        made_by = numba.__version__, llvmlite.__version__, EXTENSION_SUFFIXES[0]
+        key = *made_by, signature, magic
         name = self._py_func.__qualname__.rpartition(".")[2]
         return self._folder / f"{name}-{digest(repr(key))}.nbc"
