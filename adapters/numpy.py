@@ -74,6 +74,8 @@ def asarray(name: str, value: Any) -> Array:
         array = array.astype(array.dtype.newbyteorder("="))
     if not _is_plain(array.dtype):
         hint = _foreign.cure(name, value, array) if array.dtype == object else ""
+        if array.dtype.kind in "US" and "labels" in name:
+            hint = f"for names of classes pass np.unique({name}, return_inverse=True)[1]"
         raise TypeError(
             f"{name} has dtype {array.dtype}; accepted are {ACCEPTED}{hint and '; '}{hint}"
         )

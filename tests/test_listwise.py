@@ -882,6 +882,7 @@ CASES = {
         "ref_labels must be at least 0; got -1 at position 0",
     ),
     "float labels": (lambda: supcon(labels=L * 1.0), TypeError, "labels must be integers"),
+    "names": (lambda: supcon(labels=L.astype(str)), TypeError, r"np.unique\(labels, return_inv"),
     "float labels of the bank": (
         lambda: supcon(ref=R, ref_labels=RL * 1.0),
         TypeError,

@@ -120,7 +120,7 @@ def _wrong_label(given: Any) -> ValueError:
     index = tuple(int(i) for i in np.unravel_index(first, given.shape))
     hint = ""
     if np.isin(given, (0, 1)).all():
-        hint = "; for 0/1 labels pass 2 * target - 1 or target.astype(bool)"
+        hint = "; for 0/1 labels pass target == 1, an array of bool"
     return ValueError(
         f"target must be +1 or -1 (or bool), got {given[index]!s} at index {index}{hint}"
     )
