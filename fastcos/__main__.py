@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 1 for files that cannot be read or written or do not fit and for a reader
-        of the output that goes away, 2 for a missing package, 130 after Ctrl-C. Wrong arguments
-        leave through ``SystemExit(2)``, as argparse has it.
+        of the output that goes away, 2 for a wrong argument or a missing package, 130 after Ctrl-C.
+        Arguments that argparse refuses leave through ``SystemExit(2)``.
     """
     try:
         try:
@@ -333,7 +333,7 @@ def _find(arguments: argparse.Namespace) -> int:
     try:
         command(arguments)
     except files.Refused as error:
-        return _complain(str(error), _FAILED)
+        return _complain(str(error), _WRONG if isinstance(error, files.Misused) else _FAILED)
     except MemoryError as error:
         return _complain(f"not enough memory: {error}", _FAILED)
     return 0

@@ -1259,6 +1259,14 @@ MINE = fastcos.Listwise(
         ({"accumulate": lambda sums, c, each: 0.0}, "accumulate of mine must return a tuple"),
         ({"finalize": lambda sums, c, row: (0.0, 1.0)}, "finalize of mine .* tuple of 3"),
         ({"finalize": lambda sums, c, row: (0.0, 1.0, 2.0)}, "coefficients that finalize of mine"),
+        (
+            {"finalize": lambda sums, c, row: (0.0, 0.0, c if row.positives else ())},
+            r"of one length, got \(1.0,\), and \(\) of an anchor without a positive",
+        ),
+        (
+            {"finalize": lambda sums, c, row: (0.0, 1 / row.positives, c if row.negatives else ())},
+            r"of one length, got \(1.0,\), and \(\) of an anchor without a negative",
+        ),
         ({"slope": lambda c, each: (1.0,)}, "slope of mine must return a number"),
         ({"parameters": 1.0}, "parameters of mine must be a tuple"),
         ({"survey": [1]}, "survey of mine must be a Survey"),

@@ -16,6 +16,10 @@ class Refused(Exception):
     """What the user can mend, said in one line."""
 
 
+class Misused(Refused):
+    """An argument that is wrong whatever the files hold, or wrong for these."""
+
+
 def mapped(path: str) -> NDArray[Any]:
     """The rows of a ``.npy`` file, ``(rows, features)``, which are read as they are needed.
 

@@ -125,11 +125,11 @@ def _checked_output(arguments: argparse.Namespace, suffix: str, inputs: Iterable
     """Where the result goes, before the work begins."""
     text = arguments.out
     if Path(text).suffix.lower() != suffix:
-        raise files.Refused(f"argument --out: must end in {suffix}, got {text!r}")
+        raise files.Misused(f"argument --out: must end in {suffix}, got {text!r}")
     target = files.writable(text)
     for path in inputs:
         if target.exists() and os.path.samefile(target, path):
-            raise files.Refused(f"argument --out: {text!r} is the file that is read")
+            raise files.Misused(f"argument --out: {text!r} is the file that is read")
     if target.exists() and not arguments.force:
         raise files.Refused(f"argument --out: {text!r} is there already: --force replaces it")
     return target
@@ -139,7 +139,7 @@ def _check_distance(name: str) -> None:
     try:
         resolve_distance("argument --distance:", name)
     except ValueError as error:
-        raise files.Refused(str(error)) from None
+        raise files.Misused(str(error)) from None
 
 
 def _shows(arguments: argparse.Namespace) -> bool:
@@ -169,7 +169,7 @@ def search(arguments: argparse.Namespace) -> None:
             f" {gallery.shape} and {queries.shape}"
         )
     if arguments.k > len(gallery):
-        raise files.Refused(
+        raise files.Misused(
             f"argument --k: must be from 1 to {len(gallery)}, the rows of {paths[0]!r}; got"
             f" {arguments.k}"
         )
@@ -221,7 +221,8 @@ def duplicates(arguments: argparse.Namespace) -> None:
         )
     except ValueError as error:  # of the threshold, or of what was found
         said = str(error).replace("threshold", "--threshold").replace("max_pairs", "--max-pairs")
-        raise files.Refused(said) from None
+        kind = files.Misused if said.startswith("--threshold") else files.Refused
+        raise kind(said) from None
     seconds = time.perf_counter() - start
     with files.replacing(target) as partial, open(partial, "wb") as file:
         np.save(file, groups)

@@ -159,6 +159,13 @@ class TooManyPairs(Exception):
         self.estimate = estimate  # how many there would be
 
 
+def _estimate(search: Search, seen: int, share: float) -> float:
+    """How many pairs there would be, if the rest is as what was seen; no more than there can be."""
+    queries, rows = int(search.queries.shape[0]), int(search.gallery.shape[0])
+    possible = rows * (rows - 1) / 2 if search.excludes else queries * rows
+    return min(seen / share, possible)
+
+
 def joined(search: Search, radius: float, most: float) -> tuple[Any, Any, Any]:
     """All pairs within a radius in the order of their queries and candidates.
 
@@ -170,7 +177,7 @@ def joined(search: Search, radius: float, most: float) -> tuple[Any, Any, Any]:
     for seen in within(search, radius):
         total += len(seen.pairs.queries)
         if total > most:
-            raise TooManyPairs(total / seen.share)
+            raise TooManyPairs(_estimate(search, total, seen.share))
         parts.append(seen.pairs)
     of, numbers, d = (np.concatenate(each) for each in zip(*parts, strict=True))
     order = np.lexsort((numbers, of))
@@ -191,7 +198,7 @@ def groups(search: Search, radius: float, most: float) -> Any:
     for seen in within(search, radius, measures=False):
         total += len(seen.pairs.queries)
         if total > most:
-            raise TooManyPairs(total / seen.share)
+            raise TooManyPairs(_estimate(search, total, seen.share))
         one, two = map(np.ascontiguousarray, seen.pairs[:2])
         join(parents.ctypes.data, one.ctypes.data, two.ctypes.data, len(one))
     # The parent of a row is before it, so that those before have found theirs.

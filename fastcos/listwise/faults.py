@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 from fastcos.listwise.record import (
@@ -57,6 +58,16 @@ _ARGUMENTS = {
 
 # An anchor with a positive and a negative, and what it is in order.
 _ROW = Row(1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.0, 1.0)
+_LONE = (
+    (
+        _ROW._replace(positives=0.0, least_positive=math.inf, greatest_positive=-math.inf),
+        "positive",
+    ),
+    (
+        _ROW._replace(negatives=0.0, least_negative=math.inf, greatest_negative=-math.inf),
+        "negative",
+    ),
+)
 _CANDIDATES = Candidate(0.5, True, 0.0, 0.0), Candidate(0.25, False, 0.0, 0.0)
 _ORDER = Order((0.5, 0.25), 1, 1)
 
@@ -82,6 +93,20 @@ def _try(loss: Listwise) -> None:
         slope = loss.slope(found[2], each, *more)
         if isinstance(slope, tuple):
             raise TypeError(f"slope of {name} must return a number, got {slope!r}")
+    for row, lacks in _LONE:
+        try:
+            lone = loss.finalize(
+                (0.0,) * loss.sums, loss.start(row, *loss.parameters), row, *loss.parameters
+            )
+        except (ArithmeticError, ValueError):  # what is no error in a compiled function
+            continue
+        _check_tuple(f"finalize of {name} must return value, terms and coefficients:", lone, 3)
+        _check_tuple(f"the coefficients that finalize of {name} returns must be", lone[2])
+        if len(lone[2]) != len(found[2]):
+            raise TypeError(
+                f"the coefficients that finalize of {name} returns must be of one length, got"
+                f" {found[2]!r}, and {lone[2]!r} of an anchor without a {lacks}"
+            )
 
 
 def _check_arguments(said: str, function: Any, count: int, takes: list[str]) -> None:
