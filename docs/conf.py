@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import matplotlib
+from docutils import nodes
 
 import fastcos
 
@@ -46,6 +47,7 @@ copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"fastcos {release}"
 html_static_path = ["_static"]
 html_css_files = ["fastcos.css"]
@@ -78,9 +80,28 @@ def _trim(app: Any, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\n\n```\n(?=\n|$)", "\n```\n", source[0])
 
 
+def _keep(app: Any, doctree: nodes.document) -> None:
+    """A figure in a table stays with its unit; a list of them is broken after a comma."""
+    for cell in doctree.findall(nodes.entry):
+        if "text-right" not in cell["classes"] or isinstance(cell.parent.parent, nodes.thead):
+            continue
+        for text in list(cell.findall(nodes.Text)):
+            kept = text.replace(" ", "\N{NO-BREAK SPACE}").replace(",\N{NO-BREAK SPACE}", ", ")
+            text.parent.replace(text, nodes.Text(kept))
+
+
+def _point_back(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """From a source to its page: viewcode takes the name in one module for that in all."""
+    if page.startswith("_modules/fastcos"):
+        link = r"(generated/((?:\w+\.)*(\w+))\.html#)(?:\w+\.)*\3\""
+        context["body"] = re.sub(link, r'\1\2"', context["body"])
+
+
 def setup(app: Any) -> None:
     """What Sphinx calls."""
     app.connect("source-read", _trim)
+    app.connect("doctree-read", _keep)
+    app.connect("html-page-context", _point_back)
     app.connect("autodoc-skip-member", _is_skipped)
     app.connect("missing-reference", _found)
 

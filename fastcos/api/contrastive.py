@@ -354,7 +354,7 @@ def circle_loss(
     Args:
         x: Rows ``(N, D)``.
         labels: One integer, at least 0, for each row.
-        margin: m.
+        margin: The m of the formula: cosines of one label are drawn above 1 - m, others below m.
         gamma: The scale, > 0.
         ref: As in :func:`supervised_contrastive_loss`.
         ref_labels: The same.

@@ -312,7 +312,7 @@ def near_duplicates(
         progress: The same.
 
     Returns:
-        An array ``(N,)`` of int64: of a row that is alone its own number.
+        An array ``(N,)`` of int64, with its own number for a row that is alone.
 
     Raises:
         ValueError: a threshold that is NaN, or beyond what there is (a similarity above 1, a

@@ -22,12 +22,12 @@ def show_config() -> dict[str, Any]:
     Compiles nothing and starts no threads.
 
     Returns:
-        A dictionary of plain values, which ``python -m fastcos info`` prints: ``fastcos`` and
-        ``python`` versions; ``packages``, the version of each or None; ``cpu`` with its name and
-        the vector extensions that the compiler will use; ``threads`` with the number and the layer;
-        ``gpu`` with the ``devices``, each by name and compute capability, and what is ``missing``
-        for arrays on them, and where kernels for them are kept; ``cache``, where those of the CPU
-        are.
+        A dictionary of plain values, which ``python -m fastcos info`` prints. In it are ``fastcos``
+        and ``python``, versions; ``platform``, the system; ``packages``, the version of each or
+        None; ``cpu`` with its name and the vector extensions that the compiler will use;
+        ``threads`` with the number and the layer; ``gpu`` with the ``devices``, each by name and
+        compute capability, and what is ``missing`` for arrays on them, and where kernels for them
+        are kept; ``cache``, where those of the CPU are.
 
     Example:
         >>> import fastcos
