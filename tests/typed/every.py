@@ -160,6 +160,8 @@ def gradient(loss: Loss, rows: Array) -> Array:
 gradient(fastcos.cosine_embedding_loss, x)
 gradient(fastcos.nca_loss, x)
 print(fastcos.nca_loss.__name__)
+for each in [fastcos.nca_loss, fastcos.supervised_contrastive_loss, fastcos.circle_loss]:
+    print(each.__name__, each(x, labels), fastcos.value_and_grad(each, "x")(x, labels))
 
 # Distances, and what is around the calls.
 distance = fastcos.compiled("cosine")
