@@ -4,11 +4,15 @@
 ``duplicates`` take rows from files. What a command needs beyond NumPy is imported inside it.
 """
 
+import _thread
 import argparse
+import contextlib
+import io
 import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         of the output that goes away, 2 for a wrong argument or a missing package, 130 after Ctrl-C.
         Arguments that argparse refuses leave through ``SystemExit(2)``.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # Names of files have letters that a terminal, or a file that output goes to, may not have.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             return _run(sys.argv[1:] if argv is None else argv)
@@ -96,16 +103,46 @@ def _run(argv: Sequence[str]) -> int:
         wrong = next((each for each in unknown if each.startswith("-")), "").partition("=")[0]
         hint = _hints.hint(wrong, known)
         commands[arguments.command].error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    with _listening() as lost:
+        try:
+            if arguments.command == "info":
+                return _show_info(arguments.json)
+            if arguments.command == "warmup":
+                return _warm_up(arguments)
+            if arguments.command in ("search", "duplicates"):
+                return _find(arguments)
+            return _run_demo(arguments.loss, arguments.out, arguments.seed)
+        except KeyboardInterrupt:
+            return _complain("interrupted", _INTERRUPTED)
+        except RuntimeError:
+            if not lost:
+                raise
+            return _complain("interrupted", _INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[list[threading.Timer]]:
+    """Has a Ctrl-C come again that was lost, as in a callback of the compiler, which may then fail.
+
+    What it yields is filled where that was so.
+    """
+    again: list[threading.Timer] = []
+    before = sys.unraisablehook
+
+    def lost(what: Any) -> None:
+        if what.exc_type is KeyboardInterrupt:
+            again.append(threading.Timer(0.05, _thread.interrupt_main))
+            again[-1].start()
+        else:
+            before(what)
+
+    sys.unraisablehook = lost
     try:
-        if arguments.command == "info":
-            return _show_info(arguments.json)
-        if arguments.command == "warmup":
-            return _warm_up(arguments)
-        if arguments.command in ("search", "duplicates"):
-            return _find(arguments)
-        return _run_demo(arguments.loss, arguments.out, arguments.seed)
-    except KeyboardInterrupt:
-        return _complain("interrupted", _INTERRUPTED)
+        yield again
+    finally:
+        sys.unraisablehook = before
+        for timer in again:
+            timer.cancel()
 
 
 class _Help(argparse.HelpFormatter):

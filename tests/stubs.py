@@ -56,12 +56,12 @@ _N = TypeVar("_N")
 _S = TypeVar("_S")
 _O = TypeVar("_O")
 # What value_and_grad and grad make of a loss, with one gradient and with several, and the function
-# of fastcos.adapters.torch.
-_V1 = TypeVar("_V1")
-_V = TypeVar("_V")
-_G1 = TypeVar("_G1")
-_G = TypeVar("_G")
-_Gathered = TypeVar("_Gathered")
+# of fastcos.adapters.torch. Covariant: a list of several losses is one of losses.
+_V1 = TypeVar("_V1", covariant=True)
+_V = TypeVar("_V", covariant=True)
+_G1 = TypeVar("_G1", covariant=True)
+_G = TypeVar("_G", covariant=True)
+_Gathered = TypeVar("_Gathered", covariant=True)
 
 class _Function:
     __name__: str
@@ -77,6 +77,7 @@ class _Transformed(_Function):
     wanted: tuple[str, ...]
     alone: bool
     valued: bool
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 @overload
 def value_and_grad(

@@ -183,6 +183,13 @@ def test_units_are_bold_beyond_the_promise():
     assert "| fastcos | 31 |" in _shown("scaled", *rows)
 
 
+@pytest.mark.parametrize("dtype", oracle.ULPS)
+def test_the_promise_is_that_of_the_tests(dtype):
+    promised = float(oracle.ULPS[dtype])
+    assert not accuracy_report._units(promised, dtype).startswith("**")
+    assert accuracy_report._units(1.1 * promised, dtype).startswith("**")
+
+
 def test_shares_are_bold_beyond_the_promise():
     figures = {"1e-06": {"value": 3e-8}, "1e-09": {"value": 2e-6}, "1e-10": {"value": 1.2}}
     rows = [_row("parallel", "numpy", given, case) for case, given in figures.items()]

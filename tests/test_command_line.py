@@ -160,6 +160,38 @@ def test_a_reader_that_goes_away_is_no_traceback(arguments):
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_letters_that_a_terminal_lacks_are_no_traceback(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from fastcos import __main__ as command_line\n"
+        "command_line._show_info = lambda as_json: print('\\u00fc.npy') or 0\n"
+        "sys.exit(command_line.main(['info']))\n"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\xfc.npy\n", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("then", ["time.sleep(60)", "raise RuntimeError('no compiled object')"])
+def test_ctrl_c_that_a_callback_of_the_compiler_loses(then, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import ctypes, signal, sys, time
+from fastcos import __main__ as command_line
+def show(as_json):
+    ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))()
+    {then}
+signal.signal(signal.SIGINT, signal.default_int_handler)
+command_line._show_info = show
+sys.exit(command_line.main(["info"]))
+""")
+    done = run(script=script, stdout=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (130, "python -m fastcos: interrupted\n")
+
+
 # -- the guide -------------------------------------------------------------------------------------
 
 GUIDE = pathlib.Path(fastcos.__file__).parents[1] / "docs" / "guides" / "command_line.md"

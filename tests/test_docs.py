@@ -136,8 +136,15 @@ def test_every_script_is_known():
     assert SCRIPTS.keys() == {*BEFORE, "cupy", "cupy_graph"}
 
 
+#: What blocks of pages are. Of those of Python every one runs, and so it is to be found.
+FENCES = {"python", "sh", "text", "dockerfile", "{eval-rst}", "{include}", "{toctree}"}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_example_is_executed(page):
+    fences = re.findall(r"^ *(?:`{3,}|~{3,})(\S*)", PAGES[page], re.MULTILINE)
+    assert set(fences[::2]) <= FENCES, page
+    assert set(fences[1::2]) <= {""}, page
     for marker, code in re.findall(
         r"(<!-- runs: \w+ -->\n)?```python\n(.*?)```", PAGES[page], re.DOTALL
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, overload
+from typing import Any, Literal, Protocol, overload
 
 import numpy.typing as npt
 
@@ -12,14 +12,24 @@ from fastcos.engine.checks import check_flag
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.engine.rows import RowGradient as RowGradient
 from fastcos.engine.rows import Rows
-from fastcos.typing import Array, ArrayLike, IsTensor, Tensor
+from fastcos.typing import Array, ArrayLike, IsLazy, IsTensor, Tensor
+
+
+class _Sparse(IsLazy, Protocol):
+    """Rows whose gradient is no array: as of lazy ones, type checkers say nothing of results."""
+
+    def __array__(self) -> Array: ...
 
 
 # To type checkers they are what they stand for.
 @overload
 def rows(table: IsTensor, index: ArrayLike, sparse: bool = ...) -> Tensor: ...
 @overload
-def rows(table: npt.ArrayLike, index: ArrayLike, sparse: bool = ...) -> Array: ...
+def rows(table: npt.ArrayLike, index: ArrayLike, sparse: Literal[True]) -> _Sparse: ...
+@overload
+def rows(table: npt.ArrayLike, index: ArrayLike, sparse: Literal[False] = ...) -> Array: ...
+@overload
+def rows(table: npt.ArrayLike, index: ArrayLike, sparse: bool) -> Any: ...
 @not_compiled
 def rows(table: ArrayLike, index: ArrayLike, sparse: bool = False) -> Any:
     r"""Rows of a table, in the place of an array of rows: nothing is gathered.

@@ -25,13 +25,23 @@ from fastcos.measures.search import (
     right_of,
     task_of,
 )
-from fastcos.typing import ArrayLike, DistanceLike
+from fastcos.typing import ArrayLike, DistanceLike, IsLazy
 
 # The reciprocal rank: the ranks that are looked at first, by what they grow, and up to what share
 # of all. With longer lists of neighbours it takes less time to measure all rows and to count.
 _FIRST_RANKS, _GROWTH, _SHARE = 16, 8, 1 / 16
 
 
+@overload
+def recall_at_k(
+    queries: IsLazy,
+    labels: ArrayLike,
+    k: int | Sequence[int] = ...,
+    *,
+    gallery: ArrayLike | None = ...,
+    gallery_labels: ArrayLike | None = ...,
+    distance: DistanceLike = ...,
+) -> Any: ...
 @overload
 def recall_at_k(
     queries: ArrayLike,
@@ -54,7 +64,7 @@ def recall_at_k(
 ) -> tuple[float, ...]: ...
 @not_compiled
 def recall_at_k(
-    queries: ArrayLike,
+    queries: ArrayLike | IsLazy,
     labels: ArrayLike,
     k: int | Sequence[int] = 1,
     *,
@@ -111,6 +121,16 @@ def recall_at_k(
 
 @overload
 def precision_at_r(
+    queries: IsLazy,
+    labels: ArrayLike,
+    r: int | Sequence[int] = ...,
+    *,
+    gallery: ArrayLike | None = ...,
+    gallery_labels: ArrayLike | None = ...,
+    distance: DistanceLike = ...,
+) -> Any: ...
+@overload
+def precision_at_r(
     queries: ArrayLike,
     labels: ArrayLike,
     r: int = ...,
@@ -131,7 +151,7 @@ def precision_at_r(
 ) -> tuple[float, ...]: ...
 @not_compiled
 def precision_at_r(
-    queries: ArrayLike,
+    queries: ArrayLike | IsLazy,
     labels: ArrayLike,
     r: int | Sequence[int] = 1,
     *,
@@ -179,9 +199,27 @@ def precision_at_r(
     return _one_or_all(r, means)
 
 
-@not_compiled
+@overload
+def r_precision(
+    queries: IsLazy,
+    labels: ArrayLike,
+    *,
+    gallery: ArrayLike | None = ...,
+    gallery_labels: ArrayLike | None = ...,
+    distance: DistanceLike = ...,
+) -> Any: ...
+@overload
 def r_precision(
     queries: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gallery: ArrayLike | None = ...,
+    gallery_labels: ArrayLike | None = ...,
+    distance: DistanceLike = ...,
+) -> float: ...
+@not_compiled
+def r_precision(
+    queries: ArrayLike | IsLazy,
     labels: ArrayLike,
     *,
     gallery: ArrayLike | None = None,
@@ -224,9 +262,27 @@ def r_precision(
     return _measured(given, Asked(score=_r_precision))[0]
 
 
-@not_compiled
+@overload
+def mean_average_precision_at_r(
+    queries: IsLazy,
+    labels: ArrayLike,
+    *,
+    gallery: ArrayLike | None = ...,
+    gallery_labels: ArrayLike | None = ...,
+    distance: DistanceLike = ...,
+) -> Any: ...
+@overload
 def mean_average_precision_at_r(
     queries: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gallery: ArrayLike | None = ...,
+    gallery_labels: ArrayLike | None = ...,
+    distance: DistanceLike = ...,
+) -> float: ...
+@not_compiled
+def mean_average_precision_at_r(
+    queries: ArrayLike | IsLazy,
     labels: ArrayLike,
     *,
     gallery: ArrayLike | None = None,
@@ -271,9 +327,27 @@ def mean_average_precision_at_r(
     return _measured(given, Asked(score=_average_precision))[0]
 
 
-@not_compiled
+@overload
+def mean_reciprocal_rank(
+    queries: IsLazy,
+    labels: ArrayLike,
+    *,
+    gallery: ArrayLike | None = ...,
+    gallery_labels: ArrayLike | None = ...,
+    distance: DistanceLike = ...,
+) -> Any: ...
+@overload
 def mean_reciprocal_rank(
     queries: ArrayLike,
+    labels: ArrayLike,
+    *,
+    gallery: ArrayLike | None = ...,
+    gallery_labels: ArrayLike | None = ...,
+    distance: DistanceLike = ...,
+) -> float: ...
+@not_compiled
+def mean_reciprocal_rank(
+    queries: ArrayLike | IsLazy,
     labels: ArrayLike,
     *,
     gallery: ArrayLike | None = None,

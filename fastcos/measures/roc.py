@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from fastcos.api.calls import not_compiled
 from fastcos.distances.record import real_number
 from fastcos.engine.checks import check_flag
 from fastcos.engine.libraries import adapter_of_arrays, lazy_adapter
-from fastcos.typing import ArrayLike
+from fastcos.typing import ArrayLike, IsLazy
 
 #: What is reported of counts.
 Report = TypeVar("Report")
@@ -82,9 +82,25 @@ class Counts(NamedTuple):
     thresholds: npt.NDArray[np.float64]
 
 
-@not_compiled
+@overload
+def verification(
+    scores: IsLazy,
+    labels: ArrayLike,
+    far: float | Sequence[float] = ...,
+    *,
+    similarity: bool = ...,
+) -> Any: ...
+@overload
 def verification(
     scores: ArrayLike,
+    labels: ArrayLike,
+    far: float | Sequence[float] = ...,
+    *,
+    similarity: bool = ...,
+) -> Verification: ...
+@not_compiled
+def verification(
+    scores: ArrayLike | IsLazy,
     labels: ArrayLike,
     far: float | Sequence[float] = (1e-1, 1e-2, 1e-3),
     *,
@@ -146,8 +162,14 @@ def verification(
     return _reported(functools.partial(_verification, limits), scores, labels, similarity)
 
 
+@overload
+def roc_curve(scores: IsLazy, labels: ArrayLike, *, similarity: bool = ...) -> Any: ...
+@overload
+def roc_curve(scores: ArrayLike, labels: ArrayLike, *, similarity: bool = ...) -> RocCurve: ...
 @not_compiled
-def roc_curve(scores: ArrayLike, labels: ArrayLike, *, similarity: bool = True) -> RocCurve:
+def roc_curve(
+    scores: ArrayLike | IsLazy, labels: ArrayLike, *, similarity: bool = True
+) -> RocCurve:
     r"""The receiver operating characteristic: both rates at every threshold.
 
     .. math:: TAR(t) = \frac{|\{same: s \ge t\}|}{P}, \quad

@@ -18,6 +18,17 @@ from fastcos.listwise import Candidate, Row
 from fastcos.sklearn import LinearEmbedding
 from fastcos.typing import Array, Loss, Scalar
 
+
+class Lazy:
+    """As dask.array.Array, which is typed in part."""
+
+    def __array__(self, dtype: Any = None) -> npt.NDArray[Any]:
+        return np.empty(0)
+
+    def __dask_graph__(self) -> Any:
+        return None
+
+
 Numbers = npt.NDArray[np.int64]
 x, y, z = np.ones((3, 8, 16), np.float32)
 labels, signs = [0, 0, 1, 1, 2, 2, 3, 3], np.ones(8)
@@ -110,6 +121,11 @@ first(found)
 assert_type(fastcos.rows(x, [0, 1]), Array)
 assert_type(fastcos.rows(a, t), Tensor)
 assert_type(fastcos.cosine_embedding_loss(fastcos.rows(a, t), fastcos.rows(a, t), t), Tensor)
+named = fastcos.grad(fastcos.cosine_embedding_loss, 0)
+gradient_of_rows: fastcos.RowGradient = named(
+    fastcos.rows(x, labels, sparse=True), fastcos.rows(x, labels, sparse=True), signs
+)
+assert_type(gradient_of_rows.values, Array)
 sparse = fastcos.RowGradient(np.arange(2), x[:2])
 assert_type(sparse.rows, Numbers)
 
@@ -144,6 +160,8 @@ def gradient(loss: Loss, rows: Array) -> Array:
 gradient(fastcos.cosine_embedding_loss, x)
 gradient(fastcos.nca_loss, x)
 print(fastcos.nca_loss.__name__)
+for each in [fastcos.nca_loss, fastcos.supervised_contrastive_loss, fastcos.circle_loss]:
+    print(each.__name__, each(x, labels), fastcos.value_and_grad(each, "x")(x, labels))
 
 # Distances, and what is around the calls.
 distance = fastcos.compiled("cosine")
@@ -177,6 +195,12 @@ assert_type(report.tar_at_far[0], measures.TarAtFar)
 curve = measures.roc_curve([0.5, 0.1], [1, 0])
 assert_type(curve, measures.RocCurve)
 assert_type(curve.far, npt.NDArray[np.float64])
+lazy = Lazy()
+delayed: list[Any] = [measures.recall_at_k(lazy, labels), measures.roc_curve(lazy, labels)]
+delayed += [measures.precision_at_r(lazy, labels, (1, 2)), measures.r_precision(lazy, labels)]
+delayed += [measures.mean_average_precision_at_r(lazy, labels)]
+delayed += [measures.mean_reciprocal_rank(lazy, labels).compute()]
+delayed += [measures.verification(lazy, labels).compute().auc]
 assert_type(plots.roc([0.5, 0.1], [1, 0]), Axes)
 assert_type(plots.scores([0.5, 0.1], [1, 0]), Axes)
 
