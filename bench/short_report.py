@@ -112,7 +112,7 @@ def table(*results: Results) -> str:
             share = f"{row['share']:.0%}" if line.has_ceiling else report._NOTHING
             seconds = report._seconds(row.get("least") or row["p50"])
             body.append((line.title, seconds, share, _faster(row, line.peers)))
-    header = ("float32, two cores", "time", "of ceiling", "times faster than")
+    header = ("float32", "time", "of ceiling", "times faster than")
     machines = {
         "on arrays and tensors": found[report.TABLE],
         "batches": found[report.LISTWISE],
@@ -145,4 +145,4 @@ def _faster(row: Mapping[str, Any], peers: tuple[str, ...]) -> str:
 
 
 def _machine(run: Mapping[str, Any]) -> str:
-    return f"{run['cpu'].replace('(R)', '')} ({run['architecture']})"
+    return f"{run['cpu'].replace('(R)', '')} ({run['architecture']}), {run['cores']} cores"
