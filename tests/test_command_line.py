@@ -175,7 +175,11 @@ def test_letters_that_a_terminal_lacks_are_no_traceback(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-@pytest.mark.parametrize("then", ["time.sleep(60)", "raise RuntimeError('no compiled object')"])
+@pytest.mark.parametrize(
+    "then",
+    ["[time.sleep(0.05) for _ in range(1200)]", "raise RuntimeError('no compiled object')"],
+    ids=["goes on", "fails"],
+)
 def test_ctrl_c_that_a_callback_of_the_compiler_loses(then, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(f"""

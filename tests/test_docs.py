@@ -83,6 +83,9 @@ alone = SupConLoss()(module(x), y)
 torch.testing.assert_close(loss, alone)
 torch.testing.assert_close(module.weight.grad, slope)
 assert world_size == 2
+import os
+# Of short scripts with gloo that end by themselves, without fastcos too, torch aborts one in seven.
+os._exit(0)
 """,
     "spark": THE_SAME,
     "ray": THE_SAME,
