@@ -28,7 +28,7 @@ templates_path = ["_templates"]
 root_doc = "index"
 nitpicky = True  # what a page points to is there
 nitpick_ignore_regex = [("py:.*", r"(torch|numpy|np|numba|scipy|sklearn|matplotlib|dask)\..*")]
-# The functions above are no news to the cache of the build.
+# The settings of the gallery hold a function, which the cache of the build does not take.
 suppress_warnings = ["config.cache"]
 
 # Pages: Markdown that reads well where it lies, too.
