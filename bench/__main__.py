@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import importlib
-import json
 import os
 import pathlib
 import subprocess
@@ -205,7 +204,7 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
     for name in suite.missing:
         if name in peers:
             sys.stdout.write(f"{name} is not installed and left out\n")
-    lines = [json.dumps(runner.environment(suite, arguments))]
+    entries = [runner.environment(suite, arguments)]
     if given.json:  # found out now that it cannot be written, not in half an hour
         given.json.write_text("", encoding="utf-8")
     status = 0
@@ -224,11 +223,10 @@ def _measured(suite: Suite, arguments: Sequence[str]) -> int:
                 if not rows:
                     status = 1
                     continue
-                lines += [json.dumps({"kind": "result", **row._asdict()}) for row in rows]
+                entries += [{"kind": "result", **row._asdict()} for row in rows]
                 sys.stdout.write(report.lines(rows) + "\n")
                 sys.stdout.flush()
-                if given.json:
-                    given.json.write_text("\n".join(lines) + "\n", encoding="utf-8")
+                runner.write(given.json, entries)
             del sets
     return status
 

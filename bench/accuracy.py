@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import math
 import pathlib
 import sys
@@ -691,7 +690,5 @@ def main(arguments: Sequence[str]) -> int:
         entries += [{"kind": "result", **row} for row in rows]
         sys.stdout.write(f"{part}\n{accuracy_report.lines(rows)}\n")
         sys.stdout.flush()
-    if given.json:
-        lines = [json.dumps(entry) for entry in entries]
-        given.json.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    runner.write(given.json, entries)
     return 0

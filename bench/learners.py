@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import gc
-import json
 import os
 import pathlib
 import subprocess
@@ -283,9 +282,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(learners_report.lines(fresh) + "\n")
         sys.stdout.flush()
         entries += fresh
-        if given.json:
-            lines = [json.dumps(entry) for entry in entries]
-            given.json.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        runner.write(given.json, entries)
     return 0
 
 

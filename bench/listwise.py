@@ -15,7 +15,6 @@ import argparse
 import fnmatch
 import gc
 import itertools
-import json
 import math
 import multiprocessing
 import os
@@ -452,8 +451,7 @@ def _write(path: pathlib.Path, run: dict[str, Any], rows: Sequence[dict[str, Any
     order = [case.name for case in CASES]
     known = [row for row in rows if row["case"] in order]
     known.sort(key=lambda row: (order.index(row["case"]), row["d"], row["n"]))
-    lines = [json.dumps(entry) for entry in (run, *known)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    runner.write(path, (run, *known))
 
 
 def _environment(arguments: Sequence[str]) -> dict[str, Any]:

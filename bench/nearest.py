@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import gc
 import itertools
-import json
 import math
 import multiprocessing
 import os
@@ -708,8 +707,7 @@ def _write(path: pathlib.Path, run: dict[str, Any], rows: Sequence[dict[str, Any
         keys = ("n", "d", "queries", "k")
         return (0, distances.index(row["case"]), *(row[key] for key in keys))
 
-    lines = [json.dumps(entry) for entry in (run, *sorted(rows, key=order))]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    runner.write(path, (run, *sorted(rows, key=order)))
 
 
 def _environment(arguments: Sequence[str]) -> dict[str, Any]:

@@ -276,7 +276,7 @@ def main(arguments: Sequence[str]) -> int:
 
     details = {"mca": " ".join(version.split()[:4]), "clock": clock()}
     suite = runner.SUITE._replace(words=("ports",), versions=(), missing=())
-    lines = [json.dumps({**runner.environment(suite, arguments), **details})]
+    entries = [{**runner.environment(suite, arguments), **details}]
     ceilings = report.load(report.ROOT / report.RESULTS / report.DISTANCES).rows
     here = {(name, dtype): measured(name, dtype) for name in distances for dtype in dtypes}
     found = list(emitted(distances, dtypes))
@@ -287,11 +287,10 @@ def main(arguments: Sequence[str]) -> int:
             row = {"kind": "result", "processor": cpu, **loop, **told, "seconds": seconds}
             del row["lines"]
             row |= _beside(ceilings, loop["distance"], loop["dtype"], loop["mode"])
-            lines.append(json.dumps(row))
+            entries.append(row)
             sys.stdout.write(ports_report.line(row, details["clock"]) + "\n")
             sys.stdout.flush()
-    if given.json:
-        given.json.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    runner.write(given.json, entries)
     return 0
 
 

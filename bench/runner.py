@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import itertools
+import json
 import math
 import os
 import pathlib
@@ -13,7 +14,7 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import llvmlite
@@ -430,6 +431,13 @@ def _busy_seconds() -> float:
 # --------------------------------------------------------------------------------------------------
 # Where it ran
 # --------------------------------------------------------------------------------------------------
+
+
+def write(path: pathlib.Path | None, entries: Iterable[Mapping[str, Any]]) -> None:
+    """A file of results, a line for each entry, where one is wanted; ``report.load`` reads it."""
+    if path:
+        lines = [json.dumps(entry) for entry in entries]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def environment(suite: Suite, arguments: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import json
 import logging
 import os
 import pathlib
@@ -74,12 +73,11 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(f"{_rank(int(rank), int(world), meeting, sizes)}\n")
         return 0
     suite = runner.SUITE._replace(words=("scale",), versions=("dask", "distributed", "torch"))
-    lines = [json.dumps(runner.environment(suite._replace(missing=()), arguments))]
+    entries = [runner.environment(suite._replace(missing=()), arguments)]
     for found in [*_pairs(sizes), *_on_dask(sizes), *_batches(sizes, given.quick)]:
-        lines.append(json.dumps({"kind": "result", **found._asdict()}))
+        entries.append({"kind": "result", **found._asdict()})
         sys.stdout.write(f"{found.case:24} {found.way:40} {found.seconds:9.4f} s\n")
-    if given.json:
-        given.json.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    runner.write(given.json, entries)
     return 0
 
 

@@ -100,7 +100,5 @@ def main(arguments: Sequence[str]) -> int:
         entries.append({"kind": "result", **row._asdict()})
         sys.stdout.write(f"{row.case:<36}{row.mode:<10}{row.p50:8.3f} s\n")
         sys.stdout.flush()
-    if given.json:
-        lines = [json.dumps(entry) for entry in entries]
-        given.json.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    runner.write(given.json, entries)
     return 0

@@ -37,7 +37,6 @@ myst_heading_anchors = 3
 
 # Docstrings: Google's form.
 napoleon_numpy_docstring = False
-napoleon_custom_sections = [("Singular points", "notes_style"), ("Source", "notes_style")]
 autosummary_generate = True
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
