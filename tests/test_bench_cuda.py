@@ -6,6 +6,8 @@ import math
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 import types
 
 import devices
@@ -26,6 +28,21 @@ TOLERANCE = {"float32": 2e-5, "bfloat16": 8e-2, "float16": 1e-2}
 L2 = 4 * 4 * 24 * 4  # what a pair of the smaller size and its gradients take in float32
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def test_the_host_s_part_of_a_call_is_timed_without_a_gpu():
+    # In a process of its own, whose torch and CuPy are others afterwards.
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "from bench import host; host.main(2, 2)"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    times = {line[:32].strip(): float(line[32:-3]) for line in done.stdout.splitlines()}
+    assert {"CuPy, value", "tensors, value", "forward and backward"} <= set(times)
+    assert min(times.values()) > 0
 
 
 class Event:

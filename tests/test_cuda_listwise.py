@@ -27,7 +27,7 @@ from fastcos.engine import blocks
 from fastcos.engine.batch import arguments, checked, measure_of
 from fastcos.engine.libraries import adapter_of_arrays
 from fastcos.kernels import EUCLIDEAN, PRODUCT, SQUARED, cuda
-from fastcos.kernels.cuda import binaries, storage, teams
+from fastcos.kernels.cuda import binaries, launch, storage, teams
 from fastcos.kernels.cuda.unroll import tuple_of
 from fastcos.kernels.functions import jitable, registered
 from fastcos.kernels.listwise import Variant
@@ -102,6 +102,31 @@ def agree(library, name, batch, argnums=None, tolerance=1e-9, **options):
 # --------------------------------------------------------------------------------------------------
 # Simulated
 # --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.simulated
+def test_what_a_gpu_runs_is_compiled_ahead(library, monkeypatch):
+    simulated, found = launch.launcher, {"ahead": set(), "run": set()}
+
+    def recording(when, launcher):
+        def recorded(make, counts, threads, device, what):
+            found[when].add((make.func, make.args, counts))
+            return launcher(make, counts, threads, device, what)
+
+        monkeypatch.setattr(launch, "launcher", recorded)
+
+    recording("ahead", lambda *_: lambda *_: None)
+    monkeypatch.setattr(launch, "toolchain", lambda: None)
+    fastcos.warmup(NAMES, device="9.0")
+    recording("run", simulated)
+    for name in NAMES:
+        batch = drawn(name, 4).astype(np.float32)
+        call(library, name, batch)
+        if name == "info_nce_loss":
+            call(library, name, batch, symmetric=True)
+    # Of no gradients, or of other options, there is more.
+    assert found["run"]
+    assert found["run"] <= found["ahead"]
 
 
 @pytest.mark.simulated

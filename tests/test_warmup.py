@@ -16,7 +16,7 @@ from fastcos.engine import device
 from fastcos.engine.layout import RowLayout
 from fastcos.engine.passes import passes
 from fastcos.kernels import Spec
-from fastcos.kernels.cuda import binaries
+from fastcos.kernels.cuda import binaries, launch
 
 # What the user may do with the losses that are named, in a process that finds them on disk.
 USE = """
@@ -204,6 +204,21 @@ def test_kernels_for_a_gpu_are_compiled_ahead(tmp_path, monkeypatch):
     spec = Spec(fastcos.losses.hinge_embedding, None, (0, 2), 1, "float32", "")
     device.compile_for((9, 0), spec, visit)
     assert len(made) == 3
+
+
+@pytest.mark.compiled
+def test_listwise_kernels_for_a_gpu_are_compiled_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    made, ptx = [], binaries.ptx
+    monkeypatch.setattr(binaries, "ptx", lambda *given: made.append(given[0]) or ptx(*given))
+    options = {"dtypes": "float32", "device": "9.0"}
+    assert list(fastcos.warmup("nca_loss", **options)) == ["nca_loss(float32)"]
+    # Rows before and after the products, and anchors by few threads and by many.
+    assert len(made) == len(list(tmp_path.rglob("*.cubin"))) == 4
+    fastcos.warmup("nca_loss", **options)
+    launch._launchers.clear()
+    fastcos.warmup("nca_loss", **options)
+    assert len(made) == 4
 
 
 @pytest.mark.parametrize(

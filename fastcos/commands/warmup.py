@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, TypeVar, get_args
 import numpy as np
 
 from fastcos import _hints, api
-from fastcos.api.calls import stated
+from fastcos.api.calls import BATCHED, stated
 from fastcos.distances import Distance
+from fastcos.engine import batch
 from fastcos.engine import device as gpu
 from fastcos.engine.libraries import adapter_of
 from fastcos.engine.passes import SHARED_FROM
@@ -53,6 +54,8 @@ _SIGNATURES: dict[LossName, _Signature] = {
 }
 # The listwise losses: what their rows meet, and the options that make kernels of their own.
 _PAIRS, _LABELS, _PROXIES = range(3)
+# Candidates that take as many threads of a GPU as there can be.
+_MANY = 257
 _BATCHES: dict[LossName, tuple[int, tuple[dict[str, Any], ...]]] = {
     "info_nce_loss": (_PAIRS, ({}, {"symmetric": True})),
     "sigmoid_contrastive_loss": (_PAIRS, ({},)),
@@ -117,8 +120,7 @@ def warmup(
     Values and gradients, for arrays small and large, of NumPy and torch; for the triplet losses
     with and without ``swap``, for :func:`cosine_distance_loss` with and without ``normalize``. The
     functions of ``fastcos.adapters.torch`` use the same kernels, but for its ``cosine_similarity``,
-    which has one of its own. Listwise losses are compiled for their default ``distance``, and not
-    for a ``device``.
+    which has one of its own. Listwise losses are compiled for their default ``distance``.
 
     Kernels fit processors like the one that compiled them, or GPUs of the ``device`` that is named,
     which need not be there: images for machines that have one are built on others. A GPU finds what
@@ -233,12 +235,12 @@ def _calls(
     kind = _dtype(dtype)
     if loss in _BATCHES:
         meets, options_of = _BATCHES[loss]
-        for way in options_of if capability is None else ():
+        for way in options_of:
             options = [f"{k}={v}" for k, v in way.items()]
             name = f"{loss}({', '.join([dtype, *options])})"
             function = getattr(api, loss)
-            batch = _Batch(function, kind, way, meets, lengths[0])
-            yield _Call(name, functools.partial(_run_batch, batch))
+            given_batch = _Batch(function, kind, way, meets, lengths[0])
+            yield _Call(name, functools.partial(_run_batch, given_batch, capability))
         return
     signature = _SIGNATURES[loss]
     ways, run = signature.ways, _run if capability is None else functools.partial(_for, capability)
@@ -287,13 +289,35 @@ def _run(given: _Arguments) -> None:
         api.value_and_grad(function)(*arrays, *labels, **options, out=out)
 
 
-def _run_batch(given: _Batch) -> None:
-    """Calls a listwise loss; few rows are as good as many."""
+def _run_batch(given: _Batch, capability: tuple[int, int] | None) -> None:
+    """Calls a listwise loss; few rows are as good as many, but on a GPU, where threads are more."""
     function, dtype, options, meets, features = given
-    x = np.eye(4, features, dtype=dtype)
-    others = ([0, 0, 1, 1],) if meets == _LABELS else (x,) if meets == _PAIRS else (x, [0, 0, 1, 1])
-    function(x, *others, **options)
-    api.value_and_grad(function)(x, *others, **options)
+    for rows in (4,) if capability is None else (4, _MANY):
+        x, labels = np.eye(rows, features, dtype=dtype), np.repeat([0, 1], [2, rows - 2])
+        others = (labels,) if meets == _LABELS else (x,) if meets == _PAIRS else (x, labels)
+        if capability is None:
+            function(x, *others, **options)
+            api.value_and_grad(function)(x, *others, **options)
+        else:
+            names, _ = BATCHED[function]
+            problem: Any = stated(function, (x, *others), options)
+            batch.solve(problem, names, adapter=_absent(capability))
+
+
+def _absent(capability: tuple[int, int]) -> Any:
+    """The adapter of NumPy's arrays, which takes them for those of a GPU that is not there.
+
+    What is launched is compiled, and leaves memory as it is.
+    """
+    with importing():
+        from fastcos.kernels.cuda import launch
+
+    found, device = types.SimpleNamespace(**vars(adapter_of(np.ndarray))), launch.absent(capability)
+    layout_of = found.layout
+    found.layout = lambda array: layout_of(array)._replace(device=device)
+    found.scratch = lambda shape, like: np.zeros(shape)
+    found.stream = lambda: 0
+    return found
 
 
 def _for(capability: tuple[int, int], given: _Arguments) -> None:

@@ -17,6 +17,8 @@ from fastcos.kernels.cuda.binaries import OLDEST, binary
 
 #: ``(stream, blocks, integers, floats) -> None``
 Launcher = Callable[[int, int, Sequence[int], Sequence[float]], None]
+# Devices of this number and larger ones are GPUs that are not there.
+_ABSENT = 1 << 16
 
 _thread = threading.local()
 
@@ -41,6 +43,12 @@ def launcher(
 _launchers: dict[tuple[Any, ...], Launcher] = {}
 
 
+def absent(capability: tuple[int, int]) -> int:
+    """The number of a GPU that is not there: launchers compile for it, to disk, and do nothing."""
+    major, minor = capability
+    return _ABSENT + (major << 8) + minor
+
+
 def _loaded(
     make: Callable[..., Any],
     arguments: tuple[Any, ...],
@@ -50,6 +58,9 @@ def _loaded(
     what: str,
 ) -> Launcher:
     core = toolchain()
+    if device >= _ABSENT:
+        binary(make, arguments, counts, threads, divmod(device - _ABSENT, 1 << 8), what)
+        return lambda stream, blocks, integers, floats: None
     capability = tuple(core.Device(device).compute_capability)
     if capability < OLDEST:
         raise RuntimeError(
