@@ -657,8 +657,9 @@ def test_sums_over_rows_wherever_they_lie(library, monkeypatch, dtype, features,
     there = library.asarray(gallery)[:, :features]
     upstream = library.asarray(np.arange(7.0))
     found, grads = f(library.asarray(query), there, "sqeuclidean", grad_output=upstream)
-    # Sums are float64 in both places, in another order; what is written is rounded once.
-    bound = 4 * float(ml_dtypes.finfo(dtype).eps)
+    # Sums are float64 in both places, in another order, as each processor has its own; what is
+    # written is rounded once. In float64 that order shows: 11 ulp apart on a Zen 4.
+    bound = (32 if dtype == np.float64 else 4) * float(ml_dtypes.finfo(dtype).eps)
     for given, other in zip((found, *grads), (expected, *right), strict=True):
         given, other = back(library, given).astype(np.float64), other.astype(np.float64)
         assert np.abs(given - other).max() <= bound * np.abs(other).max()
