@@ -129,6 +129,16 @@ def extras(session: nox.Session, extra: str) -> None:
     tried(session, extra)
 
 
+@nox.session
+def peers(session: nox.Session) -> None:
+    """The tests against libraries that no extra has: of open_clip the losses alone."""
+    install(session)
+    session.install("-c", "constraints.txt", "pynndescent>=0.5", "umap-learn>=0.5")
+    session.install("--no-deps", "open_clip_torch>=3")
+    files = "tests/test_listwise_peers.py", "tests/test_compiled_distance.py"
+    session.run("python", "-m", "pytest", *files, *session.posargs)
+
+
 #: The oldest that pyproject.toml promises, and on newer versions of Python the oldest there are.
 OLDEST = {
     "3.10": ("numpy==1.25.*", "numba==0.60.*", "scikit-learn==1.3.*", "scipy==1.11.*"),

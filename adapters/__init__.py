@@ -41,11 +41,12 @@ use. An adapter for an array library provides
   ``kth_largest(array, k)`` of each row;
 - ``check_out(...)``: raises unless a buffer of the caller's may be written to;
   ``no_overlap(buffers, others)``: a quick test for several, where True is certain and False means
-  to ask ``check_out`` (not for libraries that record);
+  to ask ``check_out``;
 - ``THREADS``: how to ask for and set the library's number of threads, or None;
 - ``records``: whether the library records operations for later; then ``evaluate(problem,
-  adapter)`` gives the value and sees to its gradient, and ``placed(names, arguments)`` is the
-  adapter for where the arguments are;
+  adapter)`` gives the value and sees to its gradient, ``placed(names, arguments)`` is the adapter
+  for where the arguments are, and ``unrecorded(arguments)`` the same where nothing is recorded of a
+  call of these, else None;
 - ``lazy``: whether its arrays are work to be done later, as Dask's are. Such an adapter has nothing
   of the above but ``asarray``, ``records``, ``evaluate`` and ``placed``, and answers calls itself:
   ``solve(problem, wanted, grad_output, out)``, ``nearest(...)`` and measures, each by tasks that

@@ -1,9 +1,12 @@
 """Listwise losses against those that people use today: values and gradients in float64.
 
-pytorch-metric-learning and sentence-transformers are in the extra ``peers``. Labels have one of a
-single row wherever the peer does with it what is done here.
+pytorch-metric-learning and sentence-transformers are in the extra ``peers``; open_clip is not, for
+what it takes beside its losses. Labels have one of a single row wherever the peer does with it what
+is done here.
 """
 
+import importlib.metadata
+import importlib.util
 import warnings
 
 import numpy as np
@@ -203,6 +206,43 @@ def test_batch_hard_counts_an_anchor_without_a_positive_there_and_not_here(sente
     assert theirs == pytest.approx((each.sum() + max(0, margin - nearest)) / N, rel=1e-9)
     ours = fastcos.batch_hard_triplet_loss(X, SINGLE, margin=margin)
     assert ours == pytest.approx(each.sum() / (N - 1), rel=1e-12)
+
+
+# --------------------------------------------------------------------------------------------------
+# open_clip
+# --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def open_clip():
+    """Its losses alone: the package takes torchvision, which wants the torch it was built for."""
+    try:
+        path = importlib.metadata.distribution("open_clip_torch").locate_file("open_clip/loss.py")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("open_clip is not installed: nox -s peers")
+    spec = importlib.util.spec_from_file_location("open_clip_loss", str(path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_loss_of_open_clip(open_clip):
+    loss = open_clip.ClipLoss()
+    scale = 1 / 0.07
+
+    def peer(x, y):
+        return loss(F.normalize(x), F.normalize(y), scale)
+
+    check("info_nce_loss", (X, Y), {"symmetric": True}, peer, (X, Y))
+
+
+def test_the_sigmoid_loss_of_open_clip(open_clip):
+    loss = open_clip.SigLipLoss(rank=0, world_size=1)
+
+    def peer(x, y):
+        return loss(F.normalize(x), F.normalize(y), 10.0, -10.0)
+
+    check("sigmoid_contrastive_loss", (X, Y), {}, peer, (X, Y))
 
 
 # --------------------------------------------------------------------------------------------------

@@ -100,6 +100,22 @@ def placed(names: Sequence[str], values: Sequence[Any]) -> Any:
     return at(place.type)
 
 
+def unrecorded(values: Sequence[Any]) -> Any:
+    """The adapter for where tensors are, the first value among them; None where more is to be seen.
+
+    That is where somebody watches, where a gradient may be asked for later, and of other tensors
+    than those on a CPU or on a GPU.
+    """
+    first = values[0]
+    if not isinstance(first, Tensor) or not is_ordinary():
+        return None
+    if torch.is_grad_enabled():
+        for value in values:
+            if isinstance(value, Tensor) and value.requires_grad:
+                return None
+    return at("cpu") if first.is_cpu else at("cuda") if first.is_cuda else None
+
+
 @functools.cache
 def at(place: str) -> Any:
     """The adapter for tensors on devices of a type."""
@@ -441,6 +457,28 @@ def check_out(name: str, out: Any, others: dict[str, Any]) -> None:
         if overlap(_extent(out), _extent(value)):
             raise ValueError(f"{name} shares memory with {other}")
     _check_operators(name, out)
+
+
+def no_overlap(buffers: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether buffers may be written to and lie, from first byte to last, apart from all others."""
+    taken = [*map(_span, others)]
+    for buffer in buffers:
+        if buffer.requires_grad:
+            return False
+        start, end = span = _span(buffer)
+        if any([start < other_end and other < end for other, other_end in taken]):
+            return False
+        taken.append(span)
+    return True
+
+
+def _span(array: Tensor) -> tuple[int, int]:
+    """The addresses of the first byte and of that after the last; the same where there is none."""
+    start = array.data_ptr()
+    if not array.numel():
+        return start, start
+    last = sum([(n - 1) * stride for n, stride in zip(array.shape, array.stride(), strict=True)])
+    return start, start + (last + 1) * array.itemsize
 
 
 def _extent(array: Tensor) -> Any:

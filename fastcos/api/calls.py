@@ -145,7 +145,9 @@ def planned(
     named = tuple(options.values())
     given = args + named
     adapter = adapter_of(type(given[0])) if given else None  # type: ignore[arg-type]
-    if adapter is None or adapter.records:
+    if adapter is not None and adapter.records:
+        adapter = None if adapter.lazy else adapter.unrecorded(given)
+    if adapter is None:
         return None
     if adapter.device_guard is not None and adapter.device_guard(given) is not None:
         return None
