@@ -43,6 +43,7 @@ from bench.nearest_cases import (
     PEERS,
     QUERIES,
     SQEUCLIDEAN,
+    STORED,
     Drawn,
     Galleries,
     Kind,
@@ -90,7 +91,7 @@ class Row(NamedTuple):
         provider: Who; or what is a ceiling.
         n: Rows of the gallery.
         d: Features of each.
-        dtype: Of the rows.
+        dtype: How the rows are stored: their dtype, and whether they are a file that is mapped.
         queries: How many a call has.
         k: How many neighbours of each are looked for.
         least: The least time of the turns; None if it was not called.
@@ -199,31 +200,35 @@ class _Sample(NamedTuple):
 
 _drawn: Drawn | None = None
 _searches: dict[str, nearest_cases.Search] = {}
+_refused: dict[str, str] = {}  # who cannot be called, and why
 
 
-def _open(folder: str, names: Sequence[str], distance: str) -> dict[str, str]:
+def _open(folder: str, names: Sequence[str], distance: str, stored: str) -> dict[str, str]:
     """Takes the arrays of a folder; returns who cannot be called, and why."""
     global _drawn
     _drawn = None  # one gallery at a time
     _searches.clear()
     gc.collect()
-    # Read, and not mapped: a mapped file has small pages, and the index of another has not.
-    path = pathlib.Path(folder)
-    _drawn = Drawn(np.load(path / "rows.npy"), np.load(path / "queries.npy"))
+    _drawn = nearest_cases.kept(pathlib.Path(folder), stored)
     out = {}
     for name in names:
+        if why := nearest_cases.takes(name, stored):
+            out[name] = why
+            continue
         try:
-            _warmed(name, distance, _drawn.rows.shape[1])
+            _warmed(name, distance, _drawn.rows.shape[1], stored)
             with memory.limited():
                 _searches[name] = nearest_cases.search(name, _drawn.rows, distance, THREADS)
         except Exception as error:
             out[name] = _why(error)
+    _refused.clear()
+    _refused.update(out)
     return out
 
 
-def _warmed(name: str, distance: str, features: int) -> None:
+def _warmed(name: str, distance: str, features: int, stored: str) -> None:
     """Compiles and loads what is called."""
-    small = nearest_cases.draw(Size(_WARM.n, features), _WARM.d)
+    small = nearest_cases.draw(Size(_WARM.n, features), _WARM.d, stored=stored)
     called = nearest_cases.search(name, small.rows, distance, THREADS)
     for queries in (1, _WARM.d):
         called(small.queries[:queries], 1)
@@ -233,7 +238,7 @@ def _first(call: _Call) -> _First | str:
     """The first call of its kind, with what it takes; or why it could not be."""
     assert _drawn
     if call.provider not in _searches:
-        return memory.FAILED
+        return _refused.get(call.provider, memory.FAILED)
     queries, found, seconds = _drawn.queries[: call.queries], None, 0.0
 
     def timed() -> Any:
@@ -297,12 +302,12 @@ class Processes:
         self._pools: dict[str, ProcessPoolExecutor] = {}
         self._ended: set[str] = set()  # with the gallery of now
 
-    def open(self, folder: str, distance: str) -> dict[str, str]:
+    def open(self, folder: str, distance: str, stored: str) -> dict[str, str]:
         """Has all take the arrays of a folder; returns who cannot be called, and why."""
         self._ended.clear()
         out: dict[str, str] = {}
         for names in (tuple(group) for _, group in itertools.groupby(self.names, _place)):
-            failed = self.ask(names[0], _open, folder, names, distance)
+            failed = self.ask(names[0], _open, folder, names, distance, stored)
             out |= failed if isinstance(failed, dict) else dict.fromkeys(names, failed)
         return out
 
@@ -351,12 +356,6 @@ def _few_threads() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _kept(drawn: Drawn, folder: str) -> None:
-    """Puts arrays where other processes find them."""
-    for name, array in drawn._asdict().items():
-        np.save(pathlib.Path(folder, f"{name}.npy"), array)
-
-
 def chosen(peers: Sequence[str] = PEERS) -> list[str]:
     """Who is called: ours, the ceilings, and the peers that are there."""
     return [name for name in (*_OURS_TOO, *peers) if name not in MISSING]
@@ -370,7 +369,7 @@ class _Contender(NamedTuple):
 
 
 def measure(
-    processes: Processes, distance: str, size: Size, queries: int, k: int, repeats: int = REPEATS
+    processes: Processes, plan: Plan, queries: int, k: int, repeats: int = REPEATS
 ) -> list[Row]:
     """The rows of a case: every contender in every turn, slow ones in a few.
 
@@ -378,6 +377,7 @@ def measure(
         ValueError: the contenders do not find the same rows.
         RuntimeError: ours cannot be called.
     """
+    distance, size = plan.distance, plan.size
     ceiling = READ if queries == 1 else NUMPY_PRODUCTS
     names = [name for name in processes.names if name == ceiling or name not in CEILINGS]
     busy, own, start = runner._busy_seconds(), runner._own_seconds(), time.perf_counter()
@@ -389,7 +389,7 @@ def measure(
         time.sleep(_ASLEEP)
         first = processes.ask(name, _first, call)
         if isinstance(first, str):
-            if name in _OURS_TOO:
+            if name in _OURS_TOO:  # who take all galleries
                 raise RuntimeError(f"{name} cannot be called: {first}")
             out[name] = first
             sys.stdout.write(f"{distance} {size.n}x{size.d}: {name} is left out ({first})\n")
@@ -432,12 +432,12 @@ def measure(
         known = isinstance(bytes_, int) and name not in CEILINGS
         rows.append(
             Row(
-                *("time", distance, name, size.n, size.d, "float32", queries, k),
+                *("time", distance, name, size.n, size.d, plan.stored, queries, k),
                 least=least.get(name),
                 p50=float(np.median(found.seconds)) if found else None,
                 repeats=len(found.seconds) if found else 0,
                 calls=found.number if found else 0,
-                share=least[ceiling] / least[name] if found else None,
+                share=least[ceiling] / least[name] if found and ceiling in least else None,
                 faster=_faster(least) if name == OURS else {},
                 left_out="" if found else out.get(name, memory.FAILED),
                 peak_bytes=int(bytes_) if known else None,
@@ -486,8 +486,8 @@ def answers(processes: Processes, kind: Kind, size: Size) -> list[Answers]:
     count, k = ANSWERS_QUERIES, ANSWERS_K
     drawn = kind.draw(np.random.default_rng(0), size, count)
     with tempfile.TemporaryDirectory() as folder:
-        _kept(drawn, folder)
-        out = processes.open(folder, kind.distance)
+        nearest_cases.keep(drawn, pathlib.Path(folder))
+        out = processes.open(folder, kind.distance, STORED[0])
     right = nearest_cases.truth(drawn, k, kind.distance)
     rows = []
     for name in processes.names:
@@ -522,6 +522,7 @@ class Plan(NamedTuple):
     distance: str
     size: Size
     cases: tuple[tuple[int, int], ...]  # queries and k
+    stored: str  # one of STORED
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -530,6 +531,9 @@ def main(arguments: Sequence[str]) -> int:
     distances = (COSINE, SQEUCLIDEAN, EUCLIDEAN)
     parser.add_argument("--distances", help=f"among {', '.join(distances)}")
     parser.add_argument("--sizes", help="NxD of galleries, separated by commas")
+    parser.add_argument(
+        "--stored", help=f"how galleries are: {'; '.join(STORED)}; separated by semicolons"
+    )
     parser.add_argument("--queries", help=f"of a call; by default {_text(QUERIES)}")
     parser.add_argument("--k", help=f"neighbours; by default {_text(NEIGHBOURS)}")
     parser.add_argument(
@@ -556,6 +560,7 @@ def main(arguments: Sequence[str]) -> int:
     for option, names, known in (
         ("--peers", peers, PEERS),
         ("--distances", (given.distances or COSINE).split(","), distances),
+        ("--stored", (given.stored or STORED[0]).split(";"), STORED),
     ):
         for name in names:
             if name not in known:
@@ -579,7 +584,7 @@ def main(arguments: Sequence[str]) -> int:
 
     run = _environment(arguments)
     before: list[dict[str, Any]] = []
-    of_all = (given.distances, given.sizes, given.queries, given.k) == (None,) * 4
+    of_all = (given.distances, given.sizes, given.stored, given.queries, given.k) == (None,) * 5
     whole = of_all and not (given.no_times or given.no_answers) and peers == list(PEERS)
     if given.json and given.json.exists() and not whole:
         old = report.load(given.json)
@@ -602,11 +607,17 @@ def _text(numbers: Sequence[int]) -> str:
 def _plans(given: argparse.Namespace, queries: Sequence[int], ks: Sequence[int]) -> list[Plan]:
     """What is asked for; of the default and of ``--all``, without what takes too long."""
     found = GALLERIES
-    if given.distances or given.sizes:
+    if given.distances or given.sizes or given.stored:
         sizes = given.sizes or GALLERIES[0].sizes
-        found = tuple(Galleries(d, sizes) for d in (given.distances or COSINE).split(","))
+        found = tuple(
+            Galleries(d, sizes, stored=s)
+            for d in (given.distances or COSINE).split(",")
+            for s in (given.stored or STORED[0]).split(";")
+        )
     elif given.all:
-        found = (*(g._replace(sizes=f"{g.sizes},{MORE}") for g in found),)
+        found = tuple(
+            g._replace(sizes=f"{g.sizes},{MORE}") if g.stored == STORED[0] else g for g in found
+        )
     plans = []
     for galleries in found:
         for size in filter(None, map(sized, galleries.sizes.split(","))):
@@ -614,7 +625,7 @@ def _plans(given: argparse.Namespace, queries: Sequence[int], ks: Sequence[int])
                 q for q in galleries.queries if given.all or q * size.n * size.d <= MOST
             ]
             cases = itertools.product(asked, ks or NEIGHBOURS)
-            plans.append(Plan(galleries.distance, size, tuple(cases)))
+            plans.append(Plan(galleries.distance, size, tuple(cases), galleries.stored))
     return plans
 
 
@@ -644,7 +655,7 @@ def _run(
             _write(given.json, run, rows)
 
     for plan in plans:
-        what = f"{plan.distance} {plan.size.n}x{plan.size.d}"
+        what = f"{plan.distance} {plan.size.n}x{plan.size.d} {plan.stored}"
         if not _fits(plan.size, processes):
             sys.stdout.write(f"{what} does not fit and is left out\n")
             continue
@@ -657,7 +668,7 @@ def _run(
             sys.stdout.write(f"{what}: {name} cannot be called ({why})\n")
         for queries, k in plan.cases:
             try:
-                tell(measure(processes, plan.distance, plan.size, queries, k, given.repeats))
+                tell(measure(processes, plan, queries, k, given.repeats))
             except Exception:
                 status |= _failed(f"{what}, {queries} queries, k {k}")
     for kind in () if given.no_answers else KINDS:
@@ -671,9 +682,12 @@ def _run(
 def _opened(processes: Processes, plan: Plan) -> dict[str, str]:
     """Has all take the gallery of a plan."""
     with tempfile.TemporaryDirectory() as folder:
-        _kept(nearest_cases.draw(plan.size, max(q for q, _ in plan.cases)), folder)
+        most = max(queries for queries, _ in plan.cases)
+        drawn = nearest_cases.draw(plan.size, most, stored=plan.stored)
+        nearest_cases.keep(drawn, pathlib.Path(folder))
+        del drawn
         gc.collect()
-        return processes.open(folder, plan.distance)
+        return processes.open(folder, plan.distance, plan.stored)
 
 
 def _failed(what: str) -> int:
@@ -684,7 +698,7 @@ def _failed(what: str) -> int:
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
     """What a row is of: rows of all that were called are replaced together."""
-    keys: tuple[str, ...] = ("case", "n", "d", "queries", "k")
+    keys: tuple[str, ...] = ("case", "n", "d", "dtype", "queries", "k")
     if row["part"] == "answers":  # one table, of one size
         keys = ("case", "data")
     return (row["part"], *(row[key] for key in keys))
@@ -705,7 +719,8 @@ def _write(path: pathlib.Path, run: dict[str, Any], rows: Sequence[dict[str, Any
         if row["part"] == "answers":
             return (1, kinds.index((row["case"], row["data"])))
         keys = ("n", "d", "queries", "k")
-        return (0, distances.index(row["case"]), *(row[key] for key in keys))
+        of = distances.index(row["case"]), STORED.index(row["dtype"])
+        return (0, *of, *(row[key] for key in keys))
 
     runner.write(path, (run, *sorted(rows, key=order)))
 

@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -56,6 +57,11 @@ _WIDTHS, _TRIED, _BLOCK = (1024, 4096, 16384), 1 << 15, 1 << 27
 Search = Callable[[Array, int], Any]
 
 
+#: What a gallery is: an array of a dtype, or a file of it that is mapped into memory.
+STORED = ("float32", "float16", "bfloat16", "float32, mapped")
+_MAPPED = ", mapped"
+
+
 class Galleries(NamedTuple):
     """Galleries to be searched, all with one distance, and how.
 
@@ -63,17 +69,20 @@ class Galleries(NamedTuple):
         distance: Its name.
         sizes: Rows, and features of each.
         queries: How many a call has; those that would take too long are left out.
+        stored: One of :data:`STORED`.
     """
 
     distance: str
     sizes: str
     queries: tuple[int, ...] = QUERIES
+    stored: str = STORED[0]
 
 
 #: Measured unless others are asked for.
 GALLERIES: tuple[Galleries, ...] = (
     Galleries(COSINE, "100000x128,100000x384,100000x768,1000000x128,1000000x384"),
     Galleries(SQEUCLIDEAN, "100000x384"),
+    *(Galleries(COSINE, "1000000x384", stored=stored) for stored in STORED[1:]),
 )
 #: What is measured besides with ``--all``: 3 GB of gallery, and whatever takes longer than this
 #: in products of two numbers.
@@ -115,9 +124,33 @@ class Drawn(NamedTuple):
     queries: Array
 
 
-def draw(size: Size, queries: int, seed: int = 0) -> Drawn:
+def draw(size: Size, queries: int, seed: int = 0, stored: str = STORED[0]) -> Drawn:
     """Ordinary rows, and queries that are none of them."""
-    return ordinary(np.random.default_rng(seed), size, queries)
+    drawn = ordinary(np.random.default_rng(seed), size, queries)
+    dtype = dtype_of(stored)
+    return drawn if dtype == np.float32 else Drawn(*(array.astype(dtype) for array in drawn))
+
+
+def dtype_of(stored: str) -> np.dtype[Any]:
+    """The dtype of a gallery that is stored so."""
+    name = stored.removesuffix(_MAPPED)
+    return np.dtype(importlib.import_module("ml_dtypes").bfloat16 if name == "bfloat16" else name)
+
+
+def keep(drawn: Drawn, folder: pathlib.Path) -> None:
+    """Puts arrays where other processes find them."""
+    for name, array in drawn._asdict().items():
+        # NumPy's files have no name for bfloat16.
+        np.save(folder / f"{name}.npy", array.view(np.uint16) if array.itemsize == 2 else array)
+
+
+def kept(folder: pathlib.Path, stored: str) -> Drawn:
+    """Arrays from there."""
+    dtype, mapped = dtype_of(stored), stored.endswith(_MAPPED)
+    # Read, unless it is to be mapped: a mapped file has small pages, and the index of another has
+    # not.
+    rows = np.load(folder / "rows.npy", mmap_mode="r" if mapped else None)
+    return Drawn(rows.view(dtype), np.load(folder / "queries.npy").view(dtype))
 
 
 def ordinary(rng: np.random.Generator, size: Size, queries: int) -> Drawn:
@@ -220,6 +253,17 @@ def wrong(found: Array, right: Array) -> Wrong:
 # --------------------------------------------------------------------------------------------------
 
 
+def takes(provider: str, stored: str) -> str:
+    """Why a provider does not take a gallery that is stored so; empty where it does."""
+    if stored == STORED[0] or provider in (OURS, *CEILINGS):
+        return ""
+    if stored.endswith(_MAPPED):
+        return "" if provider == USEARCH else "keeps a copy in memory"
+    if provider == FAISS or (provider == USEARCH and stored == "float16"):
+        return ""
+    return f"takes no {stored}"
+
+
 def search(provider: str, rows: Array, distance: str, threads: int) -> Search:
     """What a provider makes of a gallery."""
     return _MADE[provider](rows, distance, threads)
@@ -233,7 +277,15 @@ def _ours(rows: Array, distance: str, threads: int) -> Search:
 def _faiss(rows: Array, distance: str, threads: int) -> Search:
     faiss: Any = importlib.import_module("faiss")
     faiss.omp_set_num_threads(threads)
-    index = (faiss.IndexFlatIP if distance == COSINE else faiss.IndexFlatL2)(rows.shape[1])
+    if rows.dtype == np.float32:
+        index = (faiss.IndexFlatIP if distance == COSINE else faiss.IndexFlatL2)(rows.shape[1])
+    else:
+        # Every row is looked at here, too, as numbers of 16 bits.
+        kinds = faiss.ScalarQuantizer
+        kind = kinds.QT_fp16 if rows.dtype == np.float16 else kinds.QT_bf16
+        metric = faiss.METRIC_INNER_PRODUCT if distance == COSINE else faiss.METRIC_L2
+        index = faiss.IndexScalarQuantizer(rows.shape[1], kind, metric)
+        index.train(_ready(rows[:1024], distance))
     for part in _parts(len(rows), 1 << 14):
         index.add(_ready(rows[part], distance))
     return lambda queries, k: index.search(_ready(queries, distance), k)[1]
@@ -296,7 +348,8 @@ def _numpy(rows: Array, distance: str, threads: int) -> Search:
 
 
 def _ready(rows: Array, distance: str) -> Array:
-    """For a product: rows of unit length where they are for cosines."""
+    """For a product: float32 rows, of unit length where they are for cosines."""
+    rows = rows.astype(np.float32, copy=False)
     if distance != COSINE:
         return rows
     unit: Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -320,7 +373,8 @@ def _read(rows: Array, distance: str, threads: int) -> Search:
 
 
 def _products(rows: Array, distance: str, threads: int) -> Search:
-    """Queries by gallery in blocks of as many columns as is quickest when tried."""
+    """Queries by gallery in blocks of as many columns as is quickest when tried, in float32."""
+    rows = rows.astype(np.float32, copy=False)
 
     @functools.cache
     def best(count: int) -> Any:

@@ -16,7 +16,7 @@ _LIBRARIES = {
     "numpy": "NumPy",
 }
 _NAMES = {"fastcos": "fastcos", **_LIBRARIES}
-_CASE = ("case", "n", "d", "queries", "k")
+_CASE = ("case", "dtype", "n", "d", "queries", "k")
 
 
 def tables(results: Results) -> str:
@@ -32,7 +32,7 @@ def tables(results: Results) -> str:
         *("memory: fastcos", "least of the others"),
     )
     text = f"{report._machine(run)} NumPy's products are by {run['blas']}.{_earlier(results)}\n"
-    for distance in dict.fromkeys(key[0] for key in found):
+    for distance, stored in dict.fromkeys(key[:2] for key in found):
         body = [
             (
                 _case(key),
@@ -42,9 +42,9 @@ def tables(results: Results) -> str:
                 *_memory(rows),
             )
             for key, rows in found.items()
-            if key[0] == distance
+            if key[:2] == (distance, stored)
         ]
-        text += f"\n`{distance}`, float32:\n\n{report._markdown(header, body)}"
+        text += f"\n`{distance}`, {stored}:\n\n{report._markdown(header, body)}"
     ratios = [
         ratio
         for rows in found.values()
@@ -82,7 +82,7 @@ def _peers(results: Results) -> list[str]:
 
 
 def _case(key: Sequence[Any]) -> str:
-    _, n, d, queries, k = key
+    *_, n, d, queries, k = key
     return f"{n:,} × {d}, {queries:,}, {k}"
 
 
@@ -181,7 +181,8 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> str:
             texts = [" left out" if c is None else f"{c:>9.1%}" for c in cells]
             out.append(f"  {r['provider']:<22}{''.join(texts)}".rstrip())
         return "\n".join(out)
-    out = [f"{first['case']}  {size}, {first['queries']} queries, k {first['k']}"]
+    case = f"{first['case']}, {first['dtype']}"
+    out = [f"{case}  {size}, {first['queries']} queries, k {first['k']}"]
     for r in rows:
         timed = "left out" if r["least"] is None else report._seconds(r["least"])
         share = "" if r["share"] is None else f"{r['share']:.0%}"
@@ -198,12 +199,12 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> str:
 def full(results: Results) -> str:
     """Every row, in the order of the file."""
     header = (
-        *("distance", "provider", "gallery", "queries", "k", "least", "p50", "turns"),
+        *("distance", "stored", "provider", "gallery", "queries", "k", "least", "p50", "turns"),
         *("of the ceiling", "times faster than", "memory"),
     )
     body = [
         (
-            *(r["case"], r["provider"], report.shape(r["n"], r["d"])),
+            *(r["case"], r["dtype"], r["provider"], report.shape(r["n"], r["d"])),
             *(str(r["queries"]), str(r["k"])),
             *(report._NOTHING if r[q] is None else report._seconds(r[q]) for q in ("least", "p50")),
             str(r["repeats"]),
