@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 import fastcos
 import fastcos.adapters.torch as ft
 from fastcos.adapters.torch import plain
+from fastcos.api import calls, gradients
 from fastcos.engine import host
 
 pytestmark = pytest.mark.host
@@ -228,3 +230,45 @@ def test_an_upstream_gradient_may_look_like_anything():
         expected = torch.autograd.grad(right, one, upstream.double(), retain_graph=True)
         for grad, wide_grad in zip(found, expected, strict=True):
             torch.testing.assert_close(grad, wide_grad.float())
+
+
+# --------------------------------------------------------------------------------------------------
+# The functions of fastcos, on tensors
+# --------------------------------------------------------------------------------------------------
+
+
+def test_plain_functions_find_their_plan_by_layouts_where_nothing_is_recorded(monkeypatch):
+    x, y, target = torch.randn(5, 7), torch.randn(5, 7), torch.tensor([1, -1, 1, -1, 1])
+    loss, both = fastcos.cosine_embedding_loss, fastcos.value_and_grad(fastcos.paired_distance)
+    right = loss(x.numpy(), y.numpy(), target.numpy())
+    slopes = both(x.numpy(), y.numpy(), grad_output=np.arange(5.0))[1]
+    out = torch.empty(5, 7), torch.empty(5, 7)
+
+    def solve(*args, **kwargs):
+        raise AssertionError("a way of its own")
+
+    for module in (calls, gradients):
+        for name in ("evaluate", "solve"):
+            monkeypatch.setattr(module, name, solve, raising=False)
+    assert loss(x, y, target).item() == right
+    with torch.no_grad():
+        assert loss(x.clone().requires_grad_(), y, target).item() == right
+    both(x, y, grad_output=torch.arange(5.0), out=out)
+    for mine, other in zip(out, slopes, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), other)
+    # These go where it is seen to, or refused.
+    leaf, halves = x.clone().requires_grad_(), torch.empty(9, 7)
+
+    def within_a_dual_level():
+        with torch.autograd.forward_ad.dual_level():
+            loss(x, y, target)
+
+    for call in (
+        lambda: loss(leaf, y, target),
+        lambda: loss(x, y, target.tolist()),
+        lambda: both(x, y, out=(halves[:5], halves[4:])),
+        lambda: both(x, y, out=(leaf, out[1])),
+        within_a_dual_level,
+    ):
+        with pytest.raises(AssertionError, match="a way of its own"):
+            call()

@@ -82,7 +82,7 @@ def called(monkeypatch):
     """The calls that warmup makes, which then compile nothing."""
     seen = []
 
-    def record(given):
+    def record(given, capability=None):
         seen.append((given.function.__name__, str(given.dtype), given.options))
 
     monkeypatch.setattr(warming, "_run", record)
