@@ -30,12 +30,14 @@ use. An adapter for an array library provides
   table)``;
 - for listwise losses ``DTYPES``, dtypes by name; ``workspace(shape, dtype, like)``, memory for
   matrices; their products ``matmul(a, b, out)`` and ``add_matmul(a, b, out)``, in the dtype that
-  they have; ``center(array)``, the mean row; ``classes(name, labels, count)``, labels as kernels
-  read them (int32, or int64 of those that are greater and on a GPU), and ``numbered(count, like)``,
-  the same of rows without labels; ``ratio_with(anchor_labels, candidate_labels)``, the number of
-  classes over that of those with a candidate; on the CPU ``SHARED_BESIDE_PRODUCTS``, from how many
-  numbers on threads share the work between products; for mined triplets ``where``,
-  ``nonzero(mask)``, ``numbered_like(array)`` and ``joined(parts, like)``;
+  they have, and ``factors(matrices, arrays)``, what these take in place of matrices of the rows of
+  arrays, where that is quicker and fine enough for the dtypes of the arrays; ``center(array)``, the
+  mean row; ``classes(name, labels, count)``, labels as kernels read them (int32, or int64 of those
+  that are greater and on a GPU), and ``numbered(count, like)``, the same of rows without labels;
+  ``ratio_with(anchor_labels, candidate_labels)``, the number of classes over that of those with a
+  candidate; on the CPU ``SHARED_BESIDE_PRODUCTS``, from how many numbers on threads share the work
+  between products; for mined triplets ``where``, ``nonzero(mask)``, ``numbered_like(array)`` and
+  ``joined(parts, like)``;
 - for neighbours ``product_roundoff()``, what float32 numbers may be rounded by before they are
   multiplied; on the CPU ``products_on_one_thread()``, a context or None; on a GPU
   ``kth_largest(array, k)`` of each row;

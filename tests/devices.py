@@ -287,7 +287,7 @@ def lent(monkeypatch, threads=64):
     """Tensors of the CPU are taken for those of a GPU: the adapter for these, the simulated one."""
     import simulator
 
-    from fastcos.adapters.torch import arrays, plain
+    from fastcos.adapters.torch import arrays, halves, plain
     from fastcos.adapters.torch import cuda as adapter
 
     gpu, _ = simulated(monkeypatch, threads)
@@ -302,11 +302,24 @@ def lent(monkeypatch, threads=64):
         "stream_of": lambda device: STREAM,
     }.items():
         monkeypatch.setattr(adapter, name, value)
+    # Products of half types that are left in float32 are a GPU's.
+    write, add = (
+        (lambda a, b, out: out.copy_(_product(a, b))),
+        (lambda a, b, out: out.add_(_product(a, b))),
+    )
+    monkeypatch.setattr(halves, "_write", write)
+    monkeypatch.setattr(halves, "_add", add)
     # An adapter is found once by the type of a device, and this one only in the test.
     at = functools.cache(arrays.at.__wrapped__)
     for module in (arrays, plain):
         monkeypatch.setattr(module, "at", at)
     return tensors
+
+
+def _product(a, b):
+    """A product of bfloat16 matrices, in float32."""
+    assert {str(a.dtype), str(b.dtype)} == {"torch.bfloat16"}
+    return a.float() @ b.float()
 
 
 #: The address of torch's current stream, where there is no GPU.

@@ -33,6 +33,7 @@ from .matrices import SHARED_BESIDE_PRODUCTS as SHARED_BESIDE_PRODUCTS
 from .matrices import add_matmul as add_matmul
 from .matrices import center as center
 from .matrices import classes as classes
+from .matrices import factors as factors
 from .matrices import from_host as from_host
 from .matrices import joined as joined
 from .matrices import matmul as matmul

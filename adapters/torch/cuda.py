@@ -43,9 +43,9 @@ from .arrays import (
     sum_to,
     values,
 )
+from .halves import Halves, are_multiplied, halves, multiply
 from .matrices import (
     DTYPES,
-    add_matmul,
     from_host,
     joined,
     kth_largest,
@@ -136,14 +136,37 @@ def workspace(shape: tuple[int, ...], dtype: Dtype, like: Tensor) -> Tensor:
     return new(shape, dtype, like)
 
 
-def matmul(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """Writes the product of two matrices.
+def matmul(a: Any, b: Any, out: Tensor) -> None:
+    """Writes the product of two matrices, of which each may be in two (:func:`factors`).
 
     Of float32 it is in float32, unless the program asks torch for TF32, for all of its products
     (``torch.backends.cuda.matmul.allow_tf32``, ``torch.set_float32_matmul_precision``). Autocast
     leaves products into given memory as they are.
     """
-    torch.mm(a, b, out=out)
+    if isinstance(b, Halves):
+        multiply(a, b, out, adds=False)
+    else:
+        torch.mm(a, b, out=out)
+
+
+def add_matmul(a: Any, b: Any, out: Tensor) -> None:
+    """Adds the product of two such matrices to what is there."""
+    if isinstance(b, Halves):
+        multiply(a, b, out, adds=True)
+    else:
+        out.addmm_(a, b)
+
+
+def factors(matrices: tuple[Tensor, Tensor], arrays: tuple[Tensor, Tensor]) -> tuple[Any, Any]:
+    """The float32 matrices of the rows of arrays, each in two where all rows are of half types.
+
+    Not where the program has asked torch to round products of float32: then these are as quick.
+    """
+    if product_roundoff() or not all([are_multiplied(array.dtype) for array in arrays]):
+        return matrices
+    x, y = matrices
+    first = halves(x)
+    return first, first if y is x else halves(y)
 
 
 def center(array: Tensor) -> Tensor:

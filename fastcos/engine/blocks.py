@@ -160,6 +160,9 @@ def run(
     )
     kernel = place.bound(sweep, loss, parameters, memory)
     x, y = sweep.anchors.units, sweep.candidates.units
+    # Distances are measured again where they have lost more than float32 rounds, and no more.
+    if sweep.measure.of == PRODUCT:
+        x, y = adapter.factors((x, y), sweep.originals)
     for first in range(0, anchors, sweep.height):
         last = min(first + sweep.height, anchors)
         block, own = similarities[: last - first], x[first:last]
