@@ -414,6 +414,17 @@ def test_every_dtype_and_size(gpu, dtype, shape):
 
 
 @on_a_gpu
+@pytest.mark.parametrize("dtype", [F16, BF16], ids=str)
+def test_products_of_half_types_have_the_digits_that_they_had_when_simulated(gpu, dtype):
+    x, y = (draw(65, 97, seed=k, dtype=dtype).to(gpu) for k in (0, 1))
+    loss = fastcos.value_and_grad(fastcos.info_nce_loss)
+    found, right = loss(x, y), loss(x.double(), y.double())
+    bound = 2e-3 + torch.finfo(dtype).eps
+    for mine, other in zip((found[0], *found[1]), (right[0], *right[1]), strict=True):
+        assert (mine.double() - other).abs().max() <= bound * other.abs().max()
+
+
+@on_a_gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_nothing_synchronises(gpu):
     x, y, target = batch(gpu, 20)
