@@ -420,9 +420,9 @@ def measure(
                     raise RuntimeError(f"{contender.name} came to an end")
                 times.append(sample.seconds)
                 worked += sample.cpu
-    candidates = processes.ask(OURS, _candidates, distance, queries, k)
     taken = (runner._busy_seconds() - busy) - (runner._own_seconds() - own) - worked
     others = max(0.0, taken / (time.perf_counter() - start) / (os.cpu_count() or 1))
+    candidates = processes.ask(OURS, _candidates, distance, queries, k)  # no part of that
 
     samples = {c.name: c for c in contenders if c.seconds}
     least = {name: min(c.seconds) for name, c in samples.items()}
