@@ -32,6 +32,7 @@ TORCH_CUDA, TORCH_CUDA_PICTURE = "torch-cuda.jsonl", "torch-cuda.png"
 ROWS = "rows.jsonl"
 #: Losses of all rows with all rows.
 LISTWISE, LISTWISE_PICTURE = "listwise.jsonl", "listwise.png"
+LISTWISE_LARGE = "listwise-large.jsonl"
 #: Nearest rows of a gallery.
 NEAREST = "nearest.jsonl"
 #: Learned projections.
@@ -50,7 +51,7 @@ ACCURACY_PARTS = "", "ordinary", "parallel", "scaled", "equal", "zero", "bad", "
 #: All of them, in the order in which they are shown.
 FILES = (
     *(TABLE, SWEEP, DISTANCES, TORCH, TORCH_WARM, CUDA, TORCH_CUDA),
-    *(ROWS, LISTWISE, NEAREST, LEARNERS, SCALE, THREADS, PORTS, START, ACCURACY),
+    *(ROWS, LISTWISE, LISTWISE_LARGE, NEAREST, LEARNERS, SCALE, THREADS, PORTS, START, ACCURACY),
 )
 
 _DTYPE = "float32"
@@ -122,7 +123,12 @@ def main(arguments: Sequence[str]) -> int:
         found = {name: each for name, each in found.items() if name not in (START, SCALE, PORTS)}
         # Which are shown in full.
         for name, results in found.items():
-            others = {LISTWISE: listwise_full, NEAREST: nearest_full, LEARNERS: learners_full}
+            others = {
+                LISTWISE: listwise_full,
+                LISTWISE_LARGE: listwise_full,
+                NEAREST: nearest_full,
+                LEARNERS: learners_full,
+            }
             others[ACCURACY] = accuracy_full
             every = others.get(name, full)
             sys.stdout.write(f"## {name}\n\n{every(results)}\n")
@@ -508,7 +514,37 @@ _WHY = {"memory": "does not fit", "failed": "failed"}
 
 def listwise_tables(results: Results) -> str:
     """Times, quotients, shares of the products and memory, by case and size; then the picture."""
+    return (
+        f"{_listwise_machine(results)}\n\n"
+        "Value and gradients of N rows of D float32 numbers: the least time of the rounds, on NumPy"
+        " arrays and on tensors through autograd. *Of ceiling*: what the three products of a call"
+        " alone take of it, by the same library, in blocks as high as those of fastcos. Then times"
+        " faster, on tensors, than torch's operators, as they are and compiled, and than"
+        " pytorch-metric-learning (PML) and sentence-transformers (ST) where they have the loss."
+        " *Memory* is what a call takes at most, beyond the arrays that it is given; gradients are"
+        " in it. **Bold**: slower, or more memory than the least of the others.\n\n"
+        f"{_listwise_table(results)}\n"
+        f"![Memory of a call by the number of rows]({FROM_PAGES}/{LISTWISE_PICTURE})\n"
+    )
+
+
+def listwise_large_table(results: Results) -> str:
+    """The same of a batch that takes minutes."""
+    return f"{_listwise_machine(results)}\n\n{_listwise_table(results)}"
+
+
+def _listwise_machine(results: Results) -> str:
     run, rows = results.run, results.rows
+    commits = dict.fromkeys(r["commit"] for r in rows if r["commit"] != run["commit"])
+    earlier = f" Some rows are of {', '.join(commits)}." if commits else ""
+    return (
+        f"{_machine(run)}{earlier} NumPy's products are by {run['blas']}; torch has"
+        f" {run['torch_threads']} threads."
+    )
+
+
+def _listwise_table(results: Results) -> str:
+    rows = results.rows
     found = {(r["case"], r["n"], r["d"], r["provider"]): r for r in rows}
     keys = list(dict.fromkeys((r["case"], r["n"], r["d"]) for r in rows))
 
@@ -564,23 +600,12 @@ def listwise_tables(results: Results) -> str:
     slower = sum(ratio < 1 for ratio in ratios)
     again = [r["faster"][TORCH_AGAIN] for r in rows if TORCH_AGAIN in r["faster"]]
     noise = f", the same call measured twice, {_range(again)}" if again else ""
-    commits = dict.fromkeys(r["commit"] for r in rows if r["commit"] != run["commit"])
-    earlier = f" Some rows are of {', '.join(commits)}." if commits else ""
+    slow = f"In {slower} of {len(ratios)} comparisons fastcos is the slower one. " if ratios else ""
+    alike = f"*Again* is it against itself{noise}. " if again else ""
     return (
-        f"{_machine(run)}{earlier} NumPy's products are by {run['blas']}; torch has"
-        f" {run['torch_threads']} threads.\n\n"
-        "Value and gradients of N rows of D float32 numbers: the least time of the rounds, on NumPy"
-        " arrays and on tensors through autograd. *Of ceiling*: what the three products of a call"
-        " alone take of it, by the same library, in blocks as high as those of fastcos. Then times"
-        " faster, on tensors, than torch's operators, as they are and compiled, and than"
-        " pytorch-metric-learning (PML) and sentence-transformers (ST) where they have the loss."
-        " *Memory* is what a call takes at most, beyond the arrays that it is given; gradients are"
-        " in it. **Bold**: slower, or more memory than the least of the others.\n\n"
         f"{_markdown(header, map(line, keys))}\n"
-        f"In {slower} of {len(ratios)} comparisons fastcos is the slower one. *Again* is it against"
-        f" itself{noise}. Other processes took at most {max(r['others'] for r in rows):.0%} of the"
-        " machine.\n\n"
-        f"![Memory of a call by the number of rows]({FROM_PAGES}/{LISTWISE_PICTURE})\n"
+        f"{slow}{alike}Other processes took at most {max(r['others'] for r in rows):.0%} of the"
+        " machine.\n"
     )
 
 
@@ -867,6 +892,7 @@ BLOCKS = (
     Block("docs/speed/torch.md", "bench-torch-warm", TORCH_WARM, torch_warm_tables),
     Block("docs/speed/tables.md", "bench-rows", ROWS, rows_tables),
     Block("docs/speed/batches.md", "bench-listwise", LISTWISE, listwise_tables),
+    Block("docs/speed/batches.md", "bench-listwise-large", LISTWISE_LARGE, listwise_large_table),
     Block("docs/speed/search.md", "bench-nearest", NEAREST, nearest_tables),
     Block("docs/speed/learners.md", "bench-learners", LEARNERS, learners_tables),
     Block("docs/speed/threads.md", "bench-threads", THREADS, threads_tables),

@@ -149,8 +149,6 @@ def planned(
         adapter = None if adapter.lazy else adapter.unrecorded(given)
     if adapter is None:
         return None
-    if adapter.device_guard is not None and adapter.device_guard(given) is not None:
-        return None
     layout_of, upstream, signs = adapter.array_layout, None, _NO_SIGNS
     if grad_output is not None:
         upstream = layout_of(grad_output)
@@ -177,6 +175,9 @@ def planned(
             if None in into or not adapter.no_overlap(out, others):
                 return None
             looks += into
+        # Not sooner: what has no layout may say that it is on a GPU where there is none.
+        if adapter.device_guard is not None and adapter.device_guard(given) is not None:
+            return None
         key = loss, wanted, adapter, len(args), tuple(options), signs
         found = _planned(*key, *looks, upstream)
     except (TypeError, OverflowError):
