@@ -70,12 +70,13 @@ def _cosine_embedding() -> Loss:
     # Any other target: l = other, dl/dd = other d; other is NaN here and 0 in torch, where a NaN
     # row has NaN gradients whatever its target.
     def function(d: Any, target: Any, margin: Any, pos_margin: Any, other: Any) -> Any:
-        alike = target == 1
+        # Not target == 1, which is two flags of the processor, and with two there is a branch.
+        alike = target > 0
         if abs(target) == 1:
             # Chosen, and not branched to: nobody foresees a label, and to be wrong costs 9 ns.
             above, below = d[0] - (1 - pos_margin), (1 - margin) - d[0]
             value, slope = _ramp(above if alike else below)
-            return value, (slope if alike else 0 - slope,)  # not -slope: 0 and not -0
+            return value, (0 + target * slope,)  # 0 +: never -0
         return other, (other * d[0],)
 
     return Loss(1, function, labelled=True)

@@ -308,6 +308,10 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
             if whole < features:
                 at, left = whole * size, features - whole
                 if live:
+                    if rows.next_x != 0:
+                        prefetch(rows.next_x + at, left * size)
+                    if rows.next_y != 0:
+                        prefetch(rows.next_y + at, left * size)
                     state = accumulate_rest(lanes, fresh, state, x + at, y + at, left)
                 if is_pending:
                     for part in range(whole, features, step):

@@ -174,7 +174,7 @@ def looked_up_kernel(
         features, samples, segments = fixed.features, fixed.samples, fixed.segments
         row_size = features * size
         ahead = max(1, _AHEAD // row_size)
-        rows = longs(stack_slot((0, 0, 0)), 3)
+        rows, coming = longs(stack_slot((0, 0, 0)), 3), longs(stack_slot((0, 0, 0)), 3)
         distances_at = stack_slot((0.0, 0.0, 0.0))
         distances = doubles(distances_at, 3)
         no_state = as_float64(init(0.0, *arguments.of_distance))
@@ -183,10 +183,13 @@ def looked_up_kernel(
         for i in range(start, end):
             for m in range(operands):
                 rows[m] = _row_address(tables, geometry, m, i)
+                coming[m] = 0
                 if i + ahead < end:
-                    prefetch(_row_address(tables, geometry, m, i + ahead), row_size)
+                    coming[m] = _row_address(tables, geometry, m, i + ahead)
             for k in range(arity):
-                pair = Rows(rows[FIRST[k]], rows[SECOND[k]], 0, 0)
+                x, y = FIRST[k], SECOND[k]
+                pair = Rows(rows[x], rows[y], coming[x], coming[y])
+                coming[x] = coming[y] = 0
                 state, d = measure(pair, features, arguments.of_distance, True, False, 0)
                 distances[k] = d
                 store(states + k * state_size, state)
