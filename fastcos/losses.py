@@ -70,7 +70,7 @@ def _cosine_embedding() -> Loss:
     # Any other target: l = other, dl/dd = other d; other is NaN here and 0 in torch, where a NaN
     # row has NaN gradients whatever its target.
     def function(d: Any, target: Any, margin: Any, pos_margin: Any, other: Any) -> Any:
-        # Not target == 1, which is two flags of the processor, and with two there is a branch.
+        # Not target == 1: equality is two flags of the processor, and what depends on two branches.
         alike = target > 0
         if abs(target) == 1:
             # Chosen, and not branched to: nobody foresees a label, and to be wrong costs 9 ns.

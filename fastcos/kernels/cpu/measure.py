@@ -216,13 +216,18 @@ def _pass_in_lanes(
 
 
 def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
-    """Makes a function that makes ``measure`` of a ``write_pending``.
+    """Makes a function that makes ``measure`` of a ``write_pending``, and of where rows come from.
 
     ``measure(rows, features, parameters, live, is_pending, pending) -> (state, d)`` accumulates
     :class:`Rows`. Meanwhile, if ``is_pending``, it calls ``write_pending(pending, start, stop,
     features)`` for every stretch: memory that is read and written in turns, by the stretch and not
     by the row, is never idle. With ``live=False`` nothing is accumulated, and only the pending
     gradients are written.
+
+    Of rows that are ``scattered`` the processor does not foresee the next one. It is asked for to
+    its end, by the stretch: all at once, the processor waits, and computes nothing meanwhile (750
+    and not 590 ns for two rows of 768 float32 numbers, 560 to only read them). Where rows follow
+    one another, to ask for the end of one took up to a fifth longer.
     """
     init, accumulate, finalize = functions.init, functions.accumulate, functions.finalize
     revisit = registered(functions.revisit or _never)
@@ -279,7 +284,7 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
     accumulate_block, accumulate_rest = first_pass.block, first_pass.rest
     block, step = min(_BLOCK, _BLOCK_SIZE // size), _STEP // size
 
-    def measuring(write_pending: Any = _write_nothing) -> Any:
+    def measuring(write_pending: Any = _write_nothing, scattered: bool = False) -> Any:
         @jitable()
         def measure(
             rows: Any, features: int, parameters: Any, live: bool, is_pending: bool, pending: Any
@@ -308,9 +313,9 @@ def measurer(functions: Functions, storage: Storage, jitable: Any) -> Any:
             if whole < features:
                 at, left = whole * size, features - whole
                 if live:
-                    if rows.next_x != 0:
+                    if scattered and rows.next_x != 0:
                         prefetch(rows.next_x + at, left * size)
-                    if rows.next_y != 0:
+                    if scattered and rows.next_y != 0:
                         prefetch(rows.next_y + at, left * size)
                     state = accumulate_rest(lanes, fresh, state, x + at, y + at, left)
                 if is_pending:

@@ -164,7 +164,7 @@ def looked_up_kernel(
     function: Any, functions: Functions, arity: int, storage: Storage, unpack: Any, jitable: Any
 ) -> Callable[[int, int], int]:
     """``kernel(t, address of the arguments) -> 1``: the losses of a task, and what to keep."""
-    measure, size = measurer(functions, storage, jitable)(), storage.size
+    measure, size = measurer(functions, storage, jitable)(scattered=True), storage.size
     init, operands = functions.init, operand_count(arity)
     kept_of = _kept(functions, storage, jitable).of
 
