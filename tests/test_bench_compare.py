@@ -62,6 +62,7 @@ def test_what_is_wrong_is_said(capsys):
         (["no-such-revision"], "is no checkout and no revision"),
         (["HEAD", "--cases", "x"], "matches none of"),
         (["HEAD", "--sizes", "x"], "small, medium, large or NxD"),
+        (["HEAD", "--dtype", "float32,float64"], "invalid choice: 'float32,float64'"),
         (["HEAD", "--rounds", "0"], "at least 1"),
     ):
         with pytest.raises(SystemExit):
