@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("other", help="a revision of git, or the folder of a checkout")
     parser.add_argument("--cases", default=CASES, help="patterns of names, separated by commas")
     parser.add_argument("--sizes", default="small,medium,large", help="names, or NxD")
-    parser.add_argument("--dtype", default="float32", choices=DTYPES, help="one of these")
+    parser.add_argument("--dtype", default="float32", choices=DTYPES)
     parser.add_argument("--rounds", type=int, default=25)
     given = parser.parse_args(arguments)
     if given.rounds < 1:

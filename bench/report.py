@@ -121,15 +121,14 @@ def main(arguments: Sequence[str]) -> int:
     found = {name: load(folder / name) for name in FILES if (folder / name).exists()}
     if given.full:
         found = {name: each for name, each in found.items() if name not in (START, SCALE, PORTS)}
-        # Which are shown in full.
+        others = {
+            LISTWISE: listwise_full,
+            LISTWISE_LARGE: listwise_full,
+            NEAREST: nearest_full,
+            LEARNERS: learners_full,
+            ACCURACY: accuracy_full,
+        }
         for name, results in found.items():
-            others = {
-                LISTWISE: listwise_full,
-                LISTWISE_LARGE: listwise_full,
-                NEAREST: nearest_full,
-                LEARNERS: learners_full,
-            }
-            others[ACCURACY] = accuracy_full
             every = others.get(name, full)
             sys.stdout.write(f"## {name}\n\n{every(results)}\n")
         return 0
